@@ -1,0 +1,442 @@
+//! `f3skeys boot`: readonly and keys, no mounting. The system mounts right after, in the right
+//! order, what is open by then.
+
+use crate::config::{Config, Root};
+use crate::device::{self, Candidate, Choice, Decoy, Filesystem};
+use crate::exit::Fault;
+use crate::names::KeyName;
+use crate::pass::{Node, ONE_CALL, Pass};
+use crate::plan::{self, KeyState, Pool, Proof, Refusal, Step, Verdict};
+use crate::report::{Report, RootLine, Severity};
+use crate::store::{self, Generation, Keyring};
+use crate::time::Deadline;
+use crate::trouble::Trouble;
+use crate::verdict;
+use crate::zfs::{Answer, KeyStatus, Try};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Between two looks for the key device.
+const POLL: Duration = Duration::from_millis(100);
+/// The longest that a late boot, started by a stick that was just plugged in, waits for it.
+const LATE_WAIT: Duration = Duration::from_secs(5);
+/// The longest that mounting and reading the store may take.
+const READ_STORE: Duration = Duration::from_secs(15);
+/// Readonly, then keys, then once more for what the first round made possible.
+const ROUNDS: usize = 3;
+
+/// When a boot runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// At boot, or started by a person: waits for the key device as configured.
+    Now,
+    /// After a stick was plugged in: ends at once when no root is missing.
+    Late,
+}
+
+/// What became of the key store.
+pub(crate) enum Store {
+    Open(Keyring),
+    Closed(String),
+}
+
+/// Runs the whole pass.
+pub fn boot(node: Node, config: &Config, when: When) -> Report {
+    let mut pass = Pass::begin("boot", node, config);
+    let Some(_lock) = pass.lock() else {
+        return pass.finish();
+    };
+    pass.drop_stale_markers();
+    let device = match when {
+        When::Now => key_device(&mut pass, Duration::ZERO).ok(),
+        When::Late => None,
+    };
+    let device = match device {
+        Some(device) => Ok(device),
+        None => {
+            // Before any waiting: replicas are made read-only, which needs no key.
+            look(&mut pass);
+            let missing = plan::something_is_missing(config, &pass.observed);
+            if when == When::Late && !missing {
+                return pass.report;
+            }
+            wait_for_device(&mut pass, when, missing)
+        }
+    };
+    let store = open_store(&mut pass, device);
+    let pools = config.pools();
+    for (done, pool) in pools.iter().enumerate() {
+        let parts = pools.len() - done;
+        pass.phase(pool, |pass| ((), open_pool(pass, pool, &store, parts)));
+    }
+    judge(&mut pass, &store);
+    pass.finish()
+}
+
+fn look(pass: &mut Pass) {
+    pass.phase("first look", |pass| {
+        pass.observe_all();
+        let deadline = pass.deadline.share(pass.clock(), 4);
+        pass.seal_replicas(deadline);
+        ((), pass.pools_in_words())
+    });
+}
+
+pub(crate) type Found = Result<(Candidate, Filesystem), String>;
+
+pub(crate) fn key_device(pass: &mut Pass, wait: Duration) -> Found {
+    pass.phase("key device", |pass| match find_device(pass, wait) {
+        Ok((device, filesystem)) => {
+            let words = describe(&device, &filesystem);
+            (Ok((device, filesystem)), words)
+        }
+        Err(why) => (Err(why.clone()), why),
+    })
+}
+
+/// Waits for the stick as long as the configuration says; not at all when no root needs it.
+fn wait_for_device(pass: &mut Pass, when: When, missing: bool) -> Found {
+    let wait = match when {
+        _ if !missing => Duration::ZERO,
+        When::Now => pass.config.store.wait,
+        When::Late => pass.config.store.wait.min(LATE_WAIT),
+    };
+    let found = key_device(pass, wait);
+    if let Err(why) = &found {
+        complain_of_device(pass, why, missing);
+    }
+    found
+}
+
+pub(crate) fn open_store(pass: &mut Pass, device: Found) -> Store {
+    let (device, filesystem) = match device {
+        Ok(found) => found,
+        Err(why) => return Store::Closed(why),
+    };
+    pass.phase("key store", |pass| {
+        match read_store(pass, &device, &filesystem) {
+            Ok(keyring) => {
+                let words = keyring_in_words(&keyring);
+                (Store::Open(keyring), words)
+            }
+            Err(why) => {
+                let subject = device.node.display().to_string();
+                let remedy = "look at the stick with `fsck`; a copy of its keys on another stick works as well";
+                pass.report.find(Severity::Failure, &subject, &why, remedy);
+                (Store::Closed(why.clone()), why)
+            }
+        }
+    })
+}
+
+fn describe(device: &Candidate, filesystem: &Filesystem) -> String {
+    let or_none = |name: &Option<String>| name.clone().unwrap_or_else(|| "none".to_owned());
+    format!(
+        "{}, label {}, serial {}",
+        device.node.display(),
+        or_none(&filesystem.label),
+        or_none(&device.serial)
+    )
+}
+
+fn complain_of_device(pass: &mut Pass, why: &str, missing: bool) {
+    let subject = format!("key device {}", pass.config.store.wanted);
+    if missing {
+        let locked: Vec<&str> = pass
+            .config
+            .roots
+            .iter()
+            .map(|root| &root.dataset)
+            .filter(|root| !plan::is_loaded(&pass.observed, root))
+            .map(|root| root.as_str())
+            .collect();
+        let why = &format!("{why}; locked without it: {}", locked.join(", "));
+        let remedy = "insert the stick; the boot completes by itself";
+        pass.report.find(Severity::Failure, &subject, why, remedy);
+    } else {
+        let what = format!("{why}; all roots are open, but their keys could not be proven");
+        pass.report.find(Severity::Note, &subject, &what, "");
+    }
+}
+
+/// Waits for the one device that matches, and names every decoy once.
+fn find_device(pass: &mut Pass, wait: Duration) -> Result<(Candidate, Filesystem), String> {
+    let clock = pass.clock();
+    let deadline = pass.deadline.at_most(clock, wait);
+    let mut named = BTreeSet::new();
+    loop {
+        // A scan may take longer than the poll when a disk is slow; never longer than this.
+        let scan = pass.deadline.at_most(clock, Duration::from_secs(5));
+        let candidates = pass.node.devices.scan(scan).map_err(|e| e.to_string())?;
+        match device::choose(&pass.config.store.wanted, &candidates) {
+            Choice::Found(device, filesystem) => return Ok((device, filesystem)),
+            Choice::Ambiguous(nodes) if deadline.passed(clock) => {
+                let nodes: Vec<String> = nodes.iter().map(|n| n.display().to_string()).collect();
+                return Err(format!(
+                    "{} all match, so none is used; name the right one by `serial`",
+                    nodes.join(" and ")
+                ));
+            }
+            Choice::Ambiguous(_) => {}
+            Choice::Absent(decoys) => name_decoys(pass, &mut named, decoys),
+        }
+        if deadline.passed(clock) {
+            return Err(match wait.as_secs() {
+                0 => "not there".to_owned(),
+                seconds => format!("not found after {seconds} s"),
+            });
+        }
+        clock.sleep(POLL.min(deadline.left(clock)));
+    }
+}
+
+fn name_decoys(pass: &mut Pass, named: &mut BTreeSet<String>, decoys: Vec<Decoy>) {
+    for decoy in decoys {
+        let subject = decoy.node.display().to_string();
+        let what = format!("refused as key device: {}", decoy.why);
+        if named.insert(format!("{subject} {what}")) {
+            let remedy =
+                "take it out; or, if it is the right stick, correct `store` in the configuration";
+            pass.report.find(Severity::Warning, &subject, &what, remedy);
+        }
+    }
+}
+
+fn read_store(
+    pass: &mut Pass,
+    device: &Candidate,
+    filesystem: &Filesystem,
+) -> Result<Keyring, String> {
+    let wanted = pass.config.keys();
+    let at = &pass.config.store.mountpoint;
+    let deadline = pass.deadline.at_most(pass.clock(), READ_STORE);
+    let reading = pass
+        .node
+        .devices
+        .read(device, filesystem, at, &wanted, deadline)
+        .map_err(|e| e.to_string())?;
+    let subject = device.node.display().to_string();
+    for note in &reading.notes {
+        pass.report.find(Severity::Note, &subject, note, "");
+    }
+    let keyring = store::verify(&wanted, reading).map_err(|format| {
+        format!(
+            "the store is of format {}, which this version does not know; install a newer f3skeys",
+            format.0
+        )
+    })?;
+    tell_damage(pass, &subject, &keyring);
+    Ok(keyring)
+}
+
+fn tell_damage(pass: &mut Pass, subject: &str, keyring: &Keyring) {
+    if keyring.plain {
+        let what = "a plain store: no fingerprint vouches for its keys, only ZFS's own check does";
+        let remedy = "it works; a store of format 1 notices damage before ZFS does";
+        pass.report.find(Severity::Warning, subject, what, remedy);
+    }
+    let of_keys = keyring.keys.values().flat_map(|holding| &holding.damage);
+    for damage in keyring.damage.iter().chain(of_keys) {
+        let remedy = "the stick rots: keep a good copy of it on another stick";
+        pass.report
+            .find(Severity::Warning, &damage.path, &damage.what, remedy);
+    }
+}
+
+fn keyring_in_words(keyring: &Keyring) -> String {
+    let usable = keyring
+        .keys
+        .values()
+        .filter(|holding| !holding.generations.is_empty())
+        .count();
+    let format = if keyring.plain { "plain" } else { "format 1" };
+    let verified = if keyring.plain { "read" } else { "verified" };
+    format!(
+        "{format}, {usable} of {} keys {verified}",
+        keyring.keys.len()
+    )
+}
+
+/// Readonly and keys for one pool, with its share of what is left of the budget.
+fn open_pool(pass: &mut Pass, pool: &str, store: &Store, parts: usize) -> String {
+    let deadline = pass.deadline.share(pass.clock(), parts);
+    let states = key_states(pass.config, store);
+    pass.observe(pool, deadline.at_most(pass.clock(), ONE_CALL));
+    for _ in 0..ROUNDS {
+        let mut changed = pass.seal_replicas(deadline) > 0;
+        if !changed {
+            let plan = plan::keys(pass.config, &pass.observed, &states);
+            for step in of_pool(&plan.steps, pool) {
+                changed |= load(pass, step, store, deadline);
+            }
+        }
+        if !changed {
+            break;
+        }
+        pass.observe(pool, deadline.at_most(pass.clock(), ONE_CALL));
+    }
+    prove(pass, pool, store, deadline);
+    pool_in_words(pass, pool)
+}
+
+fn pool_in_words(pass: &Pass, pool: &str) -> String {
+    match pass.observed.pools.get(pool) {
+        Some(Pool::Seen(_)) => {}
+        Some(Pool::NotImported) => return "not imported".to_owned(),
+        Some(Pool::Suspended) => return "suspended".to_owned(),
+        Some(Pool::NotSeen(_)) | None => return "could not be asked".to_owned(),
+    }
+    let roots = pass.config.roots.iter();
+    let of_pool: Vec<_> = roots.filter(|root| root.dataset.pool() == pool).collect();
+    let open = of_pool
+        .iter()
+        .filter(|root| plan::is_loaded(&pass.observed, &root.dataset))
+        .count();
+    format!("{open} of {} roots open", of_pool.len())
+}
+
+fn of_pool<'a>(steps: &'a [Step], pool: &'a str) -> impl Iterator<Item = &'a Step> {
+    steps
+        .iter()
+        .filter(move |step| step.dataset().pool() == pool)
+}
+
+pub(crate) fn key_states(config: &Config, store: &Store) -> BTreeMap<KeyName, KeyState> {
+    let state = |key: &KeyName| match store {
+        Store::Closed(why) => KeyState::NoStore(why.clone()),
+        Store::Open(keyring) => match keyring.keys.get(key) {
+            Some(holding) if !holding.generations.is_empty() => KeyState::Usable,
+            Some(holding) if holding.damage.iter().any(|d| d.what != store::MISSING) => {
+                let what = holding.damage.iter().map(|damage| damage.what.as_str());
+                KeyState::Damaged(what.collect::<Vec<_>>().join("; "))
+            }
+            _ => KeyState::Missing,
+        },
+    };
+    config
+        .keys()
+        .into_iter()
+        .map(|key| (key.clone(), state(&key)))
+        .collect()
+}
+
+/// Loads a root's key: the first generation that opens it.
+fn load(pass: &mut Pass, step: &Step, store: &Store, deadline: Deadline) -> bool {
+    let Step::LoadKey { root, key } = step else {
+        return false;
+    };
+    if pass.is_given_up(root.pool()) {
+        return false;
+    }
+    let deadline = deadline.at_most(pass.clock(), ONE_CALL);
+    let mut done = Err(Trouble::failed(
+        key.as_str(),
+        "no generation of it opens the root",
+    ));
+    for generation in generations(store, key) {
+        match pass
+            .node
+            .zfs
+            .try_key(root, &generation.key, Try::Load, deadline)
+        {
+            Answer::Opens => done = Ok(()),
+            Answer::WrongKey => continue,
+            Answer::CouldNotAsk(trouble) => done = Err(trouble),
+        }
+        break;
+    }
+    pass.note_outcome(step, done)
+}
+
+fn generations<'a>(store: &'a Store, key: &KeyName) -> &'a [Generation] {
+    match store {
+        Store::Open(keyring) => keyring.keys.get(key).map_or(&[], |h| &h.generations),
+        Store::Closed(_) => &[],
+    }
+}
+
+/// Asks ZFS, for every loaded root, which generation of its key opens it: keystatus is no proof.
+fn prove(pass: &mut Pass, pool: &str, store: &Store, deadline: Deadline) {
+    let loaded: BTreeSet<_> = pass
+        .observed
+        .datasets()
+        .filter(|d| d.key_status == KeyStatus::Available)
+        .map(|d| d.name.clone())
+        .collect();
+    for root in &pass.config.roots {
+        let candidates = generations(store, &root.key);
+        let asked = root.dataset.pool() == pool && loaded.contains(&root.dataset);
+        if !asked || candidates.is_empty() || pass.is_given_up(pool) {
+            continue;
+        }
+        let proof = prove_root(pass, root, candidates, deadline);
+        pass.observed.proofs.insert(root.dataset.clone(), proof);
+    }
+}
+
+fn prove_root(pass: &mut Pass, root: &Root, all: &[Generation], deadline: Deadline) -> Proof {
+    for generation in all {
+        let deadline = deadline.at_most(pass.clock(), ONE_CALL);
+        let zfs = pass.node.zfs;
+        match zfs.try_key(&root.dataset, &generation.key, Try::Probe, deadline) {
+            Answer::Opens => {
+                return Proof::Opens {
+                    standing: generation.standing,
+                    fingerprint: generation.key.fingerprint(),
+                };
+            }
+            Answer::WrongKey => {}
+            Answer::CouldNotAsk(trouble) => {
+                pass.note_trouble(root.dataset.pool(), &trouble);
+                return Proof::CouldNotAsk(trouble.to_string());
+            }
+        }
+    }
+    Proof::NoKeyOpens
+}
+
+/// The last plan, made of the last observation, says how every root stands.
+fn judge(pass: &mut Pass, store: &Store) {
+    let plan = plan::keys(pass.config, &pass.observed, &key_states(pass.config, store));
+    for (root, (dataset, verdict)) in pass.config.roots.iter().zip(&plan.roots) {
+        let step = Step::LoadKey {
+            root: dataset.clone(),
+            key: root.key.clone(),
+        };
+        let tried = pass.failures.get(&step).cloned();
+        let said = verdict::of_root(root, verdict, tried.as_deref());
+        if let Some(fault) = said.fault.filter(|_| root.required) {
+            pass.report.fail(fault);
+        }
+        // One missing stick is one complaint, however many roots wait for it.
+        if !matches!(verdict, Verdict::Locked(Refusal::NoStore(_))) {
+            pass.report.findings.extend(said.finding);
+        }
+        pass.report.roots.push(RootLine {
+            dataset: dataset.to_string(),
+            role: root.role.to_string(),
+            required: root.required,
+            open: said.open,
+            state: said.state,
+        });
+    }
+    for step in plan.steps {
+        if let Step::SetReadonly(dataset) = &step {
+            let why = pass.failures.get(&step).cloned().unwrap_or_default();
+            let what = format!("this replica could not be made read-only: {why}");
+            let remedy =
+                format!("its root stays locked; see why `zfs set readonly=on {dataset}` fails");
+            let subject = dataset.to_string();
+            pass.report.find(Severity::Alarm, &subject, &what, &remedy);
+            pass.report.fail(Fault::Unavailable);
+        }
+    }
+}
+
+/// Whether the plan's verdict leaves the root usable.
+pub fn is_open(verdict: &Verdict) -> bool {
+    matches!(
+        verdict,
+        Verdict::Open { .. } | Verdict::Unproven(_) | Verdict::OpenByNoKey
+    )
+}

@@ -1,0 +1,281 @@
+//! The one place that starts programs: by absolute path, without environment, with a deadline,
+//! with pipes of its own, and with a secret only on standard input.
+
+use crate::os::worker::readable;
+use crate::time::{Clock, Deadline};
+use crate::trouble::Trouble;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+/// The most that is kept of each output stream, in bytes. More is an error, not a cut.
+const LONGEST_OUTPUT: usize = 64 << 20;
+/// Between two looks at a program's streams and end.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
+
+/// A program to run.
+#[derive(Clone, Copy)]
+pub struct Call<'a> {
+    /// Its absolute path.
+    pub program: &'a Path,
+    /// Its arguments. Never a secret: others can read them.
+    pub args: &'a [&'a str],
+    /// What it reads on standard input; without it, that is `/dev/null`.
+    pub secret: Option<&'a [u8]>,
+}
+
+/// A program that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    /// The command line, for messages.
+    pub command: String,
+    /// Its exit status; `None` when a signal ended it.
+    pub status: Option<i32>,
+    /// All it wrote on standard output.
+    pub stdout: Vec<u8>,
+    /// All it wrote on standard error.
+    pub stderr: Vec<u8>,
+}
+
+impl Finished {
+    /// Its output, if it ended well.
+    ///
+    /// # Errors
+    /// It did not exit with 0.
+    pub fn success(self) -> Result<Vec<u8>, Trouble> {
+        match self.status {
+            Some(0) => Ok(self.stdout),
+            _ => Err(self.failure()),
+        }
+    }
+
+    /// It failed: command, status and its own words.
+    pub fn failure(&self) -> Trouble {
+        let status = match self.status {
+            Some(status) => format!("exit status {status}"),
+            None => "ended by a signal".to_owned(),
+        };
+        let words = String::from_utf8_lossy(&self.stderr);
+        let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+        Trouble::failed(
+            &self.command,
+            format!("{status}; {words}").trim_end_matches("; "),
+        )
+    }
+}
+
+/// Runs a program to its end.
+///
+/// # Errors
+/// It could not be started, wrote too much, or was not done at the deadline; then it is killed,
+/// and left behind where the kernel holds it.
+pub fn run(call: &Call, clock: &dyn Clock, deadline: Deadline) -> Result<Finished, Trouble> {
+    let command = shown(call);
+    let failed = |e: io::Error| Trouble::failed(&command, &e.to_string());
+    if !call.program.is_absolute() {
+        return Err(Trouble::failed(&command, "not an absolute path"));
+    }
+    if deadline.passed(clock) {
+        return Err(Trouble::timed_out(&command));
+    }
+    let mut child = start(call).map_err(failed)?;
+    let mut streams = Streams::of(&mut child);
+    if let Some(secret) = call.secret
+        && let Err(e) = hand_over(&mut child, secret)
+    {
+        give_up(&mut child);
+        return Err(failed(e));
+    }
+    loop {
+        let ended = child.try_wait().map_err(failed)?;
+        let more = streams.drain().map_err(failed)?;
+        if let Some(status) = ended {
+            return Ok(Finished {
+                status: status.code(),
+                stdout: streams.out,
+                stderr: streams.err,
+                command,
+            });
+        }
+        if deadline.passed(clock) {
+            give_up(&mut child);
+            return Err(Trouble::timed_out(&command));
+        }
+        if !more {
+            streams.wait(deadline.left(clock).min(BETWEEN_LOOKS));
+        }
+    }
+}
+
+fn shown(call: &Call) -> String {
+    let name = call.program.file_name().unwrap_or_default();
+    let mut words = vec![name.to_string_lossy().into_owned()];
+    words.extend(call.args.iter().map(|arg| (*arg).to_owned()));
+    words.join(" ")
+}
+
+fn start(call: &Call) -> io::Result<Child> {
+    Command::new(call.program)
+        .args(call.args)
+        .env_clear()
+        .env("LC_ALL", "C")
+        .current_dir("/")
+        .stdin(match call.secret {
+            Some(_) => Stdio::piped(),
+            None => Stdio::null(),
+        })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+}
+
+/// Writes the secret into the program's pipe, straight from where it lies, and closes the pipe.
+/// A key is far smaller than a pipe, so this never waits.
+fn hand_over(child: &mut Child, secret: &[u8]) -> io::Result<()> {
+    let mut pipe = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
+    match pipe.write_all(secret) {
+        // It ended without reading; its own words say why.
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// Kills the program. One that the kernel holds stays behind; init inherits it.
+fn give_up(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.try_wait();
+}
+
+struct Streams {
+    stdout: Option<ChildStdout>,
+    stderr: Option<ChildStderr>,
+    out: Vec<u8>,
+    err: Vec<u8>,
+}
+
+impl Streams {
+    fn of(child: &mut Child) -> Streams {
+        Streams {
+            stdout: child.stdout.take(),
+            stderr: child.stderr.take(),
+            out: Vec::new(),
+            err: Vec::new(),
+        }
+    }
+
+    /// Reads what is there without waiting; tells whether anything was.
+    fn drain(&mut self) -> io::Result<bool> {
+        let out = drain(&mut self.stdout, &mut self.out)?;
+        let err = drain(&mut self.stderr, &mut self.err)?;
+        Ok(out || err)
+    }
+
+    /// Waits until there may be something to read, or the program's end.
+    fn wait(&self, time: Duration) {
+        match (&self.stdout, &self.stderr) {
+            (Some(stream), _) => drop(readable(stream, time)),
+            (None, Some(stream)) => drop(readable(stream, time)),
+            // Both closed: it is about to end.
+            (None, None) => std::thread::sleep(time.min(Duration::from_millis(1))),
+        }
+    }
+}
+
+fn drain<S: Read + AsFd>(stream: &mut Option<S>, into: &mut Vec<u8>) -> io::Result<bool> {
+    let mut any = false;
+    let mut chunk = [0; 16384];
+    while let Some(open) = stream
+        && readable(open, Duration::ZERO)
+    {
+        match open.read(&mut chunk)? {
+            0 => *stream = None,
+            n => into.extend_from_slice(&chunk[..n]),
+        }
+        if into.len() > LONGEST_OUTPUT {
+            return Err(io::Error::other("it writes without end"));
+        }
+        any = true;
+    }
+    Ok(any)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::SystemClock;
+
+    fn sh(script: &str, secret: Option<&[u8]>, time: Duration) -> Result<Finished, Trouble> {
+        let clock = SystemClock::start();
+        let call = Call {
+            program: Path::new("/bin/sh"),
+            args: &["-c", script],
+            secret,
+        };
+        run(&call, &clock, Deadline::after(&clock, time))
+    }
+
+    const LONG: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn output_and_status_are_whole() {
+        let done = sh("head -c 300000 /dev/zero; echo no >&2; exit 3", None, LONG).unwrap();
+        assert_eq!(done.stdout.len(), 300_000);
+        assert_eq!(done.stderr, b"no\n");
+        assert_eq!(done.status, Some(3));
+        let said = done.success().unwrap_err().to_string();
+        assert!(said.contains("exit status 3; no"), "{said}");
+    }
+
+    #[test]
+    fn law_2_a_secret_goes_by_standard_input_alone() {
+        let done = sh("cat; env; echo $0 $*", Some(b"secret bytes"), LONG).unwrap();
+        let said = String::from_utf8(done.stdout).unwrap();
+        assert_eq!(said.matches("secret").count(), 1);
+    }
+
+    #[test]
+    fn the_environment_is_empty_but_for_the_language() {
+        let done = sh(
+            "env | grep -v -e ^PWD= -e ^_= -e ^SHLVL= -e ^OLDPWD=",
+            None,
+            LONG,
+        )
+        .unwrap();
+        assert_eq!(String::from_utf8(done.stdout).unwrap(), "LC_ALL=C\n");
+    }
+
+    #[test]
+    fn law_6_a_program_that_hangs_is_given_up_on() {
+        for script in [
+            "sleep 1000",
+            "trap '' TERM INT; while :; do sleep 1000; done",
+        ] {
+            let answer = sh(script, None, Duration::from_millis(100));
+            assert!(answer.unwrap_err().is_timeout());
+        }
+    }
+
+    #[test]
+    fn a_grandchild_that_keeps_the_pipes_does_not_hold_us() {
+        let done = sh("sleep 1000 & echo done", None, LONG).unwrap();
+        assert_eq!(done.stdout, b"done\n");
+    }
+
+    #[test]
+    fn a_program_that_does_not_read_its_secret_is_no_error_of_ours() {
+        assert_eq!(sh("exit 7", Some(&[1; 32]), LONG).unwrap().status, Some(7));
+    }
+
+    #[test]
+    fn relative_programs_are_refused() {
+        let clock = SystemClock::start();
+        let call = Call {
+            program: Path::new("sh"),
+            args: &[],
+            secret: None,
+        };
+        assert!(run(&call, &clock, Deadline::after(&clock, LONG)).is_err());
+    }
+}

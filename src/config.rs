@@ -1,0 +1,519 @@
+//! The configuration: read from RON, then checked, once. Past this module it holds together.
+
+use crate::device::Wanted;
+use crate::names::{DatasetName, GateName, KeyName, NodeName};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+/// The largest configuration that is read, in bytes.
+const LARGEST: u64 = 1 << 20;
+/// What must be left of the budget when the wait for the stick has used its part.
+const LEFT_FOR_POOLS: u32 = 15;
+
+/// What a dataset is on this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Written here.
+    Primary,
+    /// Received from another node, and never written here.
+    Replica,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Role::Primary => "primary",
+            Role::Replica => "replica",
+        })
+    }
+}
+
+/// An OpenZFS encryption root of this node.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Root {
+    /// The dataset.
+    pub dataset: DatasetName,
+    /// The key that opens it.
+    pub key: KeyName,
+    /// What it is here. No default: a wrong one destroys replication.
+    pub role: Role,
+    /// Whether a boot without it has failed.
+    pub required: bool,
+}
+
+/// One thing that must be true for a gate to be open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Condition {
+    /// The dataset is what a visitor of the path sees, read-only if and only if it is a replica.
+    #[serde(rename = "mounted")]
+    Mounted {
+        /// The mount point.
+        path: PathBuf,
+        /// The dataset that must be there.
+        dataset: DatasetName,
+    },
+    /// The dataset is mounted somewhere, in sight, and can be written.
+    Writable(DatasetName),
+    /// The dataset is mounted somewhere, in sight, and cannot be written.
+    Readonly(DatasetName),
+    /// There is such a file.
+    Present(PathBuf),
+    /// There is no such file.
+    Absent(PathBuf),
+    /// Another gate is open.
+    Gate(GateName),
+    /// The peer says that it has not made its replica writable.
+    NotPromoted {
+        /// The peer.
+        peer: NodeName,
+    },
+}
+
+/// A named set of conditions that others wait for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gate {
+    /// Its name.
+    pub name: GateName,
+    /// All of these must hold.
+    pub needs: Vec<Condition>,
+}
+
+/// Where a replica of one of this node's datasets lies.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplicaOf {
+    /// The dataset of this node.
+    pub of: DatasetName,
+    /// The peer that receives it.
+    pub node: NodeName,
+    /// Its name there.
+    pub dataset: DatasetName,
+}
+
+/// The hold of CARP at boot.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Carp {
+    /// The gate that must be open before the node takes part.
+    pub gate: GateName,
+}
+
+/// Another node with a key store.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peer {
+    /// Its name.
+    pub name: NodeName,
+    /// Where ssh reaches it.
+    pub ssh: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename = "store", deny_unknown_fields)]
+struct RawStore {
+    #[serde(default)]
+    label: Option<String>,
+    #[serde(default)]
+    serial: Option<String>,
+    #[serde(default = "default_mountpoint")]
+    mountpoint: PathBuf,
+    #[serde(default = "default_wait")]
+    wait_seconds: u32,
+}
+
+fn default_mountpoint() -> PathBuf {
+    PathBuf::from("/keys")
+}
+
+fn default_wait() -> u32 {
+    30
+}
+
+fn default_budget() -> u32 {
+    60
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename = "configuration", deny_unknown_fields)]
+struct Raw {
+    node: NodeName,
+    store: RawStore,
+    roots: Vec<Root>,
+    #[serde(default)]
+    gates: Vec<Gate>,
+    #[serde(default)]
+    replicas: Vec<ReplicaOf>,
+    #[serde(default)]
+    carp: Option<Carp>,
+    #[serde(default)]
+    peers: Vec<Peer>,
+    #[serde(default)]
+    min_copies: u32,
+    #[serde(default = "default_budget")]
+    budget_seconds: u32,
+}
+
+/// Where the keys are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Store {
+    /// How the key device is known.
+    pub wanted: Wanted,
+    /// Where it is mounted while it is read.
+    pub mountpoint: PathBuf,
+    /// How long a boot waits for it.
+    pub wait: Duration,
+}
+
+/// A configuration that holds together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// This node.
+    pub node: NodeName,
+    /// Where the keys are.
+    pub store: Store,
+    /// The encryption roots, in the order of the file.
+    pub roots: Vec<Root>,
+    /// The gates, in the order of the file.
+    pub gates: Vec<Gate>,
+    /// Replicas of this node's datasets on other nodes.
+    pub replicas: Vec<ReplicaOf>,
+    /// The CARP hold, if wanted.
+    pub carp: Option<Carp>,
+    /// The other nodes.
+    pub peers: Vec<Peer>,
+    /// Stores other than this node's own that must hold a key; at most the number of peers.
+    pub min_copies: u32,
+    /// How long a whole boot may take, the wait for the stick included.
+    pub budget: Duration,
+}
+
+/// Why there is no configuration. Shows the file, with line and column where there is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError(String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Reads the configuration from a file that only root may write.
+    ///
+    /// # Errors
+    /// The file cannot be read, others may write it, or its text is refused by [`Config::parse`].
+    pub fn read(path: &Path) -> Result<Config, ConfigError> {
+        let at = |what: String| ConfigError(format!("{}: {what}", path.display()));
+        let file = File::options()
+            .read(true)
+            .custom_flags(nix::libc::O_NONBLOCK)
+            .open(path)
+            .map_err(|e| at(e.to_string()))?;
+        let about = file.metadata().map_err(|e| at(e.to_string()))?;
+        suspicious(about.mode(), about.uid(), about.is_file()).map_err(at)?;
+        let mut text = String::new();
+        file.take(LARGEST)
+            .read_to_string(&mut text)
+            .map_err(|e| at(e.to_string()))?;
+        Config::parse(&text).map_err(|e| ConfigError(format!("{}:{e}", path.display())))
+    }
+
+    /// Reads a configuration from text and checks that it holds together. Touches nothing.
+    ///
+    /// # Errors
+    /// Bad syntax, unknown fields or names (`LINE:COLUMN: what`), or contradictions (` what`).
+    pub fn parse(text: &str) -> Result<Config, ConfigError> {
+        let options = ron::Options::default()
+            .with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
+        let raw: Raw = options.from_str(text).map_err(|e| {
+            let start = e.span.start;
+            ConfigError(format!("{}:{}: {}", start.line, start.col, e.code))
+        })?;
+        check(&raw).map_err(|what| ConfigError(format!(" {what}")))?;
+        Ok(Config {
+            node: raw.node,
+            store: Store {
+                wanted: Wanted {
+                    label: raw.store.label,
+                    serial: raw.store.serial,
+                },
+                mountpoint: raw.store.mountpoint,
+                wait: Duration::from_secs(raw.store.wait_seconds.into()),
+            },
+            roots: raw.roots,
+            gates: raw.gates,
+            replicas: raw.replicas,
+            carp: raw.carp,
+            peers: raw.peers,
+            min_copies: raw.min_copies,
+            budget: Duration::from_secs(raw.budget_seconds.into()),
+        })
+    }
+
+    /// What `dataset` is on this node: a replica if any configured replica is at or above it, else
+    /// a primary if a primary root is, else unknown.
+    pub fn role_of(&self, dataset: &DatasetName) -> Option<Role> {
+        role_in(&self.roots, dataset)
+    }
+
+    /// The keys that this node's roots need, each once.
+    pub fn keys(&self) -> Vec<KeyName> {
+        let keys: BTreeSet<&KeyName> = self.roots.iter().map(|root| &root.key).collect();
+        keys.into_iter().cloned().collect()
+    }
+
+    /// The pools of the roots, each once, in the order of the file.
+    pub fn pools(&self) -> Vec<String> {
+        let mut pools = Vec::new();
+        for root in &self.roots {
+            if !pools.iter().any(|pool| pool == root.dataset.pool()) {
+                pools.push(root.dataset.pool().to_owned());
+            }
+        }
+        pools
+    }
+
+    /// The gate of this name.
+    pub fn gate(&self, name: &GateName) -> Option<&Gate> {
+        self.gates.iter().find(|gate| gate.name == *name)
+    }
+}
+
+impl Gate {
+    /// The datasets that the gate's own conditions name.
+    pub fn datasets(&self) -> impl Iterator<Item = &DatasetName> {
+        self.needs.iter().filter_map(|need| match need {
+            Condition::Mounted { dataset, .. }
+            | Condition::Writable(dataset)
+            | Condition::Readonly(dataset) => Some(dataset),
+            _ => None,
+        })
+    }
+}
+
+fn role_in(roots: &[Root], dataset: &DatasetName) -> Option<Role> {
+    roots
+        .iter()
+        .filter(|root| dataset.is_at_or_below(&root.dataset))
+        .map(|root| root.role)
+        .max()
+}
+
+fn suspicious(mode: u32, owner: u32, regular: bool) -> Result<(), String> {
+    if !regular {
+        return Err("is not a regular file".to_owned());
+    }
+    if owner != 0 {
+        return Err(format!(
+            "belongs to user {owner}, who could change it; `chown root` it"
+        ));
+    }
+    if mode & 0o022 != 0 {
+        return Err(format!(
+            "others may write it (mode {:04o}); `chmod 0644` it",
+            mode & 0o7777
+        ));
+    }
+    Ok(())
+}
+
+fn check(raw: &Raw) -> Result<(), String> {
+    check_store(raw)?;
+    check_roots(&raw.roots)?;
+    check_gates(raw)?;
+    check_peers(raw)
+}
+
+fn check_store(raw: &Raw) -> Result<(), String> {
+    let store = &raw.store;
+    let given = |name: &Option<String>| name.as_deref().is_some_and(|name| !name.trim().is_empty());
+    if !given(&store.label) && !given(&store.serial) {
+        return Err("store: name the key device by `serial`, `label` or both".to_owned());
+    }
+    for (field, value) in [("label", &store.label), ("serial", &store.serial)] {
+        if value.is_some() && !given(value) {
+            return Err(format!("store: `{field}` is empty; leave it out instead"));
+        }
+    }
+    absolute("store: mountpoint", &store.mountpoint)?;
+    let most = raw.budget_seconds.saturating_sub(LEFT_FOR_POOLS);
+    if store.wait_seconds > most {
+        return Err(format!(
+            "store: wait_seconds {} leaves too little of budget_seconds {} for the pools; at most {most}",
+            store.wait_seconds, raw.budget_seconds
+        ));
+    }
+    Ok(())
+}
+
+fn absolute(what: &str, path: &Path) -> Result<(), String> {
+    let plain = path
+        .components()
+        .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    if path.is_absolute() && plain && path.components().count() > 1 {
+        return Ok(());
+    }
+    Err(format!(
+        "{what}: `{}` is not an absolute path without `..`",
+        path.display()
+    ))
+}
+
+fn check_roots(roots: &[Root]) -> Result<(), String> {
+    if roots.is_empty() {
+        return Err("roots: none is given; name at least one encryption root".to_owned());
+    }
+    let mut seen: BTreeMap<&DatasetName, Role> = BTreeMap::new();
+    for root in roots {
+        let name = &root.dataset;
+        match seen.insert(name, root.role) {
+            Some(role) if role == root.role => {
+                return Err(format!("roots: {name} is named twice; keep one of the two"));
+            }
+            Some(_) => {
+                return Err(format!(
+                    "roots: {name} is both a primary and a replica; a dataset is one of the two"
+                ));
+            }
+            None => {}
+        }
+    }
+    for root in roots {
+        let name = &root.dataset;
+        if root.role == Role::Primary && role_in(roots, name) == Some(Role::Replica) {
+            return Err(format!(
+                "roots: {name} is a primary below a replica; everything below a replica is one"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_gates(raw: &Raw) -> Result<(), String> {
+    let mut names = BTreeSet::new();
+    for gate in &raw.gates {
+        if !names.insert(&gate.name) {
+            return Err(format!("gates: {} is named twice", gate.name));
+        }
+        if gate.needs.is_empty() {
+            return Err(format!(
+                "gates: {} needs nothing, so it would always be open; name a condition",
+                gate.name
+            ));
+        }
+    }
+    for gate in &raw.gates {
+        for need in &gate.needs {
+            check_condition(raw, need).map_err(|what| format!("gates: {}: {what}", gate.name))?;
+        }
+        if leads_to(raw, gate, &gate.name, raw.gates.len()) {
+            return Err(format!(
+                "gates: {} needs itself, by way of other gates",
+                gate.name
+            ));
+        }
+    }
+    match &raw.carp {
+        Some(carp) if !names.contains(&carp.gate) => Err(format!(
+            "carp: there is no gate `{}` in this file",
+            carp.gate
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn check_condition(raw: &Raw, need: &Condition) -> Result<(), String> {
+    let known = |dataset: &DatasetName| match role_in(&raw.roots, dataset) {
+        Some(role) => Ok(role),
+        None => Err(format!(
+            "{dataset} is neither a root of this file nor below one"
+        )),
+    };
+    match need {
+        Condition::Mounted { path, dataset } => {
+            absolute("path", path)?;
+            known(dataset).map(|_| ())
+        }
+        Condition::Writable(dataset) => match known(dataset)? {
+            Role::Primary => Ok(()),
+            Role::Replica => Err(format!("{dataset} is a replica, which is never writable")),
+        },
+        Condition::Readonly(dataset) => known(dataset).map(|_| ()),
+        Condition::Present(path) | Condition::Absent(path) => absolute("path", path),
+        Condition::Gate(name) if raw.gates.iter().any(|gate| gate.name == *name) => Ok(()),
+        Condition::Gate(name) => Err(format!("there is no gate `{name}` in this file")),
+        Condition::NotPromoted { peer } if raw.peers.iter().any(|p| p.name == *peer) => Ok(()),
+        Condition::NotPromoted { peer } => Err(format!("{peer} is not one of the peers")),
+    }
+}
+
+/// Whether `gate` needs `target` within `depth` steps.
+fn leads_to(raw: &Raw, gate: &Gate, target: &GateName, depth: usize) -> bool {
+    gate.needs.iter().any(|need| match need {
+        Condition::Gate(name) if name == target => true,
+        Condition::Gate(name) if depth > 0 => raw
+            .gates
+            .iter()
+            .filter(|next| next.name == *name)
+            .any(|next| leads_to(raw, next, target, depth - 1)),
+        _ => false,
+    })
+}
+
+fn check_peers(raw: &Raw) -> Result<(), String> {
+    let mut names = BTreeSet::new();
+    for peer in &raw.peers {
+        if peer.name == raw.node {
+            return Err(format!("peers: {} is this node itself", peer.name));
+        }
+        if !names.insert(&peer.name) {
+            return Err(format!("peers: {} is named twice", peer.name));
+        }
+        if peer.ssh.is_empty()
+            || peer.ssh.starts_with('-')
+            || peer.ssh.contains(char::is_whitespace)
+        {
+            return Err(format!(
+                "peers: {}: `{}` is no ssh destination",
+                peer.name, peer.ssh
+            ));
+        }
+    }
+    for replica in &raw.replicas {
+        if !names.contains(&replica.node) {
+            return Err(format!(
+                "replicas: {} is not one of the peers",
+                replica.node
+            ));
+        }
+        if role_in(&raw.roots, &replica.of) != Some(Role::Primary) {
+            return Err(format!(
+                "replicas: {} is not at or below a primary root of this file",
+                replica.of
+            ));
+        }
+    }
+    if raw.min_copies as usize > raw.peers.len() {
+        return Err(format!(
+            "min_copies is {}, but there are only {} peers to hold copies",
+            raw.min_copies,
+            raw.peers.len()
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+use super::*;
+
+const GOOD: &str = r#"(
+    node: "f0.lan.buetow.org",
+    store: (label: "F3S_KEYS", serial: Some("4C530001"), mountpoint: "/keys", wait_seconds: 30),
+    roots: [
+        (dataset: "zdata/enc",   key: "f0.lan.buetow.org:zdata", role: primary, required: true),
+        (dataset: "zroot/bhyve", key: "f0.lan.buetow.org:bhyve", role: primary, required: false),
+        (dataset: "zdata/sink/f1", key: "f1.lan.buetow.org:zdata", role: replica, required: true),
+    ],
+    gates: [
+        (name: "nfs", needs: [mounted(path: "/data/nfs", dataset: "zdata/enc/nfsdata")]),
+        (name: "failback", needs: [gate("nfs"), writable("zdata/enc/nfsdata"),
+            absent("/data/nfs/nfs.NO_AUTO_FAILBACK"), not_promoted(peer: "f1.lan.buetow.org")]),
+        (name: "standby", needs: [readonly("zdata/sink/f1"), present("/etc/hosts")]),
+    ],
+    replicas: [(of: "zdata/enc/nfsdata", node: "f1.lan.buetow.org", dataset: "zdata/sink/f0/x")],
+    carp: (gate: "nfs"),
+    peers: [(name: "f1.lan.buetow.org", ssh: "root@f1.wg0")],
+    min_copies: 1,
+)"#;
+
+/// The error of the example with `from` replaced by `to`.
+fn refused(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "the example has no {from}");
+    let text = GOOD.replacen(from, to, 1);
+    Config::parse(&text)
+        .expect_err(&format!("{to} was accepted"))
+        .to_string()
+}
+
+#[test]
+fn the_example_is_read() {
+    let config = Config::parse(GOOD).unwrap();
+    assert_eq!(config.pools(), ["zdata", "zroot"]);
+    assert_eq!(config.keys().len(), 3);
+    assert_eq!(config.budget, Duration::from_secs(60));
+    assert_eq!(config.store.wanted.serial.as_deref(), Some("4C530001"));
+    let role = |name: &str| config.role_of(&name.parse().unwrap());
+    assert_eq!(role("zdata/enc/nfsdata"), Some(Role::Primary));
+    assert_eq!(role("zdata/sink/f1/a/b"), Some(Role::Replica));
+    assert_eq!(role("zdata"), None);
+}
+
+#[test]
+fn syntax_and_unknown_fields_come_with_line_and_column() {
+    assert!(refused("roots: [", "roots: [[").starts_with("4:"));
+    assert!(refused("mountpoint:", "mountpint:").starts_with("3:"));
+    assert!(refused("required: true", "required: true, colour: 1").starts_with("5:"));
+    assert!(refused("role: primary,", "").starts_with("5:"));
+    assert!(refused(", required: true", "").starts_with("5:"));
+    assert!(refused("\"zdata/enc\"", "\"zdata/enc@s\"").starts_with("5:"));
+    assert!(refused("mounted(path", "mountd(path").starts_with("10:"));
+    assert!(refused("node: \"f0", "noode: \"f0").starts_with("2:"));
+}
+
+#[test]
+fn contradictions_are_named() {
+    for (from, to, says) in [
+        (
+            "\"zroot/bhyve\"",
+            "\"zdata/enc\"",
+            "zdata/enc is named twice",
+        ),
+        (
+            "\"zdata/sink/f1\", ",
+            "\"zdata/enc\", ",
+            "both a primary and a replica",
+        ),
+        (
+            "\"zroot/bhyve\"",
+            "\"zdata/sink/f1/x\"",
+            "primary below a replica",
+        ),
+        (
+            "dataset: \"zdata/enc/nfsdata\")]",
+            "dataset: \"zdata/other\")]",
+            "zdata/other is neither",
+        ),
+        ("min_copies: 1", "min_copies: 2", "only 1 peers"),
+        ("\"/keys\"", "\"keys\"", "`keys` is not an absolute path"),
+        ("\"/keys\"", "\"/\"", "`/` is not an absolute path"),
+        ("\"/keys\"", "\"/a/../b\"", "without `..`"),
+        (
+            "path: \"/data/nfs\"",
+            "path: \"data/nfs\"",
+            "`data/nfs` is not an absolute path",
+        ),
+        ("absent(\"/data", "absent(\"data", "not an absolute path"),
+        ("gate(\"nfs\")", "gate(\"nsf\")", "no gate `nsf`"),
+        ("gate(\"nfs\")", "gate(\"failback\")", "needs itself"),
+        (
+            "carp: (gate: \"nfs\")",
+            "carp: (gate: \"carp\")",
+            "no gate `carp`",
+        ),
+        ("name: \"failback\"", "name: \"nfs\"", "nfs is named twice"),
+        (
+            "needs: [mounted(path: \"/data/nfs\", dataset: \"zdata/enc/nfsdata\")]",
+            "needs: []",
+            "needs nothing",
+        ),
+        (
+            "writable(\"zdata/enc/nfsdata\")",
+            "writable(\"zdata/sink/f1\")",
+            "never writable",
+        ),
+        ("peer: \"f1.", "peer: \"f9.", "not one of the peers"),
+        ("node: \"f1.", "node: \"f9.", "not one of the peers"),
+        ("node: \"f0.", "node: \"f1.", "this node itself"),
+        (
+            "of: \"zdata/enc/nfsdata\"",
+            "of: \"zdata/sink/f1\"",
+            "primary root",
+        ),
+        (
+            "ssh: \"root",
+            "ssh: \"-oProxyCommand=x",
+            "no ssh destination",
+        ),
+        ("wait_seconds: 30", "wait_seconds: 50", "at most 45"),
+        (
+            "label: \"F3S_KEYS\", serial: Some(\"4C530001\"), ",
+            "",
+            "name the key device",
+        ),
+        ("\"4C530001\"", "\"\"", "`serial` is empty"),
+    ] {
+        let error = refused(from, to);
+        assert!(error.contains(says), "{to}: {error}");
+    }
+}
+
+#[test]
+fn no_roots_is_an_error_and_not_a_node_without_secrets() {
+    let error = Config::parse(r#"(node: "f0", store: (label: "K"), roots: [])"#).unwrap_err();
+    assert!(error.to_string().contains("at least one"), "{error}");
+}
+
+#[test]
+fn a_file_that_others_may_write_is_refused() {
+    assert!(suspicious(0o100_644, 0, true).is_ok());
+    assert!(suspicious(0o100_600, 0, true).is_ok());
+    for (mode, owner, regular) in [
+        (0o100_664, 0, true),
+        (0o100_646, 0, true),
+        (0o100_644, 1000, true),
+        (0o100_644, 0, false),
+    ] {
+        assert!(suspicious(mode, owner, regular).is_err());
+    }
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let error = Config::read(Path::new("/nowhere/f3skeys.ron")).unwrap_err();
+    assert!(error.to_string().starts_with("/nowhere/f3skeys.ron: "));
+}

@@ -1,0 +1,190 @@
+//! A key in memory: 32 bytes in a box of their own, locked, kept out of cores, wiped when dropped.
+//!
+//! Owns the only way to see key bytes ([`Key::expose`]). It must never print them, copy them to
+//! a growable buffer, or let a forked worker inherit them (see [`keys_alive`]).
+
+use crate::os;
+use secrecy::{ExposeSecret, SecretBox};
+use serde::{Deserialize, Serialize};
+use std::cell::Cell;
+use std::fmt;
+use std::io;
+
+/// Bytes of a raw OpenZFS key (`keyformat=raw`, `WRAPPING_KEY_LEN`).
+pub const KEY_LEN: usize = 32;
+
+/// What separates an f3skeys fingerprint from any other use of BLAKE3 over the same bytes.
+const CONTEXT: &str = "f3skeys 2026-11 key fingerprint v1";
+
+thread_local! {
+    static ALIVE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// How many keys this thread holds. A worker is forked only while it is zero.
+pub fn keys_alive() -> usize {
+    ALIVE.with(Cell::get)
+}
+
+/// The identity of a key's bytes: BLAKE3 `derive_key`, 32 bytes. It tells nothing about the key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// The fingerprint of these key bytes.
+    pub fn of(bytes: &[u8; KEY_LEN]) -> Self {
+        Fingerprint(blake3::derive_key(CONTEXT, bytes))
+    }
+
+    /// Reads 64 lower-case hex digits; anything else is `None`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let lower = text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        if !lower {
+            return None;
+        }
+        blake3::Hash::from_hex(text)
+            .ok()
+            .map(|hash| Fingerprint(*hash.as_bytes()))
+    }
+
+    /// All 64 hex digits, as in file names.
+    pub fn hex(&self) -> String {
+        blake3::Hash::from_bytes(self.0).to_hex().to_string()
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    /// Eight digits: enough for a person to compare.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.hex()[..8])
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fingerprint({self})")
+    }
+}
+
+impl TryFrom<String> for Fingerprint {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text).ok_or_else(|| format!("`{text}` is not a fingerprint of 64 hex digits"))
+    }
+}
+
+impl From<Fingerprint> for String {
+    fn from(fingerprint: Fingerprint) -> String {
+        fingerprint.hex()
+    }
+}
+
+/// A key and the fingerprint of exactly the bytes it holds.
+pub struct Key {
+    bytes: SecretBox<[u8; KEY_LEN]>,
+    fingerprint: Fingerprint,
+}
+
+impl Key {
+    /// Takes a key from where it lies, by way of `fill`, which writes into the guarded box itself.
+    ///
+    /// # Errors
+    /// The memory could not be locked, or `fill` failed; nothing is kept then.
+    pub fn take(fill: impl FnOnce(&mut [u8; KEY_LEN]) -> io::Result<()>) -> io::Result<Key> {
+        let mut outcome = Ok(());
+        let bytes = SecretBox::<[u8; KEY_LEN]>::init_with_mut(|place| {
+            // Lock first: a key must not be in pageable memory even for a moment.
+            outcome = os::guard_memory(place).and_then(|()| fill(place));
+        });
+        outcome?;
+        let fingerprint = Fingerprint::of(bytes.expose_secret());
+        ALIVE.with(|alive| alive.set(alive.get() + 1));
+        Ok(Key { bytes, fingerprint })
+    }
+
+    /// The identity of the bytes held, computed from this very buffer.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// The bytes, for the pipe that hands them to ZFS and for nothing else.
+    pub fn expose(&self) -> &[u8; KEY_LEN] {
+        self.bytes.expose_secret()
+    }
+}
+
+impl Drop for Key {
+    fn drop(&mut self) {
+        ALIVE.with(|alive| alive.set(alive.get() - 1));
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({}, bytes withheld)", self.fingerprint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(byte: u8) -> Key {
+        Key::take(|place| {
+            place.fill(byte);
+            Ok(())
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn one_flipped_bit_changes_the_fingerprint() {
+        let reference = key(7).fingerprint();
+        for bit in 0..KEY_LEN * 8 {
+            let flipped = Key::take(|place| {
+                place.fill(7);
+                place[bit / 8] ^= 1 << (bit % 8);
+                Ok(())
+            })
+            .unwrap();
+            assert_ne!(flipped.fingerprint(), reference, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn the_fingerprint_of_format_1_never_changes() {
+        // Stores written today must open for ever.
+        assert_eq!(
+            key(0).fingerprint().hex(),
+            "0672a236ac158de82d7972e257a9a57234b9a51138dc8f677f72157192aa8f9b"
+        );
+    }
+
+    #[test]
+    fn fingerprints_read_back_and_refuse_other_spellings() {
+        let hex = key(1).fingerprint().hex();
+        assert_eq!(Fingerprint::parse(&hex), Some(key(1).fingerprint()));
+        assert_eq!(Fingerprint::parse(&hex.to_uppercase()), None);
+        assert_eq!(Fingerprint::parse(&hex[1..]), None);
+        assert_eq!(Fingerprint::parse(&format!("{hex}0")), None);
+    }
+
+    #[test]
+    fn debug_output_holds_no_key_byte() {
+        let shown = format!("{:?}", key(0xab));
+        assert!(!shown.contains("171") && !shown.to_lowercase().contains("abab"));
+    }
+
+    #[test]
+    fn a_failed_fill_keeps_nothing() {
+        let before = keys_alive();
+        assert!(Key::take(|_| Err(io::Error::other("gone"))).is_err());
+        assert_eq!(keys_alive(), before);
+        let held = key(3);
+        assert_eq!(keys_alive(), before + 1);
+        drop(held);
+        assert_eq!(keys_alive(), before);
+    }
+}

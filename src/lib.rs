@@ -1,0 +1,56 @@
+//! f3skeys brings encrypted OpenZFS storage nodes back after a power cut: safely, and alone.
+//!
+//! # The laws
+//!
+//! 1. Loaded is verified: the bytes given to ZFS are the very buffer whose fingerprint matched.
+//! 2. Secrets stay put: in guarded memory, on a key store, in the pipe that hands them to ZFS.
+//! 3. A replica is never writable, not for an instant.
+//! 4. A gate is open only while it is true, in this boot. Unknown counts as closed.
+//! 5. One fault stays one fault, and never stops the boot.
+//! 6. Nothing hangs: every wait has a deadline, all on one budget.
+//! 7. No step makes a key unopenable.
+//! 8. Nothing is destroyed to make things work.
+//!
+//! # The map
+//!
+//! Decisions are pure and come first:
+//!
+//! - [`names`], [`config`]: what the admin wrote, checked.
+//! - [`plan`]: (configuration, observation) to steps and verdicts. [`gate`]: is it open?
+//! - [`device`]: which disk is the key device. [`store`]: which of its bytes may be trusted.
+//!
+//! The verbs read as prose:
+//!
+//! - [`boot`], [`ready`] (and the question `gate`), [`preview`] (`plan`), [`status`]; what they
+//!   share is in [`pass`].
+//! - [`report`], [`verdict`], [`exit`]: what is said, and the exit status.
+//!
+//! Effects sit behind three seams: [`zfs::Zfs`], [`system::KeyDevices`] and [`system::System`].
+//!
+//! - [`child`] is the one place that starts programs, [`os::worker`] the one place that forks.
+//! - [`key`] holds key bytes; [`os`] is the platform and all `unsafe`; [`marker`] is the run
+//!   directory; [`time`] has the deadlines; [`trouble`] is "could not ask".
+
+pub mod boot;
+pub mod child;
+pub mod cli;
+pub mod config;
+pub mod device;
+pub mod exit;
+pub mod gate;
+pub mod key;
+pub mod marker;
+pub mod names;
+pub mod os;
+pub mod pass;
+pub mod plan;
+pub mod preview;
+pub mod ready;
+pub mod report;
+pub mod status;
+pub mod store;
+pub mod system;
+pub mod time;
+pub mod trouble;
+pub mod verdict;
+pub mod zfs;

@@ -1,0 +1,256 @@
+//! Files in the run directory: markers of gates and the one lock.
+//!
+//! A marker is replaced atomically and only when it changes, so that nobody ever sees half of one
+//! or a gap between two.
+
+use crate::gate::Marker;
+use crate::names::GateName;
+use nix::unistd::geteuid;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The largest marker that is read, in bytes.
+const LARGEST: u64 = 1 << 16;
+
+/// The directory of the markers in a run directory.
+pub fn directory(run: &Path) -> PathBuf {
+    run.join("gates")
+}
+
+/// The marker of a gate; services may name it in `required_files`.
+pub fn path(run: &Path, gate: &GateName) -> PathBuf {
+    directory(run).join(gate.as_str())
+}
+
+/// Reads a gate's marker; `None` when there is none.
+///
+/// # Errors
+/// It is there and cannot be trusted: not a plain file of ours, or not a marker.
+pub fn read(run: &Path, gate: &GateName) -> io::Result<Option<Marker>> {
+    let file = match File::options()
+        .read(true)
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
+        .open(path(run, gate))
+    {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let about = file.metadata()?;
+    let ours = about.is_file() && about.mode() & 0o022 == 0;
+    if !ours || (about.uid() != 0 && about.uid() != geteuid().as_raw()) {
+        return Err(io::Error::other("is not a file that only root may write"));
+    }
+    let mut text = Vec::new();
+    file.take(LARGEST).read_to_end(&mut text)?;
+    serde_json::from_slice(&text)
+        .map(Some)
+        .map_err(|_| io::Error::other("is not a marker"))
+}
+
+/// Puts a marker in place, atomically; tells whether that changed anything.
+///
+/// # Errors
+/// The run directory could not be written.
+pub fn write(run: &Path, marker: &Marker) -> io::Result<bool> {
+    if read(run, &marker.gate).is_ok_and(|old| old.as_ref() == Some(marker)) {
+        return Ok(false);
+    }
+    let bytes = serde_json::to_vec_pretty(marker)?;
+    make_directory(run)?;
+    make_directory(&directory(run))?;
+    replace(&path(run, &marker.gate), &bytes)?;
+    Ok(true)
+}
+
+/// Removes a gate's marker; tells whether there was one.
+///
+/// # Errors
+/// It could not be removed.
+pub fn remove(run: &Path, gate: &GateName) -> io::Result<bool> {
+    match fs::remove_file(path(run, gate)) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Removes every marker that was not made in the boot `boot`, and whatever else is in their
+/// directory; gives the names removed. Without an identity of this boot none can be trusted.
+///
+/// # Errors
+/// One could not be removed.
+pub fn remove_stale(run: &Path, boot: Option<&str>) -> io::Result<Vec<String>> {
+    let mut removed = Vec::new();
+    let entries = match fs::read_dir(directory(run)) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(removed),
+        Err(e) => return Err(e),
+    };
+    for entry in entries {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let fresh = name.parse().is_ok_and(|gate: GateName| {
+            let marker = read(run, &gate);
+            marker.is_ok_and(|m| m.is_some_and(|m| m.gate == gate && Some(&*m.boot) == boot))
+        });
+        if !fresh {
+            fs::remove_file(directory(run).join(&name))?;
+            removed.push(name);
+        }
+    }
+    removed.sort();
+    Ok(removed)
+}
+
+/// Makes a directory that all may read and only root may write, with those above it.
+///
+/// # Errors
+/// It could not be made.
+pub fn make_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o755).create(path)?;
+    // The process makes all files private; this one directory is for services to look into.
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+}
+
+/// Puts a file in place that is never seen half written and outlives a power cut.
+///
+/// # Errors
+/// Any step failed, `fsync` included; the old file is still there then.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // Nobody else writes here while we hold the lock; what a killed run left is ours to replace.
+    let temporary = directory.join(format!(".{name}.new"));
+    let mut file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .custom_flags(nix::libc::O_NOFOLLOW)
+        .open(&temporary)?;
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    File::open(directory)?.sync_all()
+}
+
+/// The one lock of all verbs that change anything. Given back when dropped.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
+
+/// Takes the lock if nobody has it; `None` while another run does.
+///
+/// # Errors
+/// The run directory could not be written.
+pub fn try_lock(run: &Path) -> io::Result<Option<Lock>> {
+    make_directory(run)?;
+    let path = run.join("lock");
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .custom_flags(nix::libc::O_NOFOLLOW)
+        .open(&path)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => return Ok(None),
+        Err(fs::TryLockError::Error(e)) => return Err(e),
+    }
+    // FreeBSD's cleanvar empties /var/run: a lock on a file that is gone excludes nobody.
+    let held = file.metadata()?;
+    match fs::metadata(&path) {
+        Ok(now) if (now.dev(), now.ino()) == (held.dev(), held.ino()) => Ok(Some(Lock(file))),
+        _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Scratch {
+            let path = std::env::temp_dir().join(format!("f3skeys-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&path);
+            Scratch(path)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn marker(gate: &str, boot: &str) -> Marker {
+        Marker {
+            boot: boot.to_owned(),
+            gate: gate.parse().unwrap(),
+            definition: "d".to_owned(),
+            seen: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_second_write_of_the_same_changes_nothing() {
+        let run = Scratch::new("marker-same");
+        let marker = marker("nfs", "b1");
+        assert!(write(&run.0, &marker).unwrap());
+        let before = fs::metadata(path(&run.0, &marker.gate)).unwrap();
+        assert!(!write(&run.0, &marker).unwrap());
+        let after = fs::metadata(path(&run.0, &marker.gate)).unwrap();
+        assert_eq!(
+            (before.ino(), before.mtime_nsec()),
+            (after.ino(), after.mtime_nsec())
+        );
+        assert_eq!(read(&run.0, &marker.gate).unwrap(), Some(marker));
+    }
+
+    #[test]
+    fn law_4_markers_of_other_boots_go_and_ours_stay() {
+        let run = Scratch::new("marker-stale");
+        write(&run.0, &marker("nfs", "now")).unwrap();
+        write(&run.0, &marker("old", "then")).unwrap();
+        fs::write(path(&run.0, &"junk".parse().unwrap()), "junk").unwrap();
+        fs::copy(
+            path(&run.0, &"nfs".parse().unwrap()),
+            path(&run.0, &"copy".parse().unwrap()),
+        )
+        .unwrap();
+        assert_eq!(
+            remove_stale(&run.0, Some("now")).unwrap(),
+            ["copy", "junk", "old"]
+        );
+        assert!(read(&run.0, &"nfs".parse().unwrap()).unwrap().is_some());
+        assert_eq!(remove_stale(&run.0, None).unwrap(), ["nfs"]);
+    }
+
+    #[test]
+    fn a_marker_that_others_may_write_or_that_is_a_link_is_refused() {
+        let run = Scratch::new("marker-loose");
+        let gate: GateName = "nfs".parse().unwrap();
+        write(&run.0, &marker("nfs", "b")).unwrap();
+        let file = path(&run.0, &gate);
+        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+        assert!(read(&run.0, &gate).is_err());
+        let real = run.0.join("elsewhere");
+        fs::rename(&file, &real).unwrap();
+        std::os::unix::fs::symlink(&real, &file).unwrap();
+        assert!(read(&run.0, &gate).is_err());
+    }
+
+    #[test]
+    fn only_one_holds_the_lock_and_a_removed_lock_file_excludes_nobody() {
+        let run = Scratch::new("lock");
+        let first = try_lock(&run.0).unwrap();
+        assert!(first.is_some());
+        assert!(try_lock(&run.0).unwrap().is_none());
+        drop(first);
+        assert!(try_lock(&run.0).unwrap().is_some());
+    }
+}

@@ -1,0 +1,258 @@
+//! FreeBSD.
+
+use super::{Disk, Mount, Paths, PoolState, freebsd_text, pool_state_from};
+use crate::device::{Filesystem, Kind};
+use nix::libc;
+use nix::mount::{MntFlags, Nmount, unmount};
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::stat::Mode;
+use nix::unistd::{chdir, geteuid};
+use std::ffi::{CStr, CString, c_char};
+use std::fs;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use sysctl::{Ctl, CtlValue, Sysctl, SysctlError};
+
+/// Where the program's files are.
+pub const PATHS: Paths = Paths {
+    config: match option_env!("F3SKEYS_CONFIG") {
+        Some(path) => path,
+        None => "/usr/local/etc/f3skeys.ron",
+    },
+    run: match option_env!("F3SKEYS_RUN") {
+        Some(path) => path,
+        None => "/var/run/f3skeys",
+    },
+    db: match option_env!("F3SKEYS_DB") {
+        Some(path) => path,
+        None => "/var/db/f3skeys",
+    },
+    zfs: "/sbin/zfs",
+};
+
+/// There is one table of mounts for all, so a killed run leaves its mount behind.
+pub const MOUNTS_OUTLIVE_US: bool = true;
+
+/// The property that keeps a dataset to a zone or jail.
+pub const JAILED_PROPERTY: &str = "jailed";
+
+/// `DISK_IDENT_SIZE` of sys/disk.h.
+const IDENT_LEN: usize = 256;
+nix::ioctl_read!(
+    /// `DIOCGIDENT` of sys/disk.h: the disk's own identification, zero-terminated.
+    disk_ident,
+    b'd',
+    137,
+    [c_char; IDENT_LEN]
+);
+
+/// Makes the process's memory its own: no cores, no tracing, no readable files made.
+///
+/// # Errors
+/// The kernel refused.
+pub fn lock_down() -> io::Result<()> {
+    if !geteuid().is_root() {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    // DISABLE_EXEC outlives exec, so that no child can be traced either.
+    let mut how: libc::c_int = libc::PROC_TRACE_CTL_DISABLE_EXEC;
+    // SAFETY: the kernel reads one int from a live variable; the target is this process.
+    let done = unsafe {
+        libc::procctl(
+            libc::P_PID,
+            libc::id_t::from(std::process::id()),
+            libc::PROC_TRACE_CTL,
+            (&raw mut how).cast(),
+        )
+    };
+    if done != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    nix::sys::stat::umask(Mode::from_bits_truncate(0o077));
+    chdir("/")?;
+    Ok(())
+}
+
+/// This boot's identity, or `None` while the kernel has none (before the random device is seeded).
+pub fn boot_id() -> Option<String> {
+    let value = Ctl::new("kern.boot_id").and_then(|ctl| ctl.value()).ok()?;
+    let bytes = match value {
+        CtlValue::Struct(bytes) | CtlValue::Node(bytes) => bytes,
+        _ => return None,
+    };
+    freebsd_text::boot_id(&bytes)
+}
+
+/// The state of `pool` without asking the pool.
+pub fn pool_state(pool: &str) -> PoolState {
+    let name = format!("kstat.zfs.{pool}.misc.state");
+    match Ctl::new(&name).and_then(|ctl| ctl.value_string()) {
+        Ok(word) => pool_state_from(&word),
+        Err(SysctlError::NotFound(_)) => PoolState::NotImported,
+        Err(SysctlError::IoError(e)) if e.kind() == io::ErrorKind::NotFound => {
+            PoolState::NotImported
+        }
+        Err(e) => PoolState::Unknown(format!("{name}: {e}")),
+    }
+}
+
+/// All mounts, in the order in which they were made.
+///
+/// # Errors
+/// The table could not be read.
+pub fn mounts() -> io::Result<Vec<Mount>> {
+    let mut room = 64;
+    loop {
+        let mut table = Vec::<libc::statfs>::with_capacity(room);
+        let bytes = (room * size_of::<libc::statfs>()) as libc::c_long;
+        // SAFETY: the buffer has room for `bytes`; MNT_NOWAIT never asks a file system.
+        let count = unsafe { libc::getfsstat(table.as_mut_ptr(), bytes, libc::MNT_NOWAIT) };
+        let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+        if count < room {
+            // SAFETY: the kernel filled `count` entries.
+            unsafe { table.set_len(count) };
+            return Ok(table.iter().map(mount_from).collect());
+        }
+        room *= 2;
+    }
+}
+
+fn mount_from(stat: &libc::statfs) -> Mount {
+    let read_only = stat.f_flags & libc::MNT_RDONLY as u64 != 0;
+    // SAFETY: fsid_t is two 32-bit words whose names the C library keeps private.
+    let words: [u32; 2] = unsafe { std::mem::transmute(stat.f_fsid) };
+    Mount {
+        at: PathBuf::from(text(&stat.f_mntonname)),
+        fstype: text(&stat.f_fstypename),
+        source: text(&stat.f_mntfromname),
+        read_only,
+        // One file system has one mount here: what this mount refuses, all refuse.
+        sealed: read_only,
+        fsid: format!("{:08x}{:08x}", words[0], words[1]),
+    }
+}
+
+fn text(field: &[c_char]) -> String {
+    let bytes: Vec<u8> = field
+        .iter()
+        .take_while(|c| **c != 0)
+        .map(|c| c.to_ne_bytes()[0])
+        .collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The mount that a visitor of `path` reaches now; `None` when there is no such path. May block.
+///
+/// # Errors
+/// The kernel did not say.
+pub fn covering(path: &Path) -> io::Result<Option<Mount>> {
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    let mut stat = std::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: the name is zero-terminated and the buffer is one statfs.
+    if unsafe { libc::statfs(name.as_ptr(), stat.as_mut_ptr()) } == 0 {
+        // SAFETY: the call succeeded and filled the buffer.
+        return Ok(Some(mount_from(unsafe { stat.assume_init_ref() })));
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ENOTDIR) => Ok(None),
+        _ => Err(error),
+    }
+}
+
+/// USB disks (`da`) and their partitions that are there now. Touches no device.
+///
+/// # Errors
+/// The kernel's list or /dev could not be read.
+pub fn disks() -> io::Result<Vec<Disk>> {
+    let known = Ctl::new("kern.disks")
+        .and_then(|ctl| ctl.value_string())
+        .map_err(io::Error::other)?;
+    let mut disks = Vec::new();
+    for entry in fs::read_dir("/dev")? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if !name
+            .to_str()
+            .is_some_and(|name| freebsd_text::is_part_of(name, &known))
+        {
+            continue;
+        }
+        let Ok(about) = entry.metadata() else {
+            continue; // It went away while we looked.
+        };
+        disks.push(Disk {
+            node: entry.path(),
+            stamp: format!("{}.{}.{}", about.ino(), about.ctime(), about.ctime_nsec()),
+        });
+    }
+    disks.sort();
+    Ok(disks)
+}
+
+/// The serial number that the disk gives for itself.
+///
+/// # Errors
+/// The node cannot be opened.
+pub fn serial(node: &Path) -> io::Result<Option<String>> {
+    let disk = fs::File::open(node)?;
+    let mut ident = [0; IDENT_LEN];
+    // SAFETY: the kernel writes at most IDENT_LEN bytes into a live buffer of that size.
+    if unsafe { disk_ident(disk.as_raw_fd(), &raw mut ident) }.is_err() {
+        return Ok(None); // Many sticks have none; then only a label can name them.
+    }
+    let ident = text(&ident);
+    let ident = ident.trim();
+    Ok((!ident.is_empty()).then(|| ident.to_owned()))
+}
+
+/// Whether the file system mounted as `mount` lies on the device `node`, by its own name or by
+/// the node that GEOM makes for its label.
+pub fn source_is_device(mount: &Mount, node: &Path, label: Option<&str>) -> bool {
+    freebsd_text::is_node_or_label(&mount.source, node, label)
+}
+
+/// FreeBSD has one table of mounts for all; the run directory remembers which mount is ours.
+///
+/// # Errors
+/// None.
+pub fn detach_mounts() -> io::Result<()> {
+    Ok(())
+}
+
+/// Mounts the key store on `node` at `at`, read-only, with nothing on it followed or run.
+///
+/// # Errors
+/// The kernel refused, or cannot read this kind of file system.
+pub fn mount_store(node: &Path, filesystem: &Filesystem, at: &Path) -> io::Result<()> {
+    if filesystem.kind == Kind::Ext {
+        return Err(io::Error::other("FreeBSD reads key stores on UFS only"));
+    }
+    let flags = MntFlags::MNT_RDONLY
+        | MntFlags::MNT_NOEXEC
+        | MntFlags::MNT_NOSUID
+        | MntFlags::MNT_NOATIME
+        | MntFlags::MNT_NOSYMFOLLOW;
+    let fstype: &CStr = c"ufs";
+    let mut nmount = Nmount::new();
+    nmount
+        .str_opt(c"fstype", fstype)
+        .str_opt_owned("fspath", at)
+        .str_opt_owned("from", node);
+    nmount
+        .nmount(flags)
+        .map_err(|e| io::Error::other(e.to_string()))
+}
+
+/// Unmounts the key store.
+///
+/// # Errors
+/// The kernel refused.
+pub fn unmount_store(at: &Path) -> io::Result<()> {
+    unmount(at, MntFlags::empty())?;
+    Ok(())
+}

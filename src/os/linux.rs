@@ -1,0 +1,350 @@
+//! Linux.
+
+use super::{Disk, Mount, Paths, PoolState, pool_state_from};
+use crate::device::{Filesystem, Kind};
+use nix::fcntl::{OFlag, open};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::stat::Mode;
+use nix::sys::statfs::fstatfs;
+use nix::unistd::{chdir, geteuid};
+use std::fs;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use sysctl::Sysctl;
+
+/// Where the program's files are.
+pub const PATHS: Paths = Paths {
+    config: match option_env!("F3SKEYS_CONFIG") {
+        Some(path) => path,
+        None => "/etc/f3skeys.ron",
+    },
+    run: match option_env!("F3SKEYS_RUN") {
+        Some(path) => path,
+        None => "/run/f3skeys",
+    },
+    db: match option_env!("F3SKEYS_DB") {
+        Some(path) => path,
+        None => "/var/lib/f3skeys",
+    },
+    zfs: "/sbin/zfs",
+};
+
+/// A namespace of mounts ends with its worker.
+pub const MOUNTS_OUTLIVE_US: bool = false;
+
+/// The property that keeps a dataset to a zone or jail.
+pub const JAILED_PROPERTY: &str = "zoned";
+
+/// `MS_NOSYMFOLLOW` of linux/mount.h, since 5.10.
+const NOSYMFOLLOW: MsFlags = MsFlags::from_bits_retain(256);
+
+/// Makes the process's memory its own: no cores, no tracing, no readable files made.
+///
+/// # Errors
+/// The kernel refused.
+pub fn lock_down() -> io::Result<()> {
+    if !geteuid().is_root() {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    prctl::set_dumpable(false)?;
+    // A limit of 1, not 0: a core_pattern that is a pipe ignores 0, and takes 1 as "never".
+    setrlimit(Resource::RLIMIT_CORE, 1, 1)?;
+    nix::sys::stat::umask(Mode::from_bits_truncate(0o077));
+    chdir("/")?;
+    Ok(())
+}
+
+/// This boot's identity, or `None` while the kernel has none.
+pub fn boot_id() -> Option<String> {
+    let value = sysctl::Ctl::new("kernel.random.boot_id")
+        .and_then(|ctl| ctl.value_string())
+        .ok()?;
+    let id = value.trim().to_owned();
+    (!id.is_empty()).then_some(id)
+}
+
+/// The state of `pool` without asking the pool.
+pub fn pool_state(pool: &str) -> PoolState {
+    let path = Path::new("/proc/spl/kstat/zfs").join(pool).join("state");
+    match fs::read_to_string(&path) {
+        Ok(word) => pool_state_from(&word),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => PoolState::NotImported,
+        Err(e) => PoolState::Unknown(format!("{}: {e}", path.display())),
+    }
+}
+
+/// All mounts of this process's namespace, in the order in which they were made.
+///
+/// # Errors
+/// The table could not be read or is not as the kernel documents it.
+pub fn mounts() -> io::Result<Vec<Mount>> {
+    Ok(table()?.into_iter().map(|entry| entry.mount).collect())
+}
+
+struct Entry {
+    id: u64,
+    device: String,
+    mount: Mount,
+}
+
+fn table() -> io::Result<Vec<Entry>> {
+    let text = fs::read("/proc/self/mountinfo")?;
+    text.split(|b| *b == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| {
+            parse_mountinfo(line).ok_or_else(|| {
+                let line = String::from_utf8_lossy(line);
+                io::Error::other(format!("mount table line not understood: {line}"))
+            })
+        })
+        .collect()
+}
+
+/// One line of /proc/self/mountinfo, as proc_pid_mountinfo(5) describes it.
+fn parse_mountinfo(line: &[u8]) -> Option<Entry> {
+    let mut fields = line.split(|b| *b == b' ');
+    let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+    let _parent = fields.next()?;
+    let device = String::from_utf8(fields.next()?.to_vec()).ok()?;
+    let _root = fields.next()?;
+    let at = PathBuf::from(std::ffi::OsString::from_vec(unescape(fields.next()?)));
+    let read_only = has_ro(fields.next()?);
+    let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
+    let fstype = String::from_utf8(rest.next()?.to_vec()).ok()?;
+    let source = String::from_utf8(unescape(rest.next()?)).ok()?;
+    let sealed = has_ro(rest.next()?);
+    Some(Entry {
+        id,
+        device,
+        mount: Mount {
+            at,
+            fstype,
+            source,
+            read_only: read_only || sealed,
+            sealed,
+            fsid: String::new(),
+        },
+    })
+}
+
+fn has_ro(options: &[u8]) -> bool {
+    options.split(|b| *b == b',').any(|option| option == b"ro")
+}
+
+/// Undoes the kernel's `\040` for a space and the like.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&first, tail)) = rest.split_first() {
+        let digits = tail.get(..3).and_then(|d| std::str::from_utf8(d).ok());
+        match digits.and_then(|d| u8::from_str_radix(d, 8).ok()) {
+            Some(byte) if first == b'\\' => {
+                out.push(byte);
+                rest = &tail[3..];
+            }
+            _ => {
+                out.push(first);
+                rest = tail;
+            }
+        }
+    }
+    out
+}
+
+/// The mount that a visitor of `path` reaches now; `None` when there is no such path. May block.
+///
+/// # Errors
+/// The kernel did not say.
+pub fn covering(path: &Path) -> io::Result<Option<Mount>> {
+    let file = match open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()) {
+        Ok(file) => file,
+        Err(nix::Error::ENOENT | nix::Error::ENOTDIR) => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
+    let about = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()))?;
+    let id: u64 = about
+        .lines()
+        .find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
+        .ok_or_else(|| io::Error::other("the kernel names no mount for an open file"))?;
+    let entry = table()?.into_iter().find(|entry| entry.id == id);
+    let mut mount = entry
+        .ok_or_else(|| io::Error::other("the mount table changed meanwhile"))?
+        .mount;
+    mount.fsid = fsid_hex(&fstatfs(&file)?);
+    Ok(Some(mount))
+}
+
+fn fsid_hex(stat: &nix::sys::statfs::Statfs) -> String {
+    // SAFETY: fsid_t is two 32-bit words whose names the C library keeps private.
+    let words: [u32; 2] = unsafe { std::mem::transmute(stat.filesystem_id()) };
+    format!("{:08x}{:08x}", words[0], words[1])
+}
+
+/// USB disks and their partitions that are there now. Touches no device.
+///
+/// # Errors
+/// sysfs could not be read.
+pub fn disks() -> io::Result<Vec<Disk>> {
+    let mut disks = Vec::new();
+    for entry in fs::read_dir("/sys/class/block")? {
+        let entry = entry?;
+        let Ok(device) = entry.path().canonicalize() else {
+            continue; // It went away while we looked.
+        };
+        if !is_usb(&device) || read_trimmed(&device.join("size")).is_none_or(|s| s == "0") {
+            continue;
+        }
+        let sequence = read_trimmed(&device.join("diskseq"))
+            .or_else(|| read_trimmed(&device.parent()?.join("diskseq")));
+        disks.push(Disk {
+            node: Path::new("/dev").join(entry.file_name()),
+            stamp: sequence.unwrap_or_default(),
+        });
+    }
+    disks.sort();
+    Ok(disks)
+}
+
+fn is_usb(device: &Path) -> bool {
+    device
+        .components()
+        .any(|part| part.as_os_str().as_bytes().starts_with(b"usb"))
+}
+
+fn read_trimmed(path: &Path) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    Some(text.trim().to_owned())
+}
+
+/// The serial number that the USB device of `node` gives for itself.
+///
+/// # Errors
+/// sysfs does not know the node.
+pub fn serial(node: &Path) -> io::Result<Option<String>> {
+    let name = node.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let device = Path::new("/sys/class/block").join(name).canonicalize()?;
+    let usb = device.ancestors().find(|dir| dir.join("idVendor").exists());
+    Ok(usb.and_then(|dir| read_trimmed(&dir.join("serial"))))
+}
+
+/// Whether the file system mounted as `mount` lies on the device `node`.
+pub fn source_is_device(mount: &Mount, node: &Path, _label: Option<&str>) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(about) = fs::metadata(node) else {
+        return false;
+    };
+    let number = format!(
+        "{}:{}",
+        nix::sys::stat::major(about.rdev()),
+        nix::sys::stat::minor(about.rdev())
+    );
+    table().is_ok_and(|table| {
+        table
+            .iter()
+            .any(|entry| entry.mount.at == mount.at && entry.device == number)
+    })
+}
+
+/// Gives this worker mounts of its own, which nobody else sees and which end with it.
+///
+/// # Errors
+/// The kernel refused.
+pub fn detach_mounts() -> io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let none: Option<&str> = None;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+    Ok(())
+}
+
+/// Mounts the key store on `node` at `at`, read-only, with nothing on it followed or run.
+///
+/// # Errors
+/// The kernel refused, or cannot read this kind of file system.
+pub fn mount_store(node: &Path, filesystem: &Filesystem, at: &Path) -> io::Result<()> {
+    let (fstype, options) = match filesystem.kind {
+        Kind::Ufs1 => ("ufs", "ufstype=44bsd"),
+        Kind::Ufs2 => ("ufs", "ufstype=ufs2"),
+        Kind::Ext => ("ext4", "noload"),
+    };
+    let flags = MsFlags::MS_RDONLY
+        | MsFlags::MS_NOEXEC
+        | MsFlags::MS_NOSUID
+        | MsFlags::MS_NODEV
+        | MsFlags::MS_NOATIME
+        | NOSYMFOLLOW;
+    mount(Some(node), at, Some(fstype), flags, Some(options))?;
+    Ok(())
+}
+
+/// Unmounts the key store.
+///
+/// # Errors
+/// The kernel refused.
+pub fn unmount_store(at: &Path) -> io::Result<()> {
+    umount2(at, MntFlags::UMOUNT_NOFOLLOW)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mountinfo_lines_are_read() {
+        let line = b"36 35 98:0 /mnt1 /mnt\\0402 rw,noatime master:1 shared:2 - zfs zdata/enc\\134x ro,xattr";
+        let entry = parse_mountinfo(line).unwrap();
+        assert_eq!(entry.id, 36);
+        assert_eq!(entry.device, "98:0");
+        assert_eq!(entry.mount.at, Path::new("/mnt 2"));
+        assert_eq!(entry.mount.fstype, "zfs");
+        assert_eq!(entry.mount.source, "zdata/enc\\x");
+        assert!(entry.mount.sealed && entry.mount.read_only);
+    }
+
+    #[test]
+    fn a_read_only_bind_of_a_writable_file_system_is_not_sealed() {
+        let mount = parse_mountinfo(b"1 0 0:9 / /a ro - zfs z/a rw,xattr")
+            .unwrap()
+            .mount;
+        assert!(mount.read_only && !mount.sealed);
+        let mount = parse_mountinfo(b"1 0 0:9 / /a rw - zfs z/a rw,errors=ro2")
+            .unwrap()
+            .mount;
+        assert!(!mount.read_only && !mount.sealed);
+    }
+
+    #[test]
+    fn broken_mountinfo_lines_are_refused() {
+        for line in [
+            "",
+            "36 35",
+            "x 35 98:0 / / rw - zfs a ro",
+            "36 35 98:0 / / rw zfs a ro",
+        ] {
+            assert!(parse_mountinfo(line.as_bytes()).is_none(), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_live_table_tells_what_covers_a_path() {
+        let root = covering(Path::new("/")).unwrap().unwrap();
+        assert_eq!(root.at, Path::new("/"));
+        assert_ne!(root.fsid, "");
+        assert_eq!(covering(Path::new("/proc/self/nothing")).unwrap(), None);
+        let proc = covering(Path::new("/proc/self")).unwrap().unwrap();
+        assert_eq!(
+            (proc.at.as_path(), proc.fstype.as_str()),
+            (Path::new("/proc"), "proc")
+        );
+    }
+
+    #[test]
+    fn this_boot_has_an_identity() {
+        assert!(boot_id().is_some_and(|id| id.len() == 36));
+    }
+}

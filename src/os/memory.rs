@@ -1,0 +1,171 @@
+//! Memory that keys lie in: locked, left out of cores, wiped.
+
+use crate::key::{KEY_LEN, Key};
+use nix::libc;
+use nix::sys::mman::{MapFlags, ProtFlags, mlock, mmap_anonymous, munmap};
+use std::ffi::c_void;
+use std::io;
+use std::num::NonZeroUsize;
+use std::ptr::NonNull;
+use zeroize::Zeroize;
+
+#[cfg(target_os = "linux")]
+const LEAVE_OUT_OF_CORES: libc::c_int = libc::MADV_DONTDUMP;
+#[cfg(target_os = "freebsd")]
+const LEAVE_OUT_OF_CORES: libc::c_int = libc::MADV_NOCORE;
+
+/// Locks the pages that hold `bytes` and leaves them out of cores.
+///
+/// Nothing unlocks them again: a page may hold two keys, and the process is short-lived.
+///
+/// # Errors
+/// The kernel refused; then no key may be put there.
+pub fn guard_memory(bytes: &[u8]) -> io::Result<()> {
+    let Some(start) = NonNull::new(bytes.as_ptr().cast_mut().cast::<c_void>()) else {
+        return Err(io::Error::other("no memory"));
+    };
+    // SAFETY: the range is a live slice; locking pages changes no contents.
+    unsafe { mlock(start, bytes.len()) }?;
+    // SAFETY: as above; the advice only keeps the pages out of core files. The kernel wants the
+    // address of a whole page, and rounding down stays inside the mapping that holds the slice.
+    unsafe {
+        let page = page_size();
+        let first = (start.as_ptr() as usize) & !(page - 1);
+        let length = (start.as_ptr() as usize + bytes.len()).next_multiple_of(page) - first;
+        if libc::madvise(first as *mut c_void, length, LEAVE_OUT_OF_CORES) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+fn page_size() -> usize {
+    // SAFETY: sysconf has no preconditions.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).unwrap_or(4096)
+}
+
+/// Memory shared with the worker that reads the store: a row of places, one key each.
+///
+/// The worker fills it; the parent takes the keys out only once the worker is gone, so that
+/// nobody can change a key after it was fingerprinted.
+#[derive(Debug)]
+pub struct Intake {
+    start: NonNull<c_void>,
+    places: usize,
+}
+
+impl Intake {
+    /// An empty row of `places`, locked.
+    ///
+    /// # Errors
+    /// The kernel gave no memory or would not lock it.
+    pub fn new(places: usize) -> io::Result<Intake> {
+        let length = NonZeroUsize::new(places * KEY_LEN).ok_or(io::ErrorKind::InvalidInput)?;
+        // SAFETY: a fresh anonymous mapping aliases nothing.
+        let start = unsafe {
+            mmap_anonymous(
+                None,
+                length,
+                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+                MapFlags::MAP_SHARED,
+            )
+        }?;
+        let mut intake = Intake { start, places };
+        guard_memory(intake.bytes())?;
+        Ok(intake)
+    }
+
+    /// How many keys it can hold.
+    pub fn places(&self) -> usize {
+        self.places
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: the mapping is this long and lives as long as self; the worker that shares it is
+        // a copy of this process in which the parent does not run, or is gone.
+        unsafe {
+            std::slice::from_raw_parts_mut(self.start.as_ptr().cast::<u8>(), self.places * KEY_LEN)
+        }
+    }
+
+    /// The place number `index`, to read a key into.
+    pub fn place(&mut self, index: usize) -> Option<&mut [u8]> {
+        self.bytes().chunks_exact_mut(KEY_LEN).nth(index)
+    }
+
+    /// Takes the key out of place number `index` into a box of its own and wipes the place.
+    ///
+    /// # Errors
+    /// There is no such place, or its box could not be locked.
+    pub fn take(&mut self, index: usize) -> io::Result<Key> {
+        let place = self.place(index).ok_or(io::ErrorKind::InvalidInput)?;
+        let key = Key::take(|bytes| {
+            bytes.copy_from_slice(place);
+            Ok(())
+        });
+        place.zeroize();
+        key
+    }
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        self.bytes().zeroize();
+        let length = self.places * KEY_LEN;
+        // SAFETY: unmapped exactly once, and nothing borrows from it any more.
+        let _ = unsafe { munmap(self.start, length) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_key_leaves_nothing_behind() {
+        let mut intake = Intake::new(3).unwrap();
+        intake.place(1).unwrap().fill(9);
+        let key = intake.take(1).unwrap();
+        assert_eq!(key.expose(), &[9; KEY_LEN]);
+        assert_eq!(intake.place(1).unwrap(), &[0; KEY_LEN]);
+        assert!(intake.take(3).is_err());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn key_memory_is_locked_and_left_out_of_cores() {
+        let key = Key::take(|place| {
+            place.fill(5);
+            Ok(())
+        })
+        .unwrap();
+        let address = key.expose().as_ptr() as usize;
+        let flags = flags_of_mapping(address);
+        assert!(flags.contains(&"lo".to_owned()), "locked: {flags:?}");
+        assert!(flags.contains(&"dd".to_owned()), "no dump: {flags:?}");
+    }
+
+    #[cfg(target_os = "linux")]
+    fn flags_of_mapping(address: usize) -> Vec<String> {
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut inside = false;
+        for line in maps.lines() {
+            let range = line
+                .split_whitespace()
+                .next()
+                .and_then(|w| w.split_once('-'));
+            if let Some((low, high)) = range {
+                let low = usize::from_str_radix(low, 16);
+                let high = usize::from_str_radix(high, 16);
+                if let (Ok(low), Ok(high)) = (low, high) {
+                    inside = (low..high).contains(&address);
+                }
+            }
+            if inside && let Some(flags) = line.strip_prefix("VmFlags:") {
+                return flags.split_whitespace().map(str::to_owned).collect();
+            }
+        }
+        Vec::new()
+    }
+}

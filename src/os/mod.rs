@@ -1,0 +1,108 @@
+//! The operating system: everything that differs between FreeBSD and Linux, and all `unsafe`.
+//!
+//! A platform is a file. Both files give the same names; nothing outside this folder asks which
+//! platform it runs on.
+
+#![allow(unsafe_code)]
+
+#[cfg(any(test, target_os = "freebsd"))]
+mod freebsd_text;
+mod memory;
+pub mod worker;
+
+#[cfg_attr(target_os = "freebsd", path = "freebsd.rs")]
+#[cfg_attr(target_os = "linux", path = "linux.rs")]
+#[cfg(any(target_os = "freebsd", target_os = "linux"))]
+mod platform;
+
+#[cfg(not(any(target_os = "freebsd", target_os = "linux")))]
+compile_error!("f3skeys runs on FreeBSD and Linux; add a file to src/os/ for another system");
+
+pub use memory::{Intake, guard_memory};
+pub use platform::{
+    JAILED_PROPERTY, MOUNTS_OUTLIVE_US, PATHS, boot_id, covering, detach_mounts, disks, lock_down,
+    mount_store, mounts, pool_state, serial, source_is_device, unmount_store,
+};
+
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Where the program's own files are; install-time variables (`F3SKEYS_CONFIG`, `F3SKEYS_RUN` and
+/// `F3SKEYS_DB` in the environment of the build).
+#[derive(Debug, Clone, Copy)]
+pub struct Paths {
+    /// The configuration.
+    pub config: &'static str,
+    /// Files of this boot: markers, the lock.
+    pub run: &'static str,
+    /// Files that outlive a boot: reports.
+    pub db: &'static str,
+    /// The `zfs` program.
+    pub zfs: &'static str,
+}
+
+/// A mounted file system as the kernel tells it now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// The directory it is mounted on.
+    pub at: PathBuf,
+    /// The kernel's name of the file system type, such as `zfs`.
+    pub fstype: String,
+    /// What is mounted: the dataset for ZFS, a device for a disk file system.
+    pub source: String,
+    /// Whether this mount refuses writing.
+    pub read_only: bool,
+    /// Whether the file system refuses writing by any mount.
+    pub sealed: bool,
+    /// The file system's own number in hex, which differs between datasets of one name. Empty where
+    /// it was not asked for.
+    pub fsid: String,
+}
+
+/// A disk or partition that may hold a key store.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Disk {
+    /// The device node.
+    pub node: PathBuf,
+    /// Changes when another medium takes the same node.
+    pub stamp: String,
+}
+
+/// The state of a pool, as the kernel tells it without asking the pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PoolState {
+    /// Imported and answering; `ONLINE` or `DEGRADED`.
+    Works(String),
+    /// Imported, and every access may block for ever.
+    Suspended,
+    /// Not imported on this node.
+    NotImported,
+    /// The kernel did not say.
+    Unknown(String),
+}
+
+/// Reads the kernel's word for a pool's state.
+pub(crate) fn pool_state_from(word: &str) -> PoolState {
+    match word.trim() {
+        "ONLINE" | "DEGRADED" => PoolState::Works(word.trim().to_owned()),
+        "SUSPENDED" => PoolState::Suspended,
+        other => PoolState::Unknown(format!("the kernel calls its state `{other}`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unheard_of_pool_state_is_unknown_and_not_fine() {
+        assert_eq!(
+            pool_state_from("ONLINE\n"),
+            PoolState::Works("ONLINE".into())
+        );
+        assert_eq!(pool_state_from("SUSPENDED\n"), PoolState::Suspended);
+        for word in ["", "FAULTED", "online", "UNAVAIL"] {
+            assert!(matches!(pool_state_from(word), PoolState::Unknown(_)));
+        }
+    }
+}

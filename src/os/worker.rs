@@ -1,0 +1,210 @@
+//! A forked copy of this process that does what may block in the kernel, and can be given up on.
+//!
+//! The worker has one pipe of its own and nothing else: no lock, no terminal, no key.
+
+use crate::key;
+use crate::time::{Clock, Deadline};
+use crate::trouble::Trouble;
+use nix::fcntl::OFlag;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, fork, pipe2};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+/// The longest answer that a worker may give, in bytes.
+const LONGEST_ANSWER: usize = 4 << 20;
+/// Between two looks at a worker that has answered but not ended.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
+
+/// Runs `job` in a worker and gives its answer, once the worker is gone.
+///
+/// # Errors
+/// The deadline passed (the worker was killed, or left behind where the kernel holds it), the
+/// worker died, or this process holds keys, which a worker must not inherit.
+pub fn run<T>(
+    what: &str,
+    clock: &dyn Clock,
+    deadline: Deadline,
+    job: impl FnOnce() -> T,
+) -> Result<T, Trouble>
+where
+    T: Serialize + DeserializeOwned,
+{
+    if key::keys_alive() != 0 {
+        return Err(Trouble::failed(what, "refused while keys are in memory"));
+    }
+    let (read, write) =
+        pipe2(OFlag::O_CLOEXEC).map_err(|e| Trouble::failed(what, &e.to_string()))?;
+    // SAFETY: the process has one thread; the child calls only `be_worker`, which never returns.
+    match unsafe { fork() }.map_err(|e| Trouble::failed(what, &e.to_string()))? {
+        ForkResult::Child => be_worker(write, job),
+        ForkResult::Parent { child } => {
+            drop(write);
+            let answer = read_answer(read, clock, deadline)
+                .and_then(|bytes| reap(child, clock, deadline).map(|()| bytes));
+            let Some(bytes) = answer else {
+                give_up(child);
+                return Err(Trouble::timed_out(what));
+            };
+            serde_json::from_slice(&bytes)
+                .map_err(|_| Trouble::failed(what, "its worker died without an answer"))
+        }
+    }
+}
+
+fn be_worker<T: Serialize>(pipe: OwnedFd, job: impl FnOnce() -> T) -> ! {
+    let status = match keep_only(pipe) {
+        Ok(mut out) => {
+            let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                serde_json::to_vec(&job()).is_ok_and(|bytes| out.write_all(&bytes).is_ok())
+            }));
+            i32::from(!matches!(answer, Ok(true)))
+        }
+        Err(_) => 1,
+    };
+    // SAFETY: _exit ends the worker at once; running the parent's destructors here would unlock
+    // its lock and flush its output a second time.
+    unsafe { libc::_exit(status) }
+}
+
+/// Leaves the worker `/dev/null` as its standard streams, and the pipe.
+fn keep_only(pipe: OwnedFd) -> std::io::Result<File> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    dup2_stdin(&null)?;
+    dup2_stdout(&null)?;
+    dup2_stderr(&null)?;
+    // SAFETY: plain calls; every descriptor but 0 to 3 goes, and none of them is used any more.
+    unsafe {
+        if pipe.as_raw_fd() != 3 && libc::dup2(pipe.as_raw_fd(), 3) < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        if libc::close_range(4, libc::c_uint::MAX, 0) != 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        std::mem::forget((pipe, null));
+        Ok(File::from_raw_fd(3))
+    }
+}
+
+/// The worker's whole answer, or `None` past the deadline.
+fn read_answer(pipe: OwnedFd, clock: &dyn Clock, deadline: Deadline) -> Option<Vec<u8>> {
+    let mut pipe = File::from(pipe);
+    let mut answer = Vec::new();
+    let mut chunk = [0; 4096];
+    while answer.len() <= LONGEST_ANSWER {
+        if !readable(&pipe, deadline.left(clock)) {
+            if deadline.passed(clock) {
+                return None;
+            }
+            continue;
+        }
+        match pipe.read(&mut chunk) {
+            Ok(0) => return Some(answer),
+            Ok(n) => answer.extend_from_slice(&chunk[..n]),
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => return Some(Vec::new()),
+        }
+    }
+    None
+}
+
+/// Whether `source` can be read without blocking, waiting at most `time`.
+pub(crate) fn readable(source: &impl AsFd, time: Duration) -> bool {
+    let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
+    let mut fds = [PollFd::new(source.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, timeout).is_ok_and(|ready| ready > 0)
+}
+
+/// Waits until the worker is gone; `None` past the deadline.
+fn reap(child: Pid, clock: &dyn Clock, deadline: Deadline) -> Option<()> {
+    loop {
+        match waitpid(child, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) if deadline.passed(clock) => return None,
+            Ok(WaitStatus::StillAlive) => clock.sleep(BETWEEN_LOOKS),
+            _ => return Some(()),
+        }
+    }
+}
+
+/// Kills the worker. One that the kernel holds stays behind; init inherits it.
+fn give_up(child: Pid) {
+    let _ = kill(child, Signal::SIGKILL);
+    let _ = waitpid(child, Some(WaitPidFlag::WNOHANG));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::SystemClock;
+
+    fn soon(clock: &SystemClock) -> Deadline {
+        Deadline::after(clock, Duration::from_secs(20))
+    }
+
+    #[test]
+    fn a_worker_gives_its_answer() {
+        let clock = SystemClock::start();
+        let long = "x".repeat(200_000);
+        let answer = run("a sum", &clock, soon(&clock), || (40 + 2, long.clone()));
+        assert_eq!(answer.unwrap(), (42, long));
+    }
+
+    #[test]
+    fn a_worker_that_hangs_is_given_up_on() {
+        let clock = SystemClock::start();
+        let deadline = Deadline::after(&clock, Duration::from_millis(50));
+        let answer = run("the stick", &clock, deadline, || {
+            loop {
+                std::thread::sleep(Duration::from_secs(1000));
+            }
+        });
+        let () = match answer {
+            Err(trouble) => assert!(trouble.is_timeout(), "{trouble}"),
+            Ok(()) => panic!("it answered"),
+        };
+    }
+
+    #[test]
+    fn a_worker_that_dies_is_no_answer() {
+        let clock = SystemClock::start();
+        let answer: Result<(), _> =
+            run("the stick", &clock, soon(&clock), || std::process::exit(0));
+        assert!(answer.is_err());
+    }
+
+    #[test]
+    fn a_worker_inherits_nothing_but_its_pipe() {
+        let clock = SystemClock::start();
+        let held = File::open("/dev/null").unwrap();
+        let count = run("descriptors", &clock, soon(&clock), || {
+            (0..1024)
+                .filter(|fd| {
+                    // SAFETY: F_GETFD only asks whether the descriptor is open.
+                    unsafe { libc::fcntl(*fd, libc::F_GETFD) >= 0 }
+                })
+                .count()
+        });
+        drop(held);
+        assert_eq!(count.unwrap(), 4, "three times /dev/null, and the pipe");
+    }
+
+    #[test]
+    fn law_2_no_worker_is_forked_while_keys_are_in_memory() {
+        let clock = SystemClock::start();
+        let key = key::Key::take(|place| {
+            place.fill(1);
+            Ok(())
+        })
+        .unwrap();
+        assert!(run("anything", &clock, soon(&clock), || 1).is_err());
+        drop(key);
+        assert!(run("anything", &clock, soon(&clock), || 1).is_ok());
+    }
+}

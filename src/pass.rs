@@ -1,0 +1,279 @@
+//! What `boot` and `ready` share: the node they work on, observing pools, making steps, and the
+//! report that grows meanwhile. Every wait is on one budget.
+
+use crate::config::Config;
+use crate::exit::Fault;
+use crate::marker::{self, Lock};
+use crate::os::PoolState;
+use crate::plan::{self, Observed, Pool, Step};
+use crate::report::{Phase, Report, Severity};
+use crate::system::{KeyDevices, System};
+use crate::time::{Clock, Deadline};
+use crate::trouble::Trouble;
+use crate::zfs::Zfs;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+/// The longest that one `zfs` process of a boot may take.
+pub const ONE_CALL: Duration = Duration::from_secs(10);
+/// The longest wait for another run to give back the lock.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+/// Between two tries for the lock.
+const LOCK_POLL: Duration = Duration::from_millis(50);
+
+/// The node: everything outside the program that a pass touches.
+#[derive(Clone, Copy)]
+pub struct Node<'a> {
+    /// ZFS.
+    pub zfs: &'a dyn Zfs,
+    /// The key devices.
+    pub devices: &'a dyn KeyDevices,
+    /// The rest of the machine.
+    pub system: &'a dyn System,
+    /// The run directory: markers and the lock.
+    pub run: &'a Path,
+    /// The directory of reports.
+    pub db: &'a Path,
+}
+
+/// A pass under way.
+pub struct Pass<'a> {
+    /// The node it works on.
+    pub node: Node<'a>,
+    /// What should be.
+    pub config: &'a Config,
+    /// When the whole pass must be over.
+    pub deadline: Deadline,
+    /// What was last observed.
+    pub observed: Observed,
+    /// What there is to report so far.
+    pub report: Report,
+    /// Why a dataset's step did not work, for the verdict.
+    pub failures: BTreeMap<plan::Step, String>,
+    given_up: BTreeSet<String>,
+    begun: Duration,
+}
+
+impl<'a> Pass<'a> {
+    /// Begins a pass; its budget runs from now.
+    pub fn begin(verb: &str, node: Node<'a>, config: &'a Config) -> Pass<'a> {
+        let clock = node.system.clock();
+        Pass {
+            node,
+            config,
+            deadline: Deadline::after(clock, config.budget),
+            observed: Observed::default(),
+            report: Report::new(verb, config.node.as_str(), node.system.boot_id()),
+            failures: BTreeMap::new(),
+            given_up: BTreeSet::new(),
+            begun: clock.now(),
+        }
+    }
+
+    /// The clock of all deadlines.
+    pub fn clock(&self) -> &'a dyn Clock {
+        self.node.system.clock()
+    }
+
+    /// Runs one part of the pass and notes its time; the part gives its result in a few words.
+    pub fn phase<T>(&mut self, name: &str, part: impl FnOnce(&mut Self) -> (T, String)) -> T {
+        let begun = self.clock().now();
+        let (value, result) = part(self);
+        self.report.phases.push(Phase {
+            name: name.to_owned(),
+            result,
+            millis: millis(self.clock().now() - begun),
+        });
+        value
+    }
+
+    /// Takes the one lock, waiting a share of the budget for it. `None`, with a finding, when
+    /// another run keeps it.
+    pub fn lock(&mut self) -> Option<Lock> {
+        let deadline = self.deadline.at_most(self.clock(), LOCK_WAIT);
+        loop {
+            match marker::try_lock(self.node.run) {
+                Ok(Some(lock)) => return Some(lock),
+                Ok(None) if !deadline.passed(self.clock()) => self.clock().sleep(LOCK_POLL),
+                Ok(None) => {
+                    self.report.find(
+                        Severity::Failure,
+                        "lock",
+                        "another f3skeys is at work",
+                        "wait until it is done, then try again",
+                    );
+                    self.report.fail(Fault::Busy);
+                    return None;
+                }
+                Err(e) => {
+                    self.system_failure(&self.node.run.display().to_string(), &e.to_string());
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Removes markers of other boots. If that fails the pass goes on, and writes none.
+    pub fn drop_stale_markers(&mut self) -> bool {
+        let boot = self.report.boot.clone();
+        match marker::remove_stale(self.node.run, boot.as_deref()) {
+            Ok(removed) => {
+                for name in removed {
+                    let change = format!("removed the marker of gate {name}, made in another boot");
+                    self.report.changed.push(change);
+                }
+                true
+            }
+            Err(e) => {
+                let directory = marker::directory(self.node.run);
+                self.system_failure(&directory.display().to_string(), &e.to_string());
+                false
+            }
+        }
+    }
+
+    fn system_failure(&mut self, subject: &str, what: &str) {
+        let remedy = "make the directory writable for root; until then gates stay closed";
+        self.report.find(Severity::Failure, subject, what, remedy);
+        self.report.fail(Fault::System);
+    }
+
+    /// Observes every pool of the configuration, each with its share of a quarter of the budget.
+    pub fn observe_all(&mut self) {
+        let pools = self.config.pools();
+        let quarter = self.deadline.share(self.clock(), 4);
+        for (done, pool) in pools.iter().enumerate() {
+            let deadline = quarter
+                .share(self.clock(), pools.len() - done)
+                .at_most(self.clock(), ONE_CALL);
+            self.observe(pool, deadline);
+        }
+    }
+
+    /// Observes one pool, asking the kernel for its state first. A pool that once did not answer
+    /// in time is not asked again.
+    pub fn observe(&mut self, pool: &str, deadline: Deadline) {
+        if self.given_up.contains(pool) {
+            return;
+        }
+        let seen = match self.node.system.pool_state(pool) {
+            PoolState::NotImported => Pool::NotImported,
+            PoolState::Suspended => Pool::Suspended,
+            PoolState::Unknown(why) => Pool::NotSeen(why),
+            PoolState::Works(_) => match self.node.zfs.observe(pool, deadline) {
+                Ok(datasets) => Pool::Seen(datasets),
+                Err(trouble) => {
+                    self.note_trouble(pool, &trouble);
+                    Pool::NotSeen(trouble.to_string())
+                }
+            },
+        };
+        self.observed.pools.insert(pool.to_owned(), seen);
+    }
+
+    /// Whether a pool did not answer in time before.
+    pub fn is_given_up(&self, pool: &str) -> bool {
+        self.given_up.contains(pool)
+    }
+
+    /// Gives up on a pool whose answer took too long.
+    pub fn note_trouble(&mut self, pool: &str, trouble: &Trouble) {
+        if trouble.is_timeout() {
+            self.given_up.insert(pool.to_owned());
+        }
+    }
+
+    /// Makes a step other than loading a key; tells whether it worked.
+    pub fn make(&mut self, step: &Step, deadline: Deadline) -> bool {
+        if self.is_given_up(step.dataset().pool()) {
+            return false;
+        }
+        let done = match step {
+            Step::SetReadonly(dataset) => self.node.zfs.set_readonly(dataset, deadline),
+            Step::Mount { dataset, .. } => self.node.zfs.mount(dataset, deadline),
+            Step::LoadKey { .. } => return false,
+        };
+        self.note_outcome(step, done)
+    }
+
+    /// Notes what came of a step.
+    pub fn note_outcome(&mut self, step: &Step, done: Result<(), Trouble>) -> bool {
+        match done {
+            Ok(()) => {
+                self.report.changed.push(step.to_string());
+                self.failures.remove(step);
+                true
+            }
+            Err(trouble) => {
+                self.note_trouble(step.dataset().pool(), &trouble);
+                self.failures.insert(step.clone(), trouble.to_string());
+                false
+            }
+        }
+    }
+
+    /// Sets `readonly=on` wherever a replica could be written. This needs no key, so it comes
+    /// before anything that could wait, and whether or not there is a stick.
+    pub fn seal_replicas(&mut self, deadline: Deadline) -> usize {
+        let steps = plan::readonly_steps(self.config, &self.observed);
+        self.warn_of_written_replicas(&steps);
+        steps
+            .iter()
+            .filter(|step| {
+                let deadline = deadline.at_most(self.clock(), ONE_CALL);
+                self.make(step, deadline)
+            })
+            .count()
+    }
+
+    fn warn_of_written_replicas(&mut self, steps: &[Step]) {
+        let mounted: Vec<String> = self
+            .observed
+            .datasets()
+            .filter(|d| d.mounted && steps.iter().any(|step| *step.dataset() == d.name))
+            .map(|d| d.name.to_string())
+            .collect();
+        for name in mounted {
+            self.report.find(
+                Severity::Alarm,
+                &name,
+                "this replica was mounted writable",
+                &format!("see `zfs get written {name}`: if it is not 0, the next receive will fail; compare with the primary before anything is rolled back"),
+            );
+        }
+    }
+
+    /// What the pools look like, in a few words.
+    pub fn pools_in_words(&self) -> String {
+        let words: Vec<String> = self
+            .observed
+            .pools
+            .iter()
+            .map(|(name, pool)| match pool {
+                Pool::Seen(datasets) => format!("{name}: {} datasets", datasets.len()),
+                Pool::NotImported => format!("{name}: not imported"),
+                Pool::Suspended => format!("{name}: suspended"),
+                Pool::NotSeen(_) => format!("{name}: no answer"),
+            })
+            .collect();
+        words.join(", ")
+    }
+
+    /// Ends the pass: keeps the report where it outlives the boot.
+    pub fn finish(mut self) -> Report {
+        self.report.millis = millis(self.clock().now() - self.begun);
+        if let Err(e) = self.report.keep(self.node.db) {
+            let subject = self.node.db.display().to_string();
+            let what = format!("the report could not be kept: {e}");
+            let remedy = "make the directory writable for root";
+            self.report.find(Severity::Warning, &subject, &what, remedy);
+        }
+        self.report
+    }
+}
+
+/// A time in whole milliseconds.
+pub fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

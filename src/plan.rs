@@ -1,0 +1,476 @@
+//! What a boot does, decided purely: from the configuration, what was observed and what keys there
+//! are to the steps that are left, and a verdict with its evidence for every root.
+//!
+//! Does no I/O and keeps no state. An empty plan made of a fresh observation is the proof that all
+//! is done; no step and no exit status is.
+
+use crate::config::{Condition, Config, Role, Root};
+use crate::key::Fingerprint;
+use crate::names::{DatasetName, KeyName};
+use crate::store::state::Standing;
+use crate::zfs::{CanMount, Dataset, KeyFormat, KeyStatus, Kind, Mountpoint};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// A pool as it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pool {
+    /// All its datasets.
+    Seen(Vec<Dataset>),
+    /// It is not imported on this node.
+    NotImported,
+    /// It is suspended: asking it could hang for ever.
+    Suspended,
+    /// It could not be asked.
+    NotSeen(String),
+}
+
+/// What a loaded root's key was found to be, by asking ZFS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// This generation of its key opens it.
+    Opens {
+        /// What the generation is for.
+        standing: Standing,
+        /// Its identity.
+        fingerprint: Fingerprint,
+    },
+    /// No generation of its key on the store opens it.
+    NoKeyOpens,
+    /// ZFS could not be asked.
+    CouldNotAsk(String),
+}
+
+/// All that was observed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// The pools of the configuration, by name.
+    pub pools: BTreeMap<String, Pool>,
+    /// Proofs of loaded roots; a root without one was not asked.
+    pub proofs: BTreeMap<DatasetName, Proof>,
+}
+
+impl Observed {
+    /// All datasets of all pools that were seen.
+    pub fn datasets(&self) -> impl Iterator<Item = &Dataset> {
+        self.pools.values().flat_map(|pool| match pool {
+            Pool::Seen(datasets) => datasets.as_slice(),
+            _ => &[],
+        })
+    }
+
+    fn dataset(&self, name: &DatasetName) -> Option<&Dataset> {
+        self.datasets().find(|dataset| dataset.name == *name)
+    }
+}
+
+/// Whether a key can be tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyState {
+    /// At least one verified generation is in memory.
+    Usable,
+    /// It is on the store, and every copy is damaged.
+    Damaged(String),
+    /// It is not on the store.
+    Missing,
+    /// There is no store to look on.
+    NoStore(String),
+}
+
+/// A change that is left to make.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// Set `readonly=on` on a dataset at or below a replica.
+    SetReadonly(DatasetName),
+    /// Load a root's key.
+    LoadKey {
+        /// The root.
+        root: DatasetName,
+        /// The key that opens it.
+        key: KeyName,
+    },
+    /// Mount a file system.
+    Mount {
+        /// The file system.
+        dataset: DatasetName,
+        /// Where its `mountpoint` says.
+        at: PathBuf,
+    },
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::SetReadonly(dataset) => write!(f, "set readonly=on on {dataset}"),
+            Step::LoadKey { root, key } => write!(f, "load key {key} for {root}"),
+            Step::Mount { dataset, at } => write!(f, "mount {dataset} on {}", at.display()),
+        }
+    }
+}
+
+impl Step {
+    /// The dataset that the step changes.
+    pub fn dataset(&self) -> &DatasetName {
+        match self {
+            Step::SetReadonly(dataset) | Step::Mount { dataset, .. } => dataset,
+            Step::LoadKey { root, .. } => root,
+        }
+    }
+}
+
+/// Why a root's key is not loaded and will not be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// Its pool is not imported.
+    PoolNotImported(String),
+    /// Its pool is suspended.
+    PoolSuspended(String),
+    /// Its pool could not be asked.
+    PoolNotSeen(String),
+    /// There is no such dataset.
+    NoSuchDataset,
+    /// It is not encrypted.
+    NotEncrypted,
+    /// It is not a root: this dataset's key opens it.
+    NotARoot(DatasetName),
+    /// Its key is in a format that is not kept on a store.
+    NotRaw(KeyFormat),
+    /// Its key is damaged on the store.
+    KeyDamaged(String),
+    /// Its key is not on the store.
+    KeyMissing,
+    /// There is no store.
+    NoStore(String),
+}
+
+/// How a root stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Loaded, and proven with a generation of its key.
+    Open {
+        /// What the generation is for.
+        standing: Standing,
+        /// Its identity.
+        fingerprint: Fingerprint,
+    },
+    /// Loaded, but not proven: why it was not asked.
+    Unproven(String),
+    /// Loaded, but no key on the store opens it: the next boot would leave it locked.
+    OpenByNoKey,
+    /// Steps of this plan are to open it.
+    ToOpen,
+    /// These datasets must be seen read-only before its key may be loaded.
+    WaitsForReadonly(Vec<DatasetName>),
+    /// It stays locked.
+    Locked(Refusal),
+}
+
+/// What is left to do, and how every root stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Plan {
+    /// The steps, in the order in which they are to be made.
+    pub steps: Vec<Step>,
+    /// A verdict for every root of the configuration, in its order.
+    pub roots: Vec<(DatasetName, Verdict)>,
+}
+
+/// Plans `boot`: readonly, then keys.
+pub fn keys(config: &Config, observed: &Observed, keys: &BTreeMap<KeyName, KeyState>) -> Plan {
+    let mut plan = Plan {
+        steps: readonly_steps(config, observed),
+        roots: Vec::new(),
+    };
+    for root in &config.roots {
+        let verdict = verdict(config, observed, keys, root);
+        if verdict == Verdict::ToOpen {
+            plan.steps.push(Step::LoadKey {
+                root: root.dataset.clone(),
+                key: root.key.clone(),
+            });
+        }
+        plan.roots.push((root.dataset.clone(), verdict));
+    }
+    plan
+}
+
+/// Replicas, and all that lies below them, that could be written: to be set read-only first of all.
+pub fn readonly_steps(config: &Config, observed: &Observed) -> Vec<Step> {
+    observed
+        .datasets()
+        .filter(|dataset| !dataset.readonly && is_replica(config, &dataset.name))
+        .map(|dataset| Step::SetReadonly(dataset.name.clone()))
+        .collect()
+}
+
+fn is_replica(config: &Config, dataset: &DatasetName) -> bool {
+    config.role_of(dataset) == Some(Role::Replica)
+}
+
+fn verdict(
+    config: &Config,
+    observed: &Observed,
+    keys: &BTreeMap<KeyName, KeyState>,
+    root: &Root,
+) -> Verdict {
+    let dataset = match find(observed, &root.dataset) {
+        Ok(dataset) => dataset,
+        Err(refusal) => return Verdict::Locked(refusal),
+    };
+    match &dataset.encryption_root {
+        None => return Verdict::Locked(Refusal::NotEncrypted),
+        Some(actual) if *actual != dataset.name => {
+            return Verdict::Locked(Refusal::NotARoot(actual.clone()));
+        }
+        Some(_) => {}
+    }
+    let key = keys.get(&root.key).cloned().unwrap_or(KeyState::Missing);
+    if dataset.key_status == KeyStatus::Available {
+        return loaded(observed, dataset, &key);
+    }
+    if dataset.key_format != KeyFormat::Raw {
+        return Verdict::Locked(Refusal::NotRaw(dataset.key_format));
+    }
+    match key {
+        KeyState::Usable => {}
+        KeyState::Damaged(what) => return Verdict::Locked(Refusal::KeyDamaged(what)),
+        KeyState::Missing => return Verdict::Locked(Refusal::KeyMissing),
+        KeyState::NoStore(why) => return Verdict::Locked(Refusal::NoStore(why)),
+    }
+    let writable = writable_replicas_behind(config, observed, &root.dataset);
+    if writable.is_empty() {
+        Verdict::ToOpen
+    } else {
+        Verdict::WaitsForReadonly(writable)
+    }
+}
+
+fn find<'a>(observed: &'a Observed, name: &DatasetName) -> Result<&'a Dataset, Refusal> {
+    match observed.pools.get(name.pool()) {
+        Some(Pool::Seen(datasets)) => datasets
+            .iter()
+            .find(|dataset| dataset.name == *name)
+            .ok_or(Refusal::NoSuchDataset),
+        Some(Pool::NotImported) => Err(Refusal::PoolNotImported(name.pool().to_owned())),
+        Some(Pool::Suspended) => Err(Refusal::PoolSuspended(name.pool().to_owned())),
+        Some(Pool::NotSeen(why)) => Err(Refusal::PoolNotSeen(why.clone())),
+        None => Err(Refusal::PoolNotSeen("it was not looked at".to_owned())),
+    }
+}
+
+fn loaded(observed: &Observed, dataset: &Dataset, key: &KeyState) -> Verdict {
+    match observed.proofs.get(&dataset.name) {
+        Some(Proof::Opens {
+            standing,
+            fingerprint,
+        }) => Verdict::Open {
+            standing: *standing,
+            fingerprint: *fingerprint,
+        },
+        Some(Proof::NoKeyOpens) => Verdict::OpenByNoKey,
+        Some(Proof::CouldNotAsk(why)) => Verdict::Unproven(why.clone()),
+        None => Verdict::Unproven(match key {
+            KeyState::Usable => "it was not asked".to_owned(),
+            KeyState::Damaged(what) => format!("its key is damaged: {what}"),
+            KeyState::Missing => "its key is not on the store".to_owned(),
+            KeyState::NoStore(why) => why.clone(),
+        }),
+    }
+}
+
+/// The replicas that loading this root's key would let be mounted, and that could be written.
+fn writable_replicas_behind(
+    config: &Config,
+    observed: &Observed,
+    root: &DatasetName,
+) -> Vec<DatasetName> {
+    observed
+        .datasets()
+        .filter(|d| d.encryption_root.as_ref() == Some(root) || d.name.is_at_or_below(root))
+        .filter(|d| !d.readonly && is_replica(config, &d.name))
+        .map(|d| d.name.clone())
+        .collect()
+}
+
+/// Why a file system that should be mounted is not and will not be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotMounted {
+    /// Its key is not loaded.
+    Locked,
+    /// This file system belongs on a directory above it, and is not mounted.
+    WaitsFor(DatasetName),
+    /// Mounting it would bury this mounted file system.
+    WouldBury(DatasetName),
+    /// It is a replica and not seen to be read-only.
+    Writable,
+    /// This file system has the same mountpoint.
+    SamePlace(DatasetName),
+}
+
+/// A configured dataset that f3skeys leaves to others to mount, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeftAlone {
+    /// `mountpoint=legacy`.
+    Legacy,
+    /// `mountpoint=none`.
+    NoMountpoint,
+    /// `canmount=noauto`, and no gate names it.
+    NoAuto,
+    /// It belongs to a jail or zone.
+    Jailed,
+}
+
+/// What `ready` has left to do, and what it will not do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[must_use]
+pub struct MountPlan {
+    /// The steps, in the order in which they are to be made.
+    pub steps: Vec<Step>,
+    /// File systems that should be mounted and cannot be.
+    pub refused: Vec<(DatasetName, NotMounted)>,
+    /// File systems that are not for f3skeys to mount.
+    pub left_alone: Vec<(DatasetName, LeftAlone)>,
+}
+
+/// Plans `ready`: readonly, then every file system that is missing, in the order of their paths,
+/// so that none is buried under a parent mounted later.
+pub fn mounts(config: &Config, observed: &Observed) -> MountPlan {
+    let mut plan = MountPlan {
+        steps: readonly_steps(config, observed),
+        ..MountPlan::default()
+    };
+    let mut places: Vec<Place> = observed
+        .datasets()
+        .filter_map(|d| place(config, d))
+        .collect();
+    places.sort_by(|a, b| (a.at, a.name()).cmp(&(b.at, b.name())));
+    let wanted = with_ancestors(config, &places);
+    // Known to be mounted once the steps so far are made.
+    let mut up: Vec<&Place> = places.iter().filter(|p| p.dataset.mounted).collect();
+    for place in wanted {
+        if place.dataset.mounted {
+            continue;
+        }
+        match obstacle(config, place, &places, &up) {
+            Some(why) => plan.refused.push((place.name().clone(), why)),
+            None => {
+                plan.steps.push(Step::Mount {
+                    dataset: place.name().clone(),
+                    at: place.at.to_owned(),
+                });
+                up.push(place);
+            }
+        }
+    }
+    plan.left_alone = left_alone(config, observed);
+    plan
+}
+
+/// A file system that `zfs mount` could put on a path.
+struct Place<'a> {
+    dataset: &'a Dataset,
+    at: &'a Path,
+}
+
+impl Place<'_> {
+    fn name(&self) -> &DatasetName {
+        &self.dataset.name
+    }
+}
+
+fn place<'a>(config: &Config, dataset: &'a Dataset) -> Option<Place<'a>> {
+    let Mountpoint::Path(at) = &dataset.mountpoint else {
+        return None;
+    };
+    let by_itself = match dataset.can_mount {
+        CanMount::On => true,
+        CanMount::NoAuto => dataset.mounted || named_by_a_gate(config, &dataset.name),
+        CanMount::Off => false,
+    };
+    (dataset.kind == Kind::Filesystem && by_itself && !dataset.jailed)
+        .then_some(Place { dataset, at })
+}
+
+fn named_by_a_gate(config: &Config, dataset: &DatasetName) -> bool {
+    config
+        .gates
+        .iter()
+        .flat_map(|gate| &gate.needs)
+        .any(|need| match need {
+            Condition::Mounted { dataset: named, .. }
+            | Condition::Writable(named)
+            | Condition::Readonly(named) => named == dataset,
+            _ => false,
+        })
+}
+
+/// The places at or below configured roots, and those above their paths, encrypted or not.
+fn with_ancestors<'a>(config: &Config, places: &'a [Place<'a>]) -> Vec<&'a Place<'a>> {
+    let ours: Vec<&Place> = places
+        .iter()
+        .filter(|place| config.role_of(place.name()).is_some())
+        .collect();
+    places
+        .iter()
+        .filter(|place| {
+            config.role_of(place.name()).is_some()
+                || ours.iter().any(|own| lies_below(own.at, place.at))
+        })
+        .collect()
+}
+
+fn lies_below(path: &Path, above: &Path) -> bool {
+    path != above && path.starts_with(above)
+}
+
+fn obstacle(config: &Config, place: &Place, all: &[Place], up: &[&Place]) -> Option<NotMounted> {
+    if place.dataset.key_status == KeyStatus::Unavailable {
+        return Some(NotMounted::Locked);
+    }
+    if is_replica(config, place.name()) && !place.dataset.readonly {
+        return Some(NotMounted::Writable);
+    }
+    let is_up = |other: &Place| up.iter().any(|u| u.name() == other.name());
+    if let Some(same) = up.iter().find(|other| other.at == place.at) {
+        return Some(NotMounted::SamePlace(same.name().clone()));
+    }
+    if let Some(below) = up.iter().find(|other| lies_below(other.at, place.at)) {
+        return Some(NotMounted::WouldBury(below.name().clone()));
+    }
+    all.iter()
+        .find(|above| lies_below(place.at, above.at) && !is_up(above))
+        .map(|above| NotMounted::WaitsFor(above.name().clone()))
+}
+
+fn left_alone(config: &Config, observed: &Observed) -> Vec<(DatasetName, LeftAlone)> {
+    observed
+        .datasets()
+        .filter(|d| d.kind == Kind::Filesystem && !d.mounted)
+        .filter(|d| config.role_of(&d.name).is_some())
+        .filter_map(|d| {
+            let why = match (&d.mountpoint, d.can_mount) {
+                _ if d.jailed => LeftAlone::Jailed,
+                (_, CanMount::Off) => return None,
+                (Mountpoint::Legacy, _) => LeftAlone::Legacy,
+                (Mountpoint::None, _) => LeftAlone::NoMountpoint,
+                (_, CanMount::NoAuto) if !named_by_a_gate(config, &d.name) => LeftAlone::NoAuto,
+                _ => return None,
+            };
+            Some((d.name.clone(), why))
+        })
+        .collect()
+}
+
+/// Whether a root was seen with a key loaded.
+pub fn is_loaded(observed: &Observed, root: &DatasetName) -> bool {
+    observed
+        .dataset(root)
+        .is_some_and(|dataset| dataset.key_status == KeyStatus::Available)
+}
+
+/// Whether any configured root is locked or could not be seen: only then is a stick needed.
+pub fn something_is_missing(config: &Config, observed: &Observed) -> bool {
+    let mut roots = config.roots.iter();
+    roots.any(|root| !is_loaded(observed, &root.dataset))
+}

@@ -1,0 +1,242 @@
+//! What a pass did and found: printed for people, kept for the next look, exit status included.
+
+use crate::exit::Fault;
+use crate::marker;
+use serde::{Deserialize, Serialize};
+use std::fmt::Write as _;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing.
+    Note,
+    /// It works, and should be mended.
+    Warning,
+    /// Something is not as configured.
+    Failure,
+    /// Something may be lost at the next boot, or was written where nobody may.
+    Alarm,
+}
+
+/// Something to tell: what it is about, what is so, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// The dataset, device, file or gate.
+    pub subject: String,
+    /// What is so.
+    pub what: String,
+    /// What to do about it; empty for a note.
+    pub remedy: String,
+}
+
+impl Finding {
+    /// A finding with its three parts.
+    pub fn new(severity: Severity, subject: &str, what: &str, remedy: &str) -> Finding {
+        Finding {
+            severity,
+            subject: subject.to_owned(),
+            what: what.to_owned(),
+            remedy: remedy.to_owned(),
+        }
+    }
+
+    /// Two lines: what failed, then what to do.
+    pub fn text(&self) -> String {
+        let alarm = match self.severity {
+            Severity::Alarm => "ALARM: ",
+            _ => "",
+        };
+        let mut text = format!("f3skeys: {}: {alarm}{}\n", self.subject, self.what);
+        if !self.remedy.is_empty() {
+            let _ = writeln!(text, "  -> {}", self.remedy);
+        }
+        text
+    }
+}
+
+/// A part of a pass and the time it took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Phase {
+    /// Its name.
+    pub name: String,
+    /// What came of it, in a few words; may be empty.
+    pub result: String,
+    /// Its length on the monotonic clock, in milliseconds.
+    pub millis: u64,
+}
+
+/// How one root stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootLine {
+    /// The root.
+    pub dataset: String,
+    /// Its role.
+    pub role: String,
+    /// Whether the boot fails without it.
+    pub required: bool,
+    /// Whether its key is loaded.
+    pub open: bool,
+    /// How it stands, in words.
+    pub state: String,
+}
+
+/// How one gate stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateLine {
+    /// The gate.
+    pub name: String,
+    /// Whether it is open.
+    pub open: bool,
+    /// Why it is not; empty when it is.
+    pub reason: String,
+}
+
+/// A pass: what it did, what it found, and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The verb, `boot` or `ready`.
+    pub pass: String,
+    /// This node.
+    pub node: String,
+    /// The boot in which it ran; `None` if the kernel had no identity yet.
+    pub boot: Option<String>,
+    /// The parts of the pass, in order.
+    pub phases: Vec<Phase>,
+    /// What was changed, in order.
+    pub changed: Vec<String>,
+    /// Every root.
+    pub roots: Vec<RootLine>,
+    /// Every gate (`ready` only).
+    pub gates: Vec<GateLine>,
+    /// What there is to tell.
+    pub findings: Vec<Finding>,
+    /// The worst fault, if any.
+    pub fault: Option<Fault>,
+    /// The exit status.
+    pub status: u8,
+    /// The whole pass, in milliseconds.
+    pub millis: u64,
+}
+
+impl Report {
+    /// An empty report of `pass`.
+    pub fn new(pass: &str, node: &str, boot: Option<String>) -> Report {
+        Report {
+            pass: pass.to_owned(),
+            node: node.to_owned(),
+            boot,
+            phases: Vec::new(),
+            changed: Vec::new(),
+            roots: Vec::new(),
+            gates: Vec::new(),
+            findings: Vec::new(),
+            fault: None,
+            status: 0,
+            millis: 0,
+        }
+    }
+
+    /// Adds a finding, once.
+    pub fn find(&mut self, severity: Severity, subject: &str, what: &str, remedy: &str) {
+        let finding = Finding::new(severity, subject, what, remedy);
+        if !self.findings.contains(&finding) {
+            self.findings.push(finding);
+        }
+    }
+
+    /// Makes the exit status at least as bad as `fault`.
+    pub fn fail(&mut self, fault: Fault) {
+        self.fault = self.fault.max(Some(fault));
+        self.status = self.fault.map_or(0, Fault::status);
+    }
+
+    /// The results, for standard output.
+    pub fn results(&self) -> String {
+        let mut text = format!("f3skeys {} on {}\n", self.pass, self.node);
+        for phase in &self.phases {
+            let _ = writeln!(
+                text,
+                "  {:<12} {:<52} {:>9}",
+                phase.name,
+                phase.result,
+                seconds(phase.millis)
+            );
+        }
+        write_roots(&mut text, &self.roots);
+        for change in &self.changed {
+            let _ = writeln!(text, "  changed: {change}");
+        }
+        for gate in &self.gates {
+            let state = if gate.open { "open" } else { "closed" };
+            let _ = write!(text, "  gate {}: {state}", gate.name);
+            let _ = match gate.reason.as_str() {
+                "" => writeln!(text),
+                reason => writeln!(text, ": {reason}"),
+            };
+        }
+        let _ = writeln!(text, "  {} in {}", self.summary(), seconds(self.millis));
+        text
+    }
+
+    fn summary(&self) -> String {
+        let open = self.roots.iter().filter(|root| root.open).count();
+        let changes = match self.changed.len() {
+            0 => "nothing to do",
+            1 => "1 change",
+            n => return format!("{open} of {} roots open, {n} changes", self.roots.len()),
+        };
+        format!("{open} of {} roots open, {changes}", self.roots.len())
+    }
+
+    /// The complaints, for standard error.
+    pub fn complaints(&self) -> String {
+        self.findings.iter().map(Finding::text).collect()
+    }
+
+    /// Keeps the report as `PASS.json` in `directory`, atomically.
+    ///
+    /// # Errors
+    /// The directory could not be written.
+    pub fn keep(&self, directory: &Path) -> io::Result<()> {
+        marker::make_directory(directory)?;
+        marker::replace(
+            &file(directory, &self.pass),
+            &serde_json::to_vec_pretty(self)?,
+        )
+    }
+
+    /// The last kept report of `pass`; `None` when there is none or it is not one.
+    pub fn last(directory: &Path, pass: &str) -> Option<Report> {
+        let bytes = std::fs::read(file(directory, pass)).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+}
+
+/// A line for each root, in columns.
+pub fn write_roots(text: &mut String, roots: &[RootLine]) {
+    let widest = roots.iter().map(|root| root.dataset.len()).max();
+    let width = widest.unwrap_or_default();
+    for root in roots {
+        let _ = writeln!(
+            text,
+            "  {:<12} {:<width$}  {}",
+            root.role, root.dataset, root.state
+        );
+    }
+}
+
+fn file(directory: &Path, pass: &str) -> PathBuf {
+    directory.join(format!("{pass}.json"))
+}
+
+/// Seconds with three digits, as in `0.042 s`.
+pub fn seconds(millis: u64) -> String {
+    let time = Duration::from_millis(millis);
+    format!("{:.3} s", time.as_secs_f64())
+}

@@ -1,0 +1,193 @@
+//! A root's verdict in words: what is so, what to do, and what it means for the exit status.
+
+use crate::boot::is_open;
+use crate::config::{Role, Root};
+use crate::exit::Fault;
+use crate::plan::{Refusal, Verdict};
+use crate::report::{Finding, Severity};
+use crate::store::state::Standing;
+
+/// What is to be said of a root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// Whether its key is loaded.
+    pub open: bool,
+    /// One line for its place in the report.
+    pub state: String,
+    /// A complaint, if there is one.
+    pub finding: Option<Finding>,
+    /// What it means for the exit status, should the root be required.
+    pub fault: Option<Fault>,
+}
+
+/// Puts a verdict into words; `tried` is why the last try to load the key failed.
+pub fn of_root(root: &Root, verdict: &Verdict, tried: Option<&str>) -> Said {
+    let (state, complaint, fault) = match verdict {
+        Verdict::Open {
+            standing: Standing::Current,
+            fingerprint,
+        } => (format!("open, proven with {} {fingerprint}", root.key), None, None),
+        Verdict::Open {
+            standing,
+            fingerprint,
+        } => {
+            let state = format!("open, by a {} key", standing_word(*standing));
+            let complaint = by_other_generation(root, *standing, &fingerprint.to_string());
+            (state, Some(complaint), None)
+        }
+        Verdict::Unproven(why) => (
+            "open, not proven".to_owned(),
+            Some((Severity::Note, format!("its key is loaded, but was not proven: {why}"), String::new())),
+            None,
+        ),
+        Verdict::OpenByNoKey => (
+            "open, but by no key of the store".to_owned(),
+            Some((
+                Severity::Alarm,
+                format!("its key is loaded, but {} on the stick does not open it: the next boot would leave it locked", root.key),
+                "while it is up: find the key that was used (another stick or peer), or make a new one with `zfs change-key`".to_owned(),
+            )),
+            None,
+        ),
+        Verdict::ToOpen => {
+            let why = tried.unwrap_or("it was not tried");
+            ("LOCKED".to_owned(), Some(not_opened(root, why)), Some(fault_of_try(why)))
+        }
+        Verdict::WaitsForReadonly(datasets) => {
+            let names: Vec<&str> = datasets.iter().map(|d| d.as_str()).collect();
+            let what = format!("stays locked: {} could be written, and a replica never may be", names.join(", "));
+            let remedy = format!("`zfs set readonly=on` on them, then `f3skeys boot`; see why that fails for {}", names.first().unwrap_or(&""));
+            ("LOCKED".to_owned(), Some((Severity::Failure, what, remedy)), Some(Fault::Unavailable))
+        }
+        Verdict::Locked(refusal) => {
+            let (what, remedy, fault) = locked(root, refusal);
+            ("LOCKED".to_owned(), Some((Severity::Failure, what, remedy)), Some(fault))
+        }
+    };
+    let finding = complaint.map(|(severity, what, remedy)| {
+        Finding::new(severity, root.dataset.as_str(), &what, &remedy)
+    });
+    Said {
+        open: is_open(verdict),
+        state,
+        finding,
+        fault,
+    }
+}
+
+type Complaint = (Severity, String, String);
+
+fn standing_word(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Current => "current",
+        Standing::Staged => "staged",
+        Standing::Retained => "retained",
+        Standing::Retired => "retired",
+    }
+}
+
+fn by_other_generation(root: &Root, standing: Standing, fingerprint: &str) -> Complaint {
+    let word = standing_word(standing);
+    let what = format!(
+        "opened by the {word} generation {fingerprint} of {}",
+        root.key
+    );
+    match root.role {
+        // A replica gets its primary's new key with the next raw receive, before or after us.
+        Role::Replica => (Severity::Note, what, String::new()),
+        Role::Primary => (
+            Severity::Alarm,
+            format!("{what}, not by its current one"),
+            "a rotation was cut short; keep this stick as it is until the rotation is finished"
+                .to_owned(),
+        ),
+    }
+}
+
+const NO_GENERATION: &str = "no generation of it opens the root";
+
+fn fault_of_try(why: &str) -> Fault {
+    if why.ends_with(NO_GENERATION) {
+        Fault::BadKey
+    } else {
+        Fault::Unavailable
+    }
+}
+
+fn not_opened(root: &Root, why: &str) -> Complaint {
+    let (what, remedy) = if why.ends_with(NO_GENERATION) {
+        (
+            format!("stays locked: ZFS says that {} is the wrong key, in every generation on the stick", root.key),
+            "check `key` of this root in the configuration; else look for the right key on a peer's stick".to_owned(),
+        )
+    } else {
+        (
+            format!("stays locked: {why}"),
+            format!(
+                "`zpool status {}`, then `f3skeys boot`",
+                root.dataset.pool()
+            ),
+        )
+    };
+    (Severity::Failure, what, remedy)
+}
+
+fn locked(root: &Root, refusal: &Refusal) -> (String, String, Fault) {
+    let key = &root.key;
+    let pool = root.dataset.pool();
+    let (what, remedy, fault) = match refusal {
+        Refusal::PoolNotImported(pool) => (
+            format!("stays locked: pool {pool} is not imported"),
+            format!("`zpool import {pool}`, then `f3skeys boot`"),
+            Fault::Unavailable,
+        ),
+        Refusal::PoolSuspended(pool) => (
+            format!("stays locked: pool {pool} is suspended"),
+            format!("mend its disks, then `zpool clear {pool}` and `f3skeys boot`"),
+            Fault::Unavailable,
+        ),
+        Refusal::PoolNotSeen(why) => (
+            format!("not known whether it is open: {why}"),
+            format!("`zpool status {pool}`, then `f3skeys boot`"),
+            Fault::Unavailable,
+        ),
+        Refusal::NoSuchDataset => (
+            "there is no such dataset".to_owned(),
+            "correct its name in the configuration, or take it out".to_owned(),
+            Fault::Unavailable,
+        ),
+        Refusal::NotEncrypted => (
+            "it is not encrypted".to_owned(),
+            "take it out of `roots`".to_owned(),
+            Fault::Unavailable,
+        ),
+        Refusal::NotARoot(actual) => (
+            format!("it is no encryption root: the key of {actual} opens it"),
+            format!("name {actual} in `roots` and take this one out"),
+            Fault::Unavailable,
+        ),
+        Refusal::NotRaw(format) => (
+            format!("stays locked: its key is a {format}, which is not kept on a key store"),
+            "load it by hand with `zfs load-key`, or take it out of `roots`".to_owned(),
+            Fault::Unavailable,
+        ),
+        Refusal::KeyDamaged(what) => (
+            format!("stays locked: no good copy of {key} on the stick: it {what}"),
+            "bring a good copy of the key from another stick or peer, then `f3skeys boot`"
+                .to_owned(),
+            Fault::BadKey,
+        ),
+        Refusal::KeyMissing => (
+            format!("stays locked: {key} is not on the stick"),
+            "check `key` of this root in the configuration; else bring the key from a peer's stick"
+                .to_owned(),
+            Fault::BadKey,
+        ),
+        Refusal::NoStore(why) => (
+            format!("stays locked: no key store ({why})"),
+            "insert the stick; the boot completes by itself".to_owned(),
+            Fault::NoKeyDevice,
+        ),
+    };
+    (what, remedy, fault)
+}

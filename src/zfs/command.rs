@@ -1,0 +1,140 @@
+//! ZFS by way of the `zfs` program.
+//!
+//! A key goes to it on standard input and nowhere else. The program does not wipe its own copy;
+//! SECURITY.md names that exception.
+
+use super::{Answer, Dataset, Try, Zfs, parse};
+use crate::child::{self, Call};
+use crate::key::Key;
+use crate::names::DatasetName;
+use crate::time::{Clock, Deadline};
+use crate::trouble::Trouble;
+use std::path::PathBuf;
+
+/// The `zfs` program at a fixed path.
+pub struct Command<'a> {
+    /// Its absolute path.
+    pub program: PathBuf,
+    /// The clock of the deadlines.
+    pub clock: &'a dyn Clock,
+}
+
+impl Command<'_> {
+    fn call(
+        &self,
+        args: &[&str],
+        secret: Option<&Key>,
+        deadline: Deadline,
+    ) -> Result<child::Finished, Trouble> {
+        child::run(
+            &Call {
+                program: &self.program,
+                args,
+                secret: secret.map(|key| &key.expose()[..]),
+            },
+            self.clock,
+            deadline,
+        )
+    }
+
+    fn done(&self, args: &[&str], deadline: Deadline) -> Result<Vec<u8>, Trouble> {
+        self.call(args, None, deadline)?.success()
+    }
+}
+
+impl Zfs for Command<'_> {
+    fn observe(&self, pool: &str, deadline: Deadline) -> Result<Vec<Dataset>, Trouble> {
+        let properties = parse::properties();
+        let args = [
+            "get",
+            "-Hp",
+            "-r",
+            "-t",
+            "filesystem,volume",
+            "-o",
+            "name,property,value,source",
+            &properties,
+            pool,
+        ];
+        let text = self.done(&args, deadline)?;
+        let what = format!("zfs get -r {pool}");
+        let text = String::from_utf8(text)
+            .map_err(|_| Trouble::failed(&what, "its answer is not text"))?;
+        parse::datasets(&text).map_err(|why| Trouble::failed(&what, &why))
+    }
+
+    fn try_key(&self, root: &DatasetName, key: &Key, how: Try, deadline: Deadline) -> Answer {
+        let args: &[&str] = match how {
+            Try::Load => &["load-key", "-L", "prompt", root.as_str()],
+            Try::Probe => &["load-key", "-n", "-L", "prompt", root.as_str()],
+        };
+        match self.call(args, Some(key), deadline) {
+            Ok(finished) => answer(&finished),
+            Err(trouble) => Answer::CouldNotAsk(trouble),
+        }
+    }
+
+    fn set_readonly(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
+        self.done(&["set", "readonly=on", dataset.as_str()], deadline)
+            .map(|_| ())
+    }
+
+    fn mount(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
+        self.done(&["mount", dataset.as_str()], deadline)
+            .map(|_| ())
+    }
+}
+
+/// What `zfs load-key` meant. It exits 255 for a wrong key and for a sick pool alike, so only its
+/// words tell; words that it never says of a wrong key are "could not ask".
+fn answer(finished: &child::Finished) -> Answer {
+    if finished.status == Some(0) {
+        return Answer::Opens;
+    }
+    let said = String::from_utf8_lossy(&finished.stderr);
+    if finished.status == Some(255) && said.contains("Incorrect key provided") {
+        return Answer::WrongKey;
+    }
+    Answer::CouldNotAsk(finished.failure())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finished(status: Option<i32>, stderr: &str) -> child::Finished {
+        child::Finished {
+            command: "zfs load-key".to_owned(),
+            status,
+            stdout: Vec::new(),
+            stderr: stderr.as_bytes().to_vec(),
+        }
+    }
+
+    #[test]
+    fn the_three_answers_are_told_apart() {
+        let wrong = "Key load error: Incorrect key provided for 'zdata/enc'.\n";
+        assert_eq!(answer(&finished(Some(0), "")), Answer::Opens);
+        assert_eq!(answer(&finished(Some(255), wrong)), Answer::WrongKey);
+        for (status, stderr) in [
+            (
+                Some(255),
+                "Key load error: Key already loaded for 'zdata/enc'.\n",
+            ),
+            (
+                Some(255),
+                "Key load error: Keys must be loaded for encryption root.\n",
+            ),
+            (Some(255), ""),
+            (Some(1), wrong),
+            (Some(2), "usage:"),
+            (None, wrong),
+        ] {
+            let said = answer(&finished(status, stderr));
+            assert!(
+                matches!(said, Answer::CouldNotAsk(_)),
+                "{status:?} {stderr}"
+            );
+        }
+    }
+}

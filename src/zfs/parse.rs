@@ -1,0 +1,221 @@
+//! What `zfs get -Hp -o name,property,value,source` prints, read strictly.
+
+use super::{CanMount, Dataset, KeyFormat, KeyStatus, Kind, Mountpoint, Source};
+use crate::names::DatasetName;
+use crate::os::JAILED_PROPERTY;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// The properties that [`Dataset`] is made of.
+pub fn properties() -> String {
+    format!(
+        "type,encryptionroot,keystatus,keyformat,readonly,canmount,mountpoint,mounted,{JAILED_PROPERTY}"
+    )
+}
+
+type Row<'a> = BTreeMap<&'a str, (&'a str, &'a str)>;
+
+/// Reads the whole output, one dataset for each name.
+///
+/// # Errors
+/// A line, a value or a set of properties is not as expected; the words name it.
+pub fn datasets(text: &str) -> Result<Vec<Dataset>, String> {
+    let mut rows: BTreeMap<&str, Row> = BTreeMap::new();
+    for line in text.lines() {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let [name, property, value, source] = fields[..] else {
+            return Err(format!("not four columns: `{line}`"));
+        };
+        let row = rows.entry(name).or_default();
+        if row.insert(property, (value, source)).is_some() {
+            return Err(format!("{name}: {property} is given twice"));
+        }
+    }
+    rows.into_iter()
+        .map(|(name, row)| dataset(name, &row).map_err(|what| format!("{name}: {what}")))
+        .collect()
+}
+
+fn dataset(name: &str, row: &Row) -> Result<Dataset, String> {
+    let get = |property: &str| {
+        row.get(property)
+            .copied()
+            .ok_or_else(|| format!("no property {property}"))
+    };
+    let (readonly, readonly_source) = get("readonly")?;
+    let kind = match get("type")?.0 {
+        "filesystem" => Kind::Filesystem,
+        "volume" => Kind::Volume,
+        other => return Err(format!("type is `{other}`")),
+    };
+    Ok(Dataset {
+        name: name.parse().map_err(|_| "not a dataset name".to_owned())?,
+        kind,
+        encryption_root: encryption_root(get("encryptionroot")?.0)?,
+        key_status: match get("keystatus")?.0 {
+            "available" => KeyStatus::Available,
+            "unavailable" => KeyStatus::Unavailable,
+            "-" | "none" => KeyStatus::None,
+            other => return Err(format!("keystatus is `{other}`")),
+        },
+        key_format: match get("keyformat")?.0 {
+            "raw" => KeyFormat::Raw,
+            "hex" => KeyFormat::Hex,
+            "passphrase" => KeyFormat::Passphrase,
+            "none" | "-" => KeyFormat::None,
+            other => return Err(format!("keyformat is `{other}`")),
+        },
+        readonly: on_off("readonly", readonly)?,
+        readonly_source: source(readonly_source)?,
+        can_mount: can_mount(kind, get("canmount")?.0)?,
+        mountpoint: mountpoint(kind, get("mountpoint")?.0)?,
+        mounted: match get("mounted")?.0 {
+            "yes" => true,
+            "no" | "-" => false,
+            other => return Err(format!("mounted is `{other}`")),
+        },
+        jailed: match get(JAILED_PROPERTY)?.0 {
+            "-" => false,
+            value => on_off(JAILED_PROPERTY, value)?,
+        },
+    })
+}
+
+fn encryption_root(value: &str) -> Result<Option<DatasetName>, String> {
+    match value {
+        "-" | "none" | "" => Ok(None),
+        name => name
+            .parse()
+            .map(Some)
+            .map_err(|_| format!("encryptionroot is `{name}`")),
+    }
+}
+
+fn on_off(property: &str, value: &str) -> Result<bool, String> {
+    match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        other => Err(format!("{property} is `{other}`")),
+    }
+}
+
+fn can_mount(kind: Kind, value: &str) -> Result<CanMount, String> {
+    match (kind, value) {
+        (Kind::Filesystem, "on") => Ok(CanMount::On),
+        (Kind::Filesystem, "noauto") => Ok(CanMount::NoAuto),
+        (Kind::Filesystem, "off") | (Kind::Volume, "-") => Ok(CanMount::Off),
+        (_, other) => Err(format!("canmount is `{other}`")),
+    }
+}
+
+fn mountpoint(kind: Kind, value: &str) -> Result<Mountpoint, String> {
+    match (kind, value) {
+        (Kind::Volume, "-") | (_, "none") => Ok(Mountpoint::None),
+        (_, "legacy") => Ok(Mountpoint::Legacy),
+        (_, path) if path.starts_with('/') => Ok(Mountpoint::Path(PathBuf::from(path))),
+        (_, other) => Err(format!("mountpoint is `{other}`")),
+    }
+}
+
+fn source(text: &str) -> Result<Source, String> {
+    match text {
+        "local" => Ok(Source::Local),
+        "received" => Ok(Source::Received),
+        "default" => Ok(Source::Default),
+        "temporary" => Ok(Source::Temporary),
+        "-" | "none" => Ok(Source::None),
+        other => other
+            .strip_prefix("inherited from ")
+            .and_then(|name| name.parse().ok())
+            .map(Source::Inherited)
+            .ok_or_else(|| format!("the source of readonly is `{other}`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Recorded from OpenZFS 2.3; the property of jails is called by this platform's name.
+    const ENC: &str = "\
+zdata/enc\ttype\tfilesystem\t-
+zdata/enc\tencryptionroot\tzdata/enc\t-
+zdata/enc\tkeystatus\tunavailable\t-
+zdata/enc\tkeyformat\traw\t-
+zdata/enc\treadonly\toff\tdefault
+zdata/enc\tcanmount\ton\tdefault
+zdata/enc\tmountpoint\t/data/enc\tinherited from zdata
+zdata/enc\tmounted\tno\t-
+zdata/enc\tJAILED\toff\tdefault
+";
+    const VOLUME: &str = "\
+zroot/bhyve/vol\ttype\tvolume\t-
+zroot/bhyve/vol\tencryptionroot\tzroot/bhyve\t-
+zroot/bhyve/vol\tkeystatus\tavailable\t-
+zroot/bhyve/vol\tkeyformat\traw\t-
+zroot/bhyve/vol\treadonly\ton\treceived
+zroot/bhyve/vol\tcanmount\t-\t-
+zroot/bhyve/vol\tmountpoint\t-\t-
+zroot/bhyve/vol\tmounted\t-\t-
+zroot/bhyve/vol\tJAILED\t-\t-
+";
+
+    fn here(text: &str) -> String {
+        text.replace("JAILED", JAILED_PROPERTY)
+    }
+
+    #[test]
+    fn file_systems_and_volumes_are_read() {
+        let found = datasets(&here(&format!("{ENC}{VOLUME}"))).unwrap();
+        assert_eq!(found.len(), 2);
+        let enc = &found[0];
+        assert_eq!(enc.encryption_root.as_ref().unwrap().as_str(), "zdata/enc");
+        assert_eq!(enc.key_status, KeyStatus::Unavailable);
+        assert_eq!(enc.mountpoint, Mountpoint::Path("/data/enc".into()));
+        assert_eq!(enc.readonly_source, Source::Default);
+        let volume = &found[1];
+        assert_eq!(volume.kind, Kind::Volume);
+        assert!(volume.readonly);
+        assert_eq!(volume.readonly_source, Source::Received);
+        assert_eq!(volume.can_mount, CanMount::Off);
+    }
+
+    #[test]
+    fn every_missing_line_and_every_doubled_line_is_an_error() {
+        let lines: Vec<String> = here(ENC).lines().map(str::to_owned).collect();
+        for skipped in 0..lines.len() {
+            let mut fewer = lines.clone();
+            fewer.remove(skipped);
+            assert!(datasets(&fewer.join("\n")).is_err(), "{}", lines[skipped]);
+            let mut more = lines.clone();
+            more.push(lines[skipped].clone());
+            assert!(datasets(&more.join("\n")).is_err(), "{}", lines[skipped]);
+        }
+    }
+
+    #[test]
+    fn every_unheard_of_value_is_an_error() {
+        for (from, to) in [
+            ("filesystem", "bookmark"),
+            ("unavailable", "maybe"),
+            ("\traw\t", "\tcooked\t"),
+            ("readonly\toff", "readonly\t-"),
+            ("canmount\ton", "canmount\tsometimes"),
+            ("\t/data/enc\t", "\tdata/enc\t"),
+            ("mounted\tno", "mounted\tperhaps"),
+            ("encryptionroot\tzdata/enc", "encryptionroot\t@"),
+            ("off\tdefault", "off\twhoever"),
+            ("type\tfilesystem\t-", "type\tfilesystem\t-\textra"),
+            ("type\tfilesystem\t-", "type filesystem -"),
+        ] {
+            let text = here(ENC);
+            assert!(text.contains(from), "{from}");
+            assert!(datasets(&text.replacen(from, to, 1)).is_err(), "{to}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_no_dataset() {
+        assert_eq!(datasets("").unwrap(), []);
+    }
+}

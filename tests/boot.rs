@@ -1,0 +1,749 @@
+//! The boot, over a simulated node. Every test names the law or the behaviour that it holds.
+
+mod sim;
+
+use f3skeys::boot::{When, boot};
+use f3skeys::config::Config;
+use f3skeys::exit::Fault;
+use f3skeys::gate::Answer;
+use f3skeys::os::PoolState;
+use f3skeys::ready::{ask, named, ready};
+use f3skeys::report::{Report, Severity};
+use f3skeys::zfs::{CanMount, KeyFormat, KeyStatus, Mountpoint};
+use sim::{CONFIG, Event, PEER, Sim, Stick, ZDATA, config, f3s, good_stick, keys};
+use std::time::Duration;
+
+fn boot_now(sim: &Sim) -> Report {
+    sim.verb(|node| boot(node, &config(), When::Now))
+}
+
+fn ready_now(sim: &Sim) -> Report {
+    sim.verb(|node| ready(node, &config()))
+}
+
+/// A whole boot: ours, the system's mounts, ours again.
+fn whole_boot(sim: &Sim) -> (Report, Report) {
+    let first = boot_now(sim);
+    sim.zfs_mount_all();
+    (first, ready_now(sim))
+}
+
+fn gate(sim: &Sim, name: &str) -> Answer {
+    gate_of(sim, &config(), name)
+}
+
+fn gate_of(sim: &Sim, config: &Config, name: &str) -> Answer {
+    sim.verb(|node| ask(node, config, named(config, name).unwrap()))
+}
+
+fn closed_because(sim: &Sim, name: &str, words: &str) {
+    match gate(sim, name) {
+        Answer::Closed(why) => assert!(why.contains(words), "{why}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn open_roots(sim: &Sim) -> Vec<&'static str> {
+    ["zdata/enc", "zroot/bhyve", "zdata/sink/f1"]
+        .into_iter()
+        .filter(|root| sim.find(root).key_status == KeyStatus::Available)
+        .collect()
+}
+
+fn says(report: &Report, subject: &str, words: &str) {
+    let complaints = report.complaints();
+    let said = report
+        .findings
+        .iter()
+        .any(|f| f.subject.contains(subject) && f.what.contains(words));
+    assert!(said, "no `{subject}: {words}` in:\n{complaints}");
+}
+
+/// Law 3, by the trace and not by the report.
+fn never_writable(sim: &Sim, replica: &str) {
+    let trace = sim.trace.borrow();
+    for event in trace.iter() {
+        if let Event::Mounted {
+            dataset,
+            writable: true,
+        } = event
+        {
+            assert!(
+                !dataset.starts_with(replica),
+                "{dataset} was mounted writable"
+            );
+        }
+    }
+    let position = |wanted: &Event| trace.iter().position(|event| event == wanted);
+    if let Some(loaded) = position(&Event::Loaded(replica.to_owned())) {
+        for dataset in sim.datasets.borrow().iter() {
+            let name = dataset.name.to_string();
+            if name.starts_with(replica) {
+                assert!(dataset.readonly, "{name} could be written");
+                let sealed = position(&Event::Sealed(name.clone()));
+                assert!(
+                    sealed.is_some_and(|sealed| sealed < loaded),
+                    "{name} was sealed too late"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn all_well() {
+    let sim = f3s("well").stick(good_stick());
+    let (first, second) = whole_boot(&sim);
+    assert_eq!(
+        (first.status, second.status),
+        (0, 0),
+        "{}{}",
+        first.complaints(),
+        second.complaints()
+    );
+    assert_eq!(open_roots(&sim).len(), 3);
+    assert!(first.roots.iter().all(|root| root.state.contains("proven")));
+    never_writable(&sim, "zdata/sink/f1");
+    for name in ["nfs", "standby", "failback"] {
+        assert_eq!(gate(&sim, name), Answer::Open, "{name}");
+    }
+}
+
+#[test]
+fn a_second_run_changes_nothing_and_says_so() {
+    let sim = f3s("second").stick(good_stick());
+    whole_boot(&sim);
+    sim.trace.borrow_mut().clear();
+    let (first, second) = (boot_now(&sim), ready_now(&sim));
+    assert_eq!((first.status, second.status), (0, 0));
+    assert!(first.changed.is_empty() && second.changed.is_empty());
+    assert!(
+        first.results().contains("nothing to do") && second.results().contains("nothing to do")
+    );
+    assert!(sim.trace.borrow().is_empty());
+    assert_eq!(gate(&sim, "nfs"), Answer::Open);
+}
+
+#[test]
+fn law_3_replicas_are_sealed_even_without_a_stick() {
+    let sim = f3s("sealed");
+    let (first, second) = whole_boot(&sim);
+    assert_eq!(first.fault, Some(Fault::NoKeyDevice));
+    assert_eq!(first.status, 66);
+    says(
+        &first,
+        "key device F3S_KEYS (serial 4C530001)",
+        "not found after 30 s",
+    );
+    assert!(first.complaints().contains("the boot completes by itself"));
+    assert_eq!(second.status, 69);
+    assert_eq!(open_roots(&sim), [""; 0]);
+    assert!(sim.find("zdata/sink/f1").readonly && sim.find("zdata/sink/f1/child").readonly);
+    closed_because(
+        &sim,
+        "nfs",
+        "zdata/enc/nfsdata is not to be seen on /data/nfs",
+    );
+}
+
+#[test]
+fn law_6_the_wait_for_the_stick_ends_and_stays_in_the_budget() {
+    let sim = f3s("wait");
+    boot_now(&sim);
+    let spent = f3skeys::time::Clock::now(&sim);
+    assert!(
+        spent >= Duration::from_secs(30) && spent < Duration::from_secs(60),
+        "{spent:?}"
+    );
+}
+
+#[test]
+fn a_stick_that_comes_while_boot_waits_is_used_at_once() {
+    let mut stick = good_stick();
+    stick.plugged_in_at = Duration::from_secs(20);
+    let sim = f3s("late").stick(stick);
+    assert_eq!(boot_now(&sim).status, 0);
+    assert!(f3skeys::time::Clock::now(&sim) < Duration::from_secs(23));
+}
+
+#[test]
+fn a_stick_that_comes_hours_later_finishes_the_boot() {
+    let sim = f3s("hours");
+    whole_boot(&sim);
+    sim.sticks.borrow_mut().push(good_stick());
+    let late = sim.verb(|node| boot(node, &config(), When::Late));
+    assert_eq!(late.status, 0, "{}", late.complaints());
+    let done = ready_now(&sim);
+    assert_eq!(done.status, 0, "{}", done.complaints());
+    never_writable(&sim, "zdata/sink/f1");
+    assert_eq!(gate(&sim, "failback"), Answer::Open);
+}
+
+#[test]
+fn a_late_boot_does_nothing_when_nothing_is_missing() {
+    let sim = f3s("healthy").stick(good_stick());
+    whole_boot(&sim);
+    sim.trace.borrow_mut().clear();
+    sim.sticks.borrow_mut()[0].broken = Some("not to be touched".to_owned());
+    let late = sim.verb(|node| boot(node, &config(), When::Late));
+    assert_eq!((late.status, late.findings.len()), (0, 0));
+    assert!(sim.trace.borrow().is_empty());
+}
+
+#[test]
+fn with_all_open_a_boot_without_stick_is_well_but_says_what_it_did_not_prove() {
+    let sim = f3s("unproven").stick(good_stick());
+    whole_boot(&sim);
+    sim.sticks.borrow_mut().clear();
+    let before = f3skeys::time::Clock::now(&sim);
+    let report = boot_now(&sim);
+    assert_eq!(report.status, 0);
+    says(&report, "zdata/enc", "not proven");
+    assert!(
+        f3skeys::time::Clock::now(&sim) - before < Duration::from_secs(5),
+        "it waited"
+    );
+}
+
+#[test]
+fn law_5_a_damaged_key_locks_its_own_root_alone() {
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [(&str, Damage); 3] = [
+        ("is damaged", |bytes| bytes[3] ^= 0x10),
+        ("31 bytes long", |bytes| bytes.truncate(31)),
+        ("0 bytes long", Vec::clear),
+    ];
+    for (number, (words, damage)) in damages.into_iter().enumerate() {
+        let mut stick = good_stick();
+        stick.damage("f0.lan.buetow.org:zdata", damage);
+        let sim = f3s(&format!("damage{number}")).stick(stick);
+        let (first, _) = whole_boot(&sim);
+        assert_eq!(open_roots(&sim), ["zroot/bhyve", "zdata/sink/f1"]);
+        assert_eq!(first.status, 65);
+        says(&first, "zdata/enc", words);
+        assert!(matches!(gate(&sim, "nfs"), Answer::Closed(_)));
+        assert_eq!(gate(&sim, "standby"), Answer::Open);
+    }
+}
+
+#[test]
+fn law_1_no_damaged_byte_ever_reaches_zfs() {
+    for bit in 0..256 {
+        let mut stick = good_stick();
+        stick.damage("f0.lan.buetow.org:zdata", |bytes| {
+            bytes[bit / 8] ^= 1 << (bit % 8)
+        });
+        let sim = f3s("bits").stick(stick);
+        // Were it handed over, it would open the root.
+        let mut wrong = ZDATA;
+        wrong[bit / 8] ^= 1 << (bit % 8);
+        sim.wrapped
+            .borrow_mut()
+            .insert("zdata/enc".to_owned(), wrong);
+        boot_now(&sim);
+        assert_eq!(
+            sim.find("zdata/enc").key_status,
+            KeyStatus::Unavailable,
+            "bit {bit}"
+        );
+    }
+}
+
+#[test]
+fn one_damaged_copy_is_named_and_the_other_opens_the_root() {
+    let mut stick = good_stick();
+    stick.files.get_mut("f0.lan.buetow.org:zdata.key").unwrap()[0] ^= 1;
+    let sim = f3s("copy").stick(stick);
+    let report = boot_now(&sim);
+    assert_eq!(report.status, 0);
+    assert_eq!(open_roots(&sim).len(), 3);
+    says(&report, "f0.lan.buetow.org:zdata.key", "is damaged");
+}
+
+#[test]
+fn swapped_keys_are_named_as_swapped_and_lock_only_their_roots() {
+    let [zdata, bhyve, peer] = keys();
+    let swapped = Stick::new("/dev/da0", "F3S_KEYS", "4C530001").with_plain_store(&[
+        (zdata.0, bhyve.1),
+        (bhyve.0, zdata.1),
+        peer,
+    ]);
+    let sim = f3s("swapped").stick(swapped);
+    let report = boot_now(&sim);
+    assert_eq!(open_roots(&sim), ["zdata/sink/f1"]);
+    assert_eq!(report.status, 65);
+    says(&report, "zdata/enc", "wrong key");
+    says(&report, "zroot/bhyve", "wrong key");
+
+    let mut stick = good_stick();
+    let files = stick.files.clone();
+    let names: Vec<String> = files
+        .keys()
+        .filter(|n| n.contains("f0."))
+        .cloned()
+        .collect();
+    for name in names {
+        let other = if name.contains("zdata") {
+            BHYVE_BYTES
+        } else {
+            ZDATA
+        };
+        stick.files.insert(name, other.to_vec());
+    }
+    let sim = f3s("swapped1").stick(stick);
+    let report = boot_now(&sim);
+    assert_eq!(open_roots(&sim), ["zdata/sink/f1"]);
+    says(&report, "zdata/enc", "swapped");
+}
+
+const BHYVE_BYTES: [u8; 32] = sim::BHYVE;
+
+#[test]
+fn a_plain_store_works_with_a_warning() {
+    let stick = Stick::new("/dev/da0", "F3S_KEYS", "4C530001").with_plain_store(&keys());
+    let sim = f3s("plain").stick(stick);
+    let report = boot_now(&sim);
+    assert_eq!(report.status, 0);
+    assert_eq!(open_roots(&sim).len(), 3);
+    says(&report, "/dev/da0", "plain store");
+}
+
+#[test]
+fn a_store_of_an_unknown_format_is_refused() {
+    let mut stick = good_stick();
+    let body = "(format: 2)\n";
+    let sum = blake3::hash(body.as_bytes()).to_hex();
+    let state = format!("// checksum {sum}\n{body}").into_bytes();
+    stick.files.insert(".f3skeys/state.ron".to_owned(), state);
+    let sim = f3s("format2").stick(stick);
+    let report = boot_now(&sim);
+    assert_eq!(open_roots(&sim), [""; 0]);
+    says(&report, "/dev/da0", "format 2");
+}
+
+#[test]
+fn a_decoy_is_refused_by_name_and_the_right_stick_is_used() {
+    let decoy = Stick::new("/dev/da0", "F3S_KEYS", "FFFF").with_store(&keys());
+    let sim = f3s("decoy").stick(decoy.clone());
+    let report = boot_now(&sim);
+    assert_eq!(report.status, 66);
+    assert_eq!(open_roots(&sim), [""; 0]);
+    says(&report, "/dev/da0", "its serial number is `FFFF`");
+
+    let mut right = good_stick();
+    right.candidate.node = "/dev/da1".into();
+    let sim = f3s("decoy2").stick(decoy).stick(right);
+    assert_eq!(boot_now(&sim).status, 0);
+}
+
+#[test]
+fn a_store_that_cannot_be_read_keeps_the_roots_locked_and_says_why() {
+    let mut stick = good_stick();
+    stick.broken = Some("input/output error".to_owned());
+    let sim = f3s("broken").stick(stick);
+    let report = boot_now(&sim);
+    assert_eq!(report.status, 66);
+    says(&report, "/dev/da0", "input/output error");
+}
+
+#[test]
+fn law_5_and_6_a_sick_pool_does_not_stop_the_other() {
+    type MakeSick = fn(&Sim);
+    let sick: [(&str, MakeSick); 4] = [
+        ("is suspended", |sim| {
+            sim.states
+                .borrow_mut()
+                .insert("zdata".into(), PoolState::Suspended);
+        }),
+        ("no answer in time", |sim| {
+            sim.hanging.borrow_mut().push("zdata".into())
+        }),
+        ("is not imported", |sim| {
+            sim.states.borrow_mut().remove("zdata");
+        }),
+        ("in a mood", |sim| {
+            sim.states
+                .borrow_mut()
+                .insert("zdata".into(), PoolState::Unknown("in a mood".into()));
+        }),
+    ];
+    for (number, (words, make_sick)) in sick.into_iter().enumerate() {
+        let sim = f3s(&format!("sick{number}")).stick(good_stick());
+        make_sick(&sim);
+        let report = boot_now(&sim);
+        assert_eq!(open_roots(&sim), ["zroot/bhyve"], "{words}");
+        assert_eq!(report.status, 69, "{words}");
+        says(&report, "zdata/enc", words);
+        let spent = f3skeys::time::Clock::now(&sim);
+        assert!(spent < Duration::from_secs(60), "{words}: {spent:?}");
+    }
+}
+
+#[test]
+fn law_3_a_replica_that_cannot_be_sealed_stays_locked() {
+    let sim = f3s("stubborn").stick(good_stick());
+    sim.stubborn
+        .borrow_mut()
+        .push("zdata/sink/f1/child".to_owned());
+    let report = boot_now(&sim);
+    assert_eq!(open_roots(&sim), ["zdata/enc", "zroot/bhyve"]);
+    assert_eq!(report.status, 69);
+    says(
+        &report,
+        "zdata/sink/f1",
+        "zdata/sink/f1/child could be written",
+    );
+}
+
+#[test]
+fn law_3_a_replica_found_mounted_writable_is_sealed_and_alarmed() {
+    let sim = f3s("written").stick(good_stick());
+    sim.change("zdata/sink/f1", |d| d.key_status = KeyStatus::Available);
+    sim.change("zdata/sink/f1/child", |d| {
+        d.key_status = KeyStatus::Available
+    });
+    sim.zfs_mount_all();
+    let report = boot_now(&sim);
+    assert!(sim.find("zdata/sink/f1").readonly);
+    says(&report, "zdata/sink/f1", "mounted writable");
+    assert!(
+        report
+            .findings
+            .iter()
+            .any(|f| f.severity == Severity::Alarm)
+    );
+}
+
+#[test]
+fn a_loaded_root_that_no_key_opens_is_an_alarm_and_stays_up() {
+    let sim = f3s("nokey").stick(good_stick());
+    whole_boot(&sim);
+    sim.wrapped
+        .borrow_mut()
+        .insert("zdata/enc".to_owned(), [0x99; 32]);
+    let report = boot_now(&sim);
+    says(&report, "zdata/enc", "the next boot would leave it locked");
+    assert_eq!(open_roots(&sim).len(), 3);
+    assert_eq!(gate(&sim, "nfs"), Answer::Open);
+}
+
+#[test]
+fn every_odd_root_is_handled_and_named() {
+    let text = CONFIG
+        .replacen("roots: [", r#"roots: [
+        (dataset: "zdata/gone", key: "f0.lan.buetow.org:zdata", role: primary, required: false),
+        (dataset: "zdata/plain", key: "f0.lan.buetow.org:zdata", role: primary, required: false),
+        (dataset: "zdata/hex", key: "f0.lan.buetow.org:zdata", role: primary, required: false),
+        (dataset: "zdata/words", key: "f0.lan.buetow.org:zdata", role: primary, required: false),
+        (dataset: "zdata/enc/nfsdata", key: "f0.lan.buetow.org:zdata", role: primary, required: false),
+        (dataset: "ztape/enc", key: "f0.lan.buetow.org:zdata", role: primary, required: false),"#, 1);
+    let config = Config::parse(&text).unwrap();
+    let mut hex = sim::encrypted("zdata/hex", "zdata/hex");
+    hex.key_format = KeyFormat::Hex;
+    let mut words = sim::encrypted("zdata/words", "zdata/words");
+    words.key_format = KeyFormat::Passphrase;
+    let sim = f3s("odd")
+        .stick(good_stick())
+        .with(vec![sim::dataset("zdata/plain"), hex, words]);
+    let report = sim.verb(|node| boot(node, &config, When::Now));
+    for (subject, what) in [
+        ("zdata/gone", "no such dataset"),
+        ("zdata/plain", "not encrypted"),
+        ("zdata/hex", "its key is a hex"),
+        ("zdata/words", "its key is a passphrase"),
+        ("zdata/enc/nfsdata", "the key of zdata/enc opens it"),
+        ("ztape/enc", "not imported"),
+    ] {
+        says(&report, subject, what);
+    }
+    assert_eq!(report.status, 0, "none of them is required");
+    assert_eq!(open_roots(&sim).len(), 3);
+}
+
+#[test]
+fn mountpoints_that_are_not_ours_are_left_alone_and_named() {
+    let sim = f3s("legacy").stick(good_stick());
+    let mut legacy = sim::encrypted("zdata/enc/legacy", "zdata/enc");
+    legacy.mountpoint = Mountpoint::Legacy;
+    let mut none = sim::encrypted("zdata/enc/none", "zdata/enc");
+    none.mountpoint = Mountpoint::None;
+    let mut noauto = sim::at(
+        "/data/noauto",
+        sim::encrypted("zdata/enc/noauto", "zdata/enc"),
+    );
+    noauto.can_mount = CanMount::NoAuto;
+    let sim = sim.with(vec![legacy, none, noauto]);
+    let (_, second) = whole_boot(&sim);
+    assert_eq!(second.status, 0, "{}", second.complaints());
+    says(&second, "zdata/enc/legacy", "legacy");
+    says(&second, "zdata/enc/none", "mountpoint=none");
+    says(&second, "zdata/enc/noauto", "noauto");
+    assert!(!sim.find("zdata/enc/noauto").mounted);
+}
+
+#[test]
+fn a_noauto_dataset_is_mounted_when_a_gate_names_it() {
+    let sim = f3s("noauto").stick(good_stick());
+    sim.change("zdata/enc/nfsdata", |d| d.can_mount = CanMount::NoAuto);
+    whole_boot(&sim);
+    assert_eq!(gate(&sim, "nfs"), Answer::Open);
+}
+
+#[test]
+fn ready_mounts_in_the_order_of_paths_ancestors_included() {
+    let sim = f3s("order").stick(good_stick());
+    boot_now(&sim);
+    let report = ready_now(&sim);
+    assert_eq!(report.status, 0, "{}", report.complaints());
+    let mounted: Vec<String> = sim
+        .trace
+        .borrow()
+        .iter()
+        .filter_map(|event| match event {
+            Event::Mounted { dataset, .. } => Some(dataset.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        mounted,
+        [
+            "zdata",
+            "zdata/enc",
+            "zdata/sink/f1",
+            "zdata/sink/f1/child",
+            "zdata/enc/nfsdata",
+            "zroot/bhyve"
+        ]
+    );
+    never_writable(&sim, "zdata/sink/f1");
+}
+
+#[test]
+fn ready_never_buries_what_is_mounted() {
+    let sim = f3s("bury").stick(good_stick());
+    boot_now(&sim);
+    // Somebody mounted the child first; mounting its parent now would hide it.
+    let nfs = "zdata/enc/nfsdata".parse().unwrap();
+    let clock = f3skeys::time::Deadline::after(&sim, Duration::from_secs(9));
+    f3skeys::zfs::Zfs::mount(&sim, &nfs, clock).unwrap();
+    let report = ready_now(&sim);
+    says(&report, "zdata", "would bury zdata/enc/nfsdata");
+    assert!(!sim.find("zdata").mounted);
+    assert_eq!(report.status, 69);
+}
+
+#[test]
+fn law_3_ready_seals_what_a_replicator_added_since_boot() {
+    let sim = f3s("added").stick(good_stick());
+    whole_boot(&sim);
+    let mut added = sim::at(
+        "/data/f1/new",
+        sim::encrypted("zdata/sink/f1/new", "zdata/sink/f1"),
+    );
+    added.key_status = KeyStatus::Available;
+    let sim = sim.with(vec![added]);
+    let report = ready_now(&sim);
+    assert_eq!(report.status, 0, "{}", report.complaints());
+    assert!(sim.find("zdata/sink/f1/new").readonly && sim.find("zdata/sink/f1/new").mounted);
+    never_writable(&sim, "zdata/sink/f1/new");
+}
+
+#[test]
+fn law_4_gates_close_with_what_they_stand_for() {
+    type Close = fn(&Sim);
+    let closers: [(&str, &str, Close); 7] = [
+        ("nfs", "not to be seen on /data/nfs", |sim| {
+            sim.unmount("zdata/enc/nfsdata")
+        }),
+        ("nfs", "it shows zdata", |sim| {
+            // The child first, its parent over it: all commands succeed, and the child is hidden.
+            sim.unmount("zdata/enc/nfsdata");
+            sim.unmount("zdata");
+            let all = Duration::from_secs(9);
+            for name in ["zdata/enc/nfsdata", "zdata"] {
+                let deadline = f3skeys::time::Deadline::after(sim, all);
+                f3skeys::zfs::Zfs::mount(sim, &name.parse().unwrap(), deadline).unwrap();
+            }
+        }),
+        ("nfs", "not zdata/enc/nfsdata", |sim| {
+            sim.mount_over("/data/nfs", "tmpfs", "tmpfs")
+        }),
+        ("nfs", "is read-only", |sim| {
+            let deadline = f3skeys::time::Deadline::after(sim, Duration::from_secs(9));
+            let name = "zdata/enc/nfsdata".parse().unwrap();
+            f3skeys::zfs::Zfs::set_readonly(sim, &name, deadline).unwrap();
+        }),
+        ("nfs", "is suspended", |sim| {
+            sim.states
+                .borrow_mut()
+                .insert("zdata".into(), PoolState::Suspended);
+        }),
+        ("failback", "NO_AUTO_FAILBACK is there", |sim| {
+            sim.files
+                .borrow_mut()
+                .push("/data/nfs/nfs.NO_AUTO_FAILBACK".into());
+        }),
+        ("standby", "can be written", |sim| {
+            sim.unmount("zdata/sink/f1");
+            sim.change("zdata/sink/f1", |d| d.readonly = false);
+            let deadline = f3skeys::time::Deadline::after(sim, Duration::from_secs(9));
+            let name = "zdata/sink/f1".parse().unwrap();
+            f3skeys::zfs::Zfs::mount(sim, &name, deadline).unwrap();
+        }),
+    ];
+    for (number, (name, words, close)) in closers.into_iter().enumerate() {
+        let sim = f3s(&format!("close{number}")).stick(good_stick());
+        whole_boot(&sim);
+        assert_eq!(gate(&sim, name), Answer::Open);
+        close(&sim);
+        closed_because(&sim, name, words);
+    }
+}
+
+#[test]
+fn law_4_what_cannot_be_asked_is_not_open() {
+    let sim = f3s("hang").stick(good_stick());
+    whole_boot(&sim);
+    sim.hanging.borrow_mut().push("zdata".to_owned());
+    assert!(matches!(gate(&sim, "nfs"), Answer::CannotTell(_)));
+    let sim = f3s("noid").stick(good_stick());
+    whole_boot(&sim);
+    *sim.boot_id.borrow_mut() = None;
+    assert!(matches!(gate(&sim, "nfs"), Answer::CannotTell(_)));
+}
+
+#[test]
+fn law_4_a_marker_of_another_boot_gate_or_definition_opens_nothing() {
+    let sim = f3s("marker").stick(good_stick());
+    whole_boot(&sim);
+    let markers = sim.run().join("gates");
+    let old = std::fs::read(markers.join("nfs")).unwrap();
+
+    std::fs::remove_file(markers.join("nfs")).unwrap();
+    closed_because(&sim, "nfs", "no marker of this boot");
+
+    std::fs::copy(markers.join("standby"), markers.join("nfs")).unwrap();
+    closed_because(&sim, "nfs", "a copy of another gate's");
+
+    std::fs::write(markers.join("nfs"), b"{}").unwrap();
+    assert!(matches!(gate(&sim, "nfs"), Answer::CannotTell(_)));
+
+    std::fs::write(markers.join("nfs"), &old).unwrap();
+    assert_eq!(gate(&sim, "nfs"), Answer::Open);
+    let other = CONFIG.replace(
+        "needs: [mounted",
+        "needs: [present(\"/etc/there\"), mounted",
+    );
+    sim.files.borrow_mut().push("/etc/there".into());
+    match gate_of(&sim, &Config::parse(&other).unwrap(), "nfs") {
+        Answer::Closed(why) => assert!(why.contains("another definition"), "{why}"),
+        open => panic!("{open:?}"),
+    }
+
+    sim.reboot("boot-2");
+    whole_boot(&sim);
+    std::fs::write(markers.join("nfs"), &old).unwrap();
+    closed_because(&sim, "nfs", "made in another boot");
+}
+
+#[test]
+fn law_4_a_boot_removes_the_markers_of_other_boots_first() {
+    let sim = f3s("stale").stick(good_stick());
+    whole_boot(&sim);
+    sim.reboot("boot-2");
+    sim.sticks.borrow_mut().clear();
+    let report = boot_now(&sim);
+    assert!(
+        report
+            .changed
+            .iter()
+            .any(|c| c.contains("gate nfs, made in another boot"))
+    );
+    assert!(!sim.run().join("gates/nfs").exists());
+}
+
+#[test]
+fn without_an_identity_of_the_boot_no_marker_is_written() {
+    let sim = f3s("unseeded").stick(good_stick());
+    *sim.boot_id.borrow_mut() = None;
+    let (_, second) = whole_boot(&sim);
+    assert!(second.gates.iter().all(|gate| !gate.open));
+    assert!(!sim.run().join("gates/nfs").exists());
+}
+
+#[test]
+fn a_recreated_dataset_of_the_same_name_needs_a_new_marker() {
+    let sim = f3s("fsid").stick(good_stick());
+    whole_boot(&sim);
+    sim.unmount("zdata/enc/nfsdata");
+    sim.mount_over("/data/nfs", "zdata/enc/nfsdata", "zfs");
+    closed_because(&sim, "nfs", "other file systems");
+}
+
+#[test]
+fn another_run_that_holds_the_lock_is_told_and_nothing_is_touched() {
+    let sim = f3s("lock").stick(good_stick());
+    let lock = f3skeys::marker::try_lock(&sim.run()).unwrap();
+    assert_eq!(boot_now(&sim).status, 75);
+    assert_eq!(ready_now(&sim).status, 75);
+    assert!(sim.trace.borrow().is_empty());
+    drop(lock);
+    assert_eq!(boot_now(&sim).status, 0);
+}
+
+#[test]
+fn the_last_report_survives_and_is_shown_by_status() {
+    let sim = f3s("report");
+    whole_boot(&sim);
+    sim.reboot("boot-2");
+    let status = sim.verb(|node| f3skeys::status::status(node, &config()));
+    let text = status.text();
+    assert!(
+        text.contains("last boot: exit status 66, in an earlier boot"),
+        "{text}"
+    );
+    assert!(text.contains("not found after 30 s"), "{text}");
+    assert!(!status.is_well());
+}
+
+#[test]
+fn plan_tells_what_boot_and_ready_do_and_changes_nothing() {
+    let sim = f3s("plan").stick(good_stick());
+    let preview = sim.verb(|node| f3skeys::preview::preview(node, &config()));
+    assert!(sim.trace.borrow().is_empty());
+    for words in [
+        "set readonly=on on zdata/sink/f1/child",
+        "load key f1.lan.buetow.org:zdata for zdata/sink/f1",
+        "mount zdata/enc/nfsdata on /data/nfs",
+    ] {
+        assert!(preview.text.contains(words), "{words}:\n{}", preview.text);
+    }
+    whole_boot(&sim);
+    let preview = sim.verb(|node| f3skeys::preview::preview(node, &config()));
+    assert_eq!(
+        preview.text.matches("nothing\n").count(),
+        2,
+        "{}",
+        preview.text
+    );
+}
+
+#[test]
+fn law_2_no_report_holds_a_key_byte_sequence() {
+    let sim = f3s("secrets").stick(good_stick());
+    let (first, second) = whole_boot(&sim);
+    let status = sim.verb(|node| f3skeys::status::status(node, &config()));
+    let everything = [
+        first.results(),
+        first.complaints(),
+        second.results(),
+        serde_json::to_string(&first).unwrap(),
+        serde_json::to_string(&status).unwrap(),
+    ]
+    .concat();
+    for bytes in [ZDATA, BHYVE_BYTES, PEER] {
+        let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+        assert!(!everything.contains(&hex));
+        assert!(!everything.as_bytes().windows(32).any(|w| w == bytes));
+    }
+}

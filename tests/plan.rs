@@ -1,0 +1,297 @@
+//! The plan, for every combination of what two datasets can be: role, key, keystatus, readonly and
+//! mounted. Laws 3, 4 and 5, and convergence: when all steps work, the next plan is empty.
+
+mod sim;
+
+use f3skeys::config::{Config, Role};
+use f3skeys::gate::{self, Answer, Live};
+use f3skeys::names::{DatasetName, KeyName};
+use f3skeys::os::Mount;
+use f3skeys::plan::{self, KeyState, Observed, Pool, Step, Verdict};
+use f3skeys::preview::imagine;
+use f3skeys::zfs::{Dataset, KeyStatus, Mountpoint};
+use std::collections::BTreeMap;
+
+/// One of the two datasets, in one of its states. Each is an encryption root of its own.
+#[derive(Debug, Clone)]
+struct Case {
+    role: Role,
+    key: KeyState,
+    loaded: bool,
+    readonly: bool,
+    mounted: bool,
+}
+
+fn cases() -> Vec<Case> {
+    let keys = [
+        KeyState::Usable,
+        KeyState::Damaged("flipped".to_owned()),
+        KeyState::Missing,
+        KeyState::NoStore("no stick".to_owned()),
+    ];
+    let mut cases = Vec::new();
+    for role in [Role::Primary, Role::Replica] {
+        for key in &keys {
+            for (loaded, mounted) in [(false, false), (true, false), (true, true)] {
+                for readonly in [false, true] {
+                    cases.push(Case {
+                        role,
+                        key: key.clone(),
+                        loaded,
+                        readonly,
+                        mounted,
+                    });
+                }
+            }
+        }
+    }
+    cases
+}
+
+fn dataset(name: &str, path: &str, case: &Case) -> Dataset {
+    Dataset {
+        readonly: case.readonly,
+        mounted: case.mounted,
+        key_status: if case.loaded {
+            KeyStatus::Available
+        } else {
+            KeyStatus::Unavailable
+        },
+        ..sim::at(path, sim::encrypted(name, name))
+    }
+}
+
+struct World {
+    config: Config,
+    observed: Observed,
+    keys: BTreeMap<KeyName, KeyState>,
+}
+
+const NAMES: [&str; 2] = ["zdata/a", "zdata/b"];
+const PATHS: [&str; 2] = ["/srv/a", "/srv/b"];
+const KEYS: [&str; 2] = ["f0:a", "f0:b"];
+
+fn world(cases: [&Case; 2]) -> World {
+    let root = |i: usize| {
+        format!(
+            r#"(dataset: "{}", key: "{}", role: {}, required: true)"#,
+            NAMES[i], KEYS[i], cases[i].role
+        )
+    };
+    let gate = |i: usize| {
+        format!(
+            r#"(name: "gate{i}", needs: [mounted(path: "{}", dataset: "{}")])"#,
+            PATHS[i], NAMES[i]
+        )
+    };
+    let text = format!(
+        r#"(node: "f0", store: (label: "K"), roots: [{}, {}], gates: [{}, {}])"#,
+        root(0),
+        root(1),
+        gate(0),
+        gate(1)
+    );
+    let datasets = (0..2)
+        .map(|i| dataset(NAMES[i], PATHS[i], cases[i]))
+        .collect();
+    World {
+        config: Config::parse(&text).unwrap(),
+        observed: Observed {
+            pools: BTreeMap::from([("zdata".to_owned(), Pool::Seen(datasets))]),
+            proofs: BTreeMap::new(),
+        },
+        keys: (0..2)
+            .map(|i| (KEYS[i].parse().unwrap(), cases[i].key.clone()))
+            .collect(),
+    }
+}
+
+fn find<'a>(observed: &'a Observed, name: &DatasetName) -> &'a Dataset {
+    observed.datasets().find(|d| d.name == *name).unwrap()
+}
+
+/// Makes the steps one after the other, checking law 3 before and after each.
+fn make_all(world: &World, mut observed: Observed, steps: &[Step]) -> Observed {
+    for step in steps {
+        let dataset = find(&observed, step.dataset());
+        let replica = world.config.role_of(&dataset.name) == Some(Role::Replica);
+        if replica && !matches!(step, Step::SetReadonly(_)) {
+            assert!(
+                dataset.readonly,
+                "law 3: {step} on a replica not seen to be read-only"
+            );
+        }
+        if !replica {
+            assert!(
+                !matches!(step, Step::SetReadonly(_)),
+                "a primary is not ours to seal"
+            );
+        }
+        observed = imagine(&observed, std::slice::from_ref(step));
+    }
+    observed
+}
+
+/// Runs both passes until nothing is left, as the program does; gives what is observed then.
+fn converge(world: &World) -> Observed {
+    let mut observed = world.observed.clone();
+    for _ in 0..3 {
+        let plan = plan::keys(&world.config, &observed, &world.keys);
+        observed = make_all(world, observed, &plan.steps);
+    }
+    let left = plan::keys(&world.config, &observed, &world.keys).steps;
+    assert_eq!(left, [], "boot does not converge");
+    for _ in 0..2 {
+        let plan = plan::mounts(&world.config, &observed);
+        observed = make_all(world, observed, &plan.steps);
+    }
+    let left = plan::mounts(&world.config, &observed).steps;
+    assert_eq!(left, [], "ready does not converge");
+    observed
+}
+
+/// What the mount table would show.
+fn live(observed: &Observed) -> Live {
+    let root = Mount {
+        at: "/".into(),
+        fstype: "zfs".to_owned(),
+        source: "zroot/ROOT".to_owned(),
+        read_only: false,
+        sealed: false,
+        fsid: "0".to_owned(),
+    };
+    let mut live = Live::default();
+    for dataset in observed.datasets() {
+        let Mountpoint::Path(path) = &dataset.mountpoint else {
+            continue;
+        };
+        let mount = if dataset.mounted {
+            Mount {
+                at: path.clone(),
+                source: dataset.name.to_string(),
+                read_only: dataset.readonly,
+                sealed: dataset.readonly,
+                ..root.clone()
+            }
+        } else {
+            root.clone()
+        };
+        live.covering.insert(path.clone(), Ok(Some(mount)));
+    }
+    live
+}
+
+#[test]
+fn every_combination_of_two_datasets_keeps_the_laws_and_converges() {
+    let cases = cases();
+    assert_eq!(cases.len(), 48);
+    let mut worlds = 0;
+    for a in &cases {
+        for b in &cases {
+            let world = world([a, b]);
+            let after = converge(&world);
+            let live = live(&after);
+            for (i, case) in [a, b].into_iter().enumerate() {
+                let dataset = find(&after, &NAMES[i].parse().unwrap());
+                let opens = case.loaded || case.key == KeyState::Usable;
+                assert_eq!(
+                    dataset.key_status == KeyStatus::Available,
+                    opens,
+                    "{case:?}"
+                );
+                assert_eq!(dataset.mounted, opens, "{case:?}");
+                law_3(case, dataset);
+                law_4(&world.config, i, case, dataset, &live);
+            }
+            worlds += 1;
+        }
+    }
+    assert_eq!(worlds, 48 * 48);
+}
+
+fn law_3(case: &Case, dataset: &Dataset) {
+    match case.role {
+        Role::Replica => assert!(dataset.readonly, "law 3: {case:?}"),
+        Role::Primary => assert_eq!(dataset.readonly, case.readonly, "{case:?}"),
+    }
+}
+
+fn law_4(config: &Config, i: usize, case: &Case, dataset: &Dataset, live: &Live) {
+    let gate = config.gate(&format!("gate{i}").parse().unwrap()).unwrap();
+    let open = gate::decide(config, gate, live) == Answer::Open;
+    let right = dataset.mounted && dataset.readonly == (case.role == Role::Replica);
+    assert_eq!(open, right, "law 4: {case:?}");
+}
+
+#[test]
+fn law_5_what_one_dataset_is_never_changes_what_is_done_for_the_other() {
+    let cases = cases();
+    for a in &cases {
+        let of_a = |b: &Case| {
+            let world = world([a, b]);
+            let name: DatasetName = NAMES[0].parse().unwrap();
+            let keys = plan::keys(&world.config, &world.observed, &world.keys);
+            let mounts = plan::mounts(&world.config, &world.observed);
+            let steps: Vec<Step> = keys
+                .steps
+                .into_iter()
+                .chain(mounts.steps)
+                .filter(|step| *step.dataset() == name)
+                .collect();
+            (steps, keys.roots[0].1.clone())
+        };
+        let alone = of_a(&cases[0]);
+        for b in &cases {
+            assert_eq!(of_a(b), alone, "{a:?} beside {b:?}");
+        }
+    }
+}
+
+#[test]
+fn law_3_a_key_waits_while_any_replica_behind_it_could_be_written() {
+    // A child, a grandchild and a volume with its own root below the replica, and a replica that
+    // shares its encryption root with a primary above it.
+    let config = Config::parse(
+        r#"(node: "f0", store: (label: "K"), roots: [
+            (dataset: "z/r", key: "f0:r", role: replica, required: true),
+            (dataset: "z/p", key: "f0:p", role: primary, required: true),
+            (dataset: "z/p/r", key: "f0:p", role: replica, required: true),
+        ])"#,
+    )
+    .unwrap();
+    let names = ["z/r", "z/r/a", "z/r/a/b", "z/r/own"];
+    for writable in 0..1 << names.len() {
+        let mut datasets: Vec<Dataset> = names
+            .iter()
+            .enumerate()
+            .map(|(bit, name)| {
+                let root = if *name == "z/r/own" { "z/r/own" } else { "z/r" };
+                Dataset {
+                    readonly: writable & (1 << bit) == 0,
+                    ..sim::encrypted(name, root)
+                }
+            })
+            .collect();
+        datasets.push(sim::encrypted("z/p", "z/p"));
+        datasets.push(sim::encrypted("z/p/r", "z/p"));
+        let observed = Observed {
+            pools: BTreeMap::from([("z".to_owned(), Pool::Seen(datasets))]),
+            proofs: BTreeMap::new(),
+        };
+        let keys = BTreeMap::from([
+            ("f0:r".parse().unwrap(), KeyState::Usable),
+            ("f0:p".parse().unwrap(), KeyState::Usable),
+        ]);
+        let plan = plan::keys(&config, &observed, &keys);
+        let loads = |root: &str| {
+            let of = |s: &Step| matches!(s, Step::LoadKey { root: r, .. } if r.as_str() == root);
+            plan.steps.iter().any(of)
+        };
+        assert_eq!(loads("z/r"), writable == 0, "{writable:04b}");
+        assert!(!loads("z/p"), "z/p/r could be written");
+        let sealed = imagine(&observed, &plan::readonly_steps(&config, &observed));
+        let next = plan::keys(&config, &sealed, &keys);
+        assert!(matches!(next.roots[0].1, Verdict::ToOpen));
+        assert!(matches!(next.roots[1].1, Verdict::ToOpen));
+    }
+}

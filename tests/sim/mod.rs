@@ -1,0 +1,630 @@
+//! A simulated node: pools, sticks, mounts and a clock, in memory. It serves tests and the demo,
+//! and is never part of the program. It keeps a trace, so that a test need not take f3skeys'
+//! word for anything.
+
+#![allow(dead_code)] // Each test program uses its own part of it.
+
+use f3skeys::config::Config;
+use f3skeys::device::{Candidate, Filesystem, Kind as FsKind};
+use f3skeys::gate::{Live, Questions};
+use f3skeys::key::{Fingerprint, Key};
+use f3skeys::names::{DatasetName, KeyName};
+use f3skeys::os::{Mount, PoolState};
+use f3skeys::pass::Node;
+use f3skeys::store::layout::{self, Place};
+use f3skeys::store::state::{FORMAT, Generation, Standing, State};
+use f3skeys::store::{KeyFile, Reading};
+use f3skeys::system::{KeyDevices, System};
+use f3skeys::time::{Clock, Deadline};
+use f3skeys::trouble::Trouble;
+use f3skeys::zfs::{
+    Answer, CanMount, Dataset, KeyFormat, KeyStatus, Kind, Mountpoint, Source, Try, Zfs,
+};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What happened, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// `readonly=on` was set.
+    Sealed(String),
+    /// A key was loaded; whether any dataset that it opens could be written then.
+    Loaded(String),
+    /// A file system was mounted, writable or not.
+    Mounted { dataset: String, writable: bool },
+}
+
+/// A key stick: when it is plugged in, and its files.
+#[derive(Debug, Clone)]
+pub struct Stick {
+    pub plugged_in_at: Duration,
+    pub candidate: Candidate,
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// Reading it fails with these words.
+    pub broken: Option<String>,
+}
+
+impl Stick {
+    /// An empty stick that is there from the beginning.
+    pub fn new(node: &str, label: &str, serial: &str) -> Stick {
+        Stick {
+            plugged_in_at: Duration::ZERO,
+            candidate: Candidate {
+                node: node.into(),
+                serial: Some(serial.to_owned()),
+                filesystems: vec![Filesystem {
+                    kind: FsKind::Ufs2,
+                    label: (!label.is_empty()).then(|| label.to_owned()),
+                }],
+            },
+            files: BTreeMap::new(),
+            broken: None,
+        }
+    }
+
+    /// With a store of format 1 that holds these keys, each in one generation.
+    pub fn with_store(mut self, keys: &[(&str, [u8; 32])]) -> Stick {
+        let mut state = State {
+            format: FORMAT,
+            store: "00".repeat(16),
+            keys: BTreeMap::new(),
+        };
+        for (name, bytes) in keys {
+            let name: KeyName = name.parse().unwrap();
+            let fingerprint = Fingerprint::of(bytes);
+            self.files.insert(layout::top_path(&name), bytes.to_vec());
+            self.files.insert(
+                layout::generation_path(&name, 1, fingerprint),
+                bytes.to_vec(),
+            );
+            state.keys.insert(
+                name,
+                vec![Generation {
+                    generation: 1,
+                    fingerprint,
+                    state: Standing::Current,
+                }],
+            );
+        }
+        self.files
+            .insert(layout::STATE.to_owned(), state.to_bytes());
+        self
+    }
+
+    /// With the plain store of the f3s articles.
+    pub fn with_plain_store(mut self, keys: &[(&str, [u8; 32])]) -> Stick {
+        for (name, bytes) in keys {
+            self.files.insert(format!("{name}.key"), bytes.to_vec());
+        }
+        self
+    }
+
+    /// Changes every copy of a key in place.
+    pub fn damage(&mut self, key: &str, change: impl Fn(&mut Vec<u8>)) {
+        for (path, bytes) in &mut self.files {
+            if path.contains(key) {
+                change(bytes);
+            }
+        }
+    }
+}
+
+/// A dataset's own part of the world.
+pub fn dataset(name: &str) -> Dataset {
+    Dataset {
+        name: name.parse().unwrap(),
+        kind: Kind::Filesystem,
+        encryption_root: None,
+        key_status: KeyStatus::None,
+        key_format: KeyFormat::None,
+        readonly: false,
+        readonly_source: Source::Default,
+        can_mount: CanMount::On,
+        mountpoint: Mountpoint::None,
+        mounted: false,
+        jailed: false,
+    }
+}
+
+/// A locked dataset below, or at, an encryption root.
+pub fn encrypted(name: &str, root: &str) -> Dataset {
+    Dataset {
+        encryption_root: Some(root.parse().unwrap()),
+        key_status: KeyStatus::Unavailable,
+        key_format: KeyFormat::Raw,
+        ..dataset(name)
+    }
+}
+
+/// With a mountpoint.
+pub fn at(path: &str, dataset: Dataset) -> Dataset {
+    Dataset {
+        mountpoint: Mountpoint::Path(path.into()),
+        ..dataset
+    }
+}
+
+struct SimMount {
+    mount: Mount,
+    /// The mount that its directory lay in when it was made; what is mounted over it later hides it.
+    parent: Option<usize>,
+}
+
+/// The simulated node.
+pub struct Sim {
+    now: Cell<Duration>,
+    pub boot_id: RefCell<Option<String>>,
+    pub states: RefCell<BTreeMap<String, PoolState>>,
+    pub datasets: RefCell<Vec<Dataset>>,
+    /// The key that really opens each root.
+    pub wrapped: RefCell<BTreeMap<String, [u8; 32]>>,
+    pub sticks: RefCell<Vec<Stick>>,
+    pub files: RefCell<Vec<PathBuf>>,
+    pub trace: RefCell<Vec<Event>>,
+    /// Pools whose every answer takes for ever.
+    pub hanging: RefCell<Vec<String>>,
+    /// Datasets on which `readonly` cannot be set.
+    pub stubborn: RefCell<Vec<String>>,
+    mounts: RefCell<Vec<SimMount>>,
+    pub directory: PathBuf,
+}
+
+/// What one call of ZFS costs.
+const ONE_CALL: Duration = Duration::from_millis(40);
+
+impl Sim {
+    /// A node without pools; its files are in a fresh directory.
+    pub fn new(name: &str) -> Sim {
+        let directory =
+            std::env::temp_dir().join(format!("f3skeys-sim-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&directory);
+        Sim {
+            now: Cell::new(Duration::ZERO),
+            boot_id: RefCell::new(Some("boot-1".to_owned())),
+            states: RefCell::default(),
+            datasets: RefCell::default(),
+            wrapped: RefCell::default(),
+            sticks: RefCell::default(),
+            files: RefCell::default(),
+            trace: RefCell::default(),
+            hanging: RefCell::default(),
+            stubborn: RefCell::default(),
+            mounts: RefCell::new(vec![SimMount {
+                mount: Mount {
+                    at: "/".into(),
+                    fstype: "zfs".to_owned(),
+                    source: "zroot/ROOT/default".to_owned(),
+                    read_only: false,
+                    sealed: false,
+                    fsid: "root".to_owned(),
+                },
+                parent: None,
+            }]),
+            directory,
+        }
+    }
+
+    /// Adds datasets; their pools are imported and work.
+    pub fn with(self, datasets: Vec<Dataset>) -> Sim {
+        for dataset in &datasets {
+            let works = PoolState::Works("ONLINE".to_owned());
+            self.states
+                .borrow_mut()
+                .insert(dataset.name.pool().to_owned(), works);
+        }
+        self.datasets.borrow_mut().extend(datasets);
+        self
+    }
+
+    /// Says which key opens a root.
+    pub fn opened_by(self, root: &str, key: [u8; 32]) -> Sim {
+        self.wrapped.borrow_mut().insert(root.to_owned(), key);
+        self
+    }
+
+    /// Plugs a stick in.
+    pub fn stick(self, stick: Stick) -> Sim {
+        self.sticks.borrow_mut().push(stick);
+        self
+    }
+
+    pub fn run(&self) -> PathBuf {
+        self.directory.join("run")
+    }
+
+    pub fn db(&self) -> PathBuf {
+        self.directory.join("db")
+    }
+
+    /// Calls a verb with this node.
+    pub fn verb<T>(&self, verb: impl FnOnce(Node) -> T) -> T {
+        let (run, db) = (self.run(), self.db());
+        verb(Node {
+            zfs: self,
+            devices: self,
+            system: self,
+            run: &run,
+            db: &db,
+        })
+    }
+
+    /// A dataset as it is now.
+    pub fn find(&self, name: &str) -> Dataset {
+        let datasets = self.datasets.borrow();
+        let found = datasets.iter().find(|d| d.name.as_str() == name);
+        found.unwrap_or_else(|| panic!("no {name}")).clone()
+    }
+
+    /// Changes a dataset.
+    pub fn change(&self, name: &str, change: impl FnOnce(&mut Dataset)) {
+        let mut datasets = self.datasets.borrow_mut();
+        let found = datasets.iter_mut().find(|d| d.name.as_str() == name);
+        change(found.unwrap_or_else(|| panic!("no {name}")));
+    }
+
+    /// What the system does after `boot`: mounts all it can, in the order of paths.
+    pub fn zfs_mount_all(&self) {
+        let mut all: Vec<(PathBuf, DatasetName)> = self
+            .datasets
+            .borrow()
+            .iter()
+            .filter(|d| !d.mounted && d.can_mount == CanMount::On && d.kind == Kind::Filesystem)
+            .filter(|d| d.key_status != KeyStatus::Unavailable)
+            .filter_map(|d| match &d.mountpoint {
+                Mountpoint::Path(path) => Some((path.clone(), d.name.clone())),
+                _ => None,
+            })
+            .collect();
+        all.sort();
+        for (_, name) in all {
+            self.mount_now(&name);
+        }
+    }
+
+    /// The power fails and comes back: mounts, keys and the boot's identity are gone.
+    pub fn reboot(&self, boot_id: &str) {
+        *self.boot_id.borrow_mut() = Some(boot_id.to_owned());
+        self.mounts.borrow_mut().truncate(1);
+        for dataset in self.datasets.borrow_mut().iter_mut() {
+            dataset.mounted = false;
+            if dataset.encryption_root.is_some() {
+                dataset.key_status = KeyStatus::Unavailable;
+            }
+        }
+        self.trace.borrow_mut().clear();
+        self.now.set(Duration::ZERO);
+    }
+
+    /// Unmounts a dataset.
+    pub fn unmount(&self, name: &str) {
+        self.change(name, |d| d.mounted = false);
+        self.mounts.borrow_mut().retain(|m| m.mount.source != name);
+    }
+
+    /// Mounts something by hand, such as another file system on top.
+    pub fn mount_over(&self, path: &str, source: &str, fstype: &str) {
+        self.push_mount(Mount {
+            at: path.into(),
+            fstype: fstype.to_owned(),
+            source: source.to_owned(),
+            read_only: false,
+            sealed: false,
+            fsid: source.to_owned(),
+        });
+    }
+
+    fn push_mount(&self, mount: Mount) {
+        let parent = self.resolve(&mount.at);
+        self.mounts.borrow_mut().push(SimMount {
+            mount,
+            parent: Some(parent),
+        });
+    }
+
+    /// Which mount a visitor of `path` ends in.
+    fn resolve(&self, path: &Path) -> usize {
+        let mounts = self.mounts.borrow();
+        let mut current = 0;
+        let mut prefixes: Vec<&Path> = path.ancestors().collect();
+        prefixes.reverse();
+        for prefix in prefixes {
+            while let Some(next) = mounts
+                .iter()
+                .rposition(|m| m.mount.at == prefix && m.parent == Some(current))
+            {
+                current = next;
+            }
+        }
+        current
+    }
+
+    fn mount_now(&self, name: &DatasetName) {
+        let dataset = self.find(name.as_str());
+        let Mountpoint::Path(at) = &dataset.mountpoint else {
+            return;
+        };
+        self.trace.borrow_mut().push(Event::Mounted {
+            dataset: name.to_string(),
+            writable: !dataset.readonly,
+        });
+        self.push_mount(Mount {
+            at: at.clone(),
+            fstype: "zfs".to_owned(),
+            source: name.to_string(),
+            read_only: dataset.readonly,
+            sealed: dataset.readonly,
+            fsid: format!("fsid of {name}"),
+        });
+        self.change(name.as_str(), |d| d.mounted = true);
+    }
+
+    /// Lets time pass for one call; a hanging pool takes all there is.
+    fn call(&self, what: &str, pool: &str, deadline: Deadline) -> Result<(), Trouble> {
+        if self.hanging.borrow().iter().any(|p| p == pool) {
+            self.sleep(deadline.left(self));
+            return Err(Trouble::timed_out(what));
+        }
+        self.sleep(ONE_CALL);
+        Ok(())
+    }
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+impl Clock for Sim {
+    fn now(&self) -> Duration {
+        self.now.get()
+    }
+
+    fn sleep(&self, time: Duration) {
+        self.now.set(self.now.get() + time);
+    }
+}
+
+impl System for Sim {
+    fn clock(&self) -> &dyn Clock {
+        self
+    }
+
+    fn boot_id(&self) -> Option<String> {
+        self.boot_id.borrow().clone()
+    }
+
+    fn pool_state(&self, pool: &str) -> PoolState {
+        let states = self.states.borrow();
+        states.get(pool).cloned().unwrap_or(PoolState::NotImported)
+    }
+
+    fn look(&self, questions: &Questions, deadline: Deadline) -> Result<Live, Trouble> {
+        for pool in &questions.pools {
+            self.call("looking at the mounts", pool, deadline)?;
+        }
+        let mut live = Live::default();
+        for dataset in &questions.datasets {
+            let mounts = self.mounts.borrow();
+            let places = mounts.iter().filter(|m| m.mount.source == dataset.as_str());
+            let places = places.map(|m| m.mount.at.clone()).collect();
+            live.mounted_at.insert(dataset.clone(), places);
+        }
+        let found = live.mounted_at.values().flatten();
+        for path in questions.paths.iter().chain(found) {
+            let mount = self.mounts.borrow()[self.resolve(path)].mount.clone();
+            live.covering.insert(path.clone(), Ok(Some(mount)));
+        }
+        for path in &questions.files {
+            let there = self.files.borrow().contains(path);
+            live.files.insert(path.clone(), Ok(there));
+        }
+        Ok(live)
+    }
+}
+
+impl Zfs for Sim {
+    fn observe(&self, pool: &str, deadline: Deadline) -> Result<Vec<Dataset>, Trouble> {
+        self.call(&format!("zfs get -r {pool}"), pool, deadline)?;
+        let datasets = self.datasets.borrow();
+        let of_pool = datasets.iter().filter(|d| d.name.pool() == pool);
+        Ok(of_pool.cloned().collect())
+    }
+
+    fn try_key(&self, root: &DatasetName, key: &Key, how: Try, deadline: Deadline) -> Answer {
+        if let Err(trouble) = self.call("zfs load-key", root.pool(), deadline) {
+            return Answer::CouldNotAsk(trouble);
+        }
+        if self.wrapped.borrow().get(root.as_str()) != Some(key.expose()) {
+            return Answer::WrongKey;
+        }
+        if how == Try::Load {
+            if self.find(root.as_str()).key_status == KeyStatus::Available {
+                return Answer::CouldNotAsk(Trouble::failed("zfs load-key", "Key already loaded"));
+            }
+            self.trace
+                .borrow_mut()
+                .push(Event::Loaded(root.to_string()));
+            for dataset in self.datasets.borrow_mut().iter_mut() {
+                if dataset.encryption_root.as_ref() == Some(root) {
+                    dataset.key_status = KeyStatus::Available;
+                }
+            }
+        }
+        Answer::Opens
+    }
+
+    fn set_readonly(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
+        self.call("zfs set", dataset.pool(), deadline)?;
+        if self.stubborn.borrow().iter().any(|d| d == dataset.as_str()) {
+            return Err(Trouble::failed("zfs set", "permission denied"));
+        }
+        self.trace
+            .borrow_mut()
+            .push(Event::Sealed(dataset.to_string()));
+        self.change(dataset.as_str(), |d| {
+            d.readonly = true;
+            d.readonly_source = Source::Local;
+        });
+        for entry in self.mounts.borrow_mut().iter_mut() {
+            if entry.mount.source == dataset.as_str() {
+                entry.mount.read_only = true;
+                entry.mount.sealed = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn mount(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
+        self.call("zfs mount", dataset.pool(), deadline)?;
+        let found = self.find(dataset.as_str());
+        if found.key_status == KeyStatus::Unavailable {
+            return Err(Trouble::failed("zfs mount", "encryption key not loaded"));
+        }
+        if found.mounted {
+            return Err(Trouble::failed("zfs mount", "filesystem already mounted"));
+        }
+        self.mount_now(dataset);
+        Ok(())
+    }
+}
+
+impl KeyDevices for Sim {
+    fn scan(&self, _deadline: Deadline) -> Result<Vec<Candidate>, Trouble> {
+        let now = self.now();
+        let sticks = self.sticks.borrow();
+        let there = sticks.iter().filter(|stick| stick.plugged_in_at <= now);
+        Ok(there.map(|stick| stick.candidate.clone()).collect())
+    }
+
+    fn read(
+        &self,
+        device: &Candidate,
+        _filesystem: &Filesystem,
+        _at: &Path,
+        wanted: &[KeyName],
+        _deadline: Deadline,
+    ) -> Result<Reading, Trouble> {
+        self.sleep(ONE_CALL);
+        let sticks = self.sticks.borrow();
+        let stick = sticks
+            .iter()
+            .find(|stick| stick.candidate == *device)
+            .unwrap();
+        if let Some(why) = &stick.broken {
+            return Err(Trouble::failed("reading the key store", why));
+        }
+        Ok(reading(&stick.files, wanted))
+    }
+}
+
+/// What reading these files of a store gives.
+pub fn reading(files: &BTreeMap<String, Vec<u8>>, wanted: &[KeyName]) -> Reading {
+    let mut reading = Reading {
+        state: files.get(layout::STATE).cloned().map(Ok),
+        ..Reading::default()
+    };
+    for key in wanted {
+        let own = format!("{}/{key}/", layout::DIRECTORY);
+        for (path, bytes) in files {
+            let place = if *path == layout::top_path(key) {
+                Some(Place::Top)
+            } else {
+                path.strip_prefix(&own).and_then(layout::parse_generation)
+            };
+            if let Some(place) = place {
+                reading.files.push(KeyFile {
+                    key: key.clone(),
+                    place,
+                    content: key_of(bytes),
+                });
+            }
+        }
+    }
+    reading
+}
+
+fn key_of(bytes: &[u8]) -> Result<Key, String> {
+    if bytes.len() != 32 {
+        return Err(format!("is {} bytes long; a key has 32", bytes.len()));
+    }
+    Key::take(|place| {
+        place.copy_from_slice(bytes);
+        io::Result::Ok(())
+    })
+    .map_err(|e| e.to_string())
+}
+
+/// The three keys of the f3s story.
+pub const ZDATA: [u8; 32] = [0x11; 32];
+pub const BHYVE: [u8; 32] = [0x22; 32];
+pub const PEER: [u8; 32] = [0x33; 32];
+
+/// The names and bytes of the three keys.
+pub fn keys() -> [(&'static str, [u8; 32]); 3] {
+    [
+        ("f0.lan.buetow.org:zdata", ZDATA),
+        ("f0.lan.buetow.org:bhyve", BHYVE),
+        ("f1.lan.buetow.org:zdata", PEER),
+    ]
+}
+
+/// The configuration of the f3s story.
+pub const CONFIG: &str = r#"(
+    node: "f0.lan.buetow.org",
+    store: (label: "F3S_KEYS", serial: "4C530001", wait_seconds: 30),
+    roots: [
+        (dataset: "zdata/enc", key: "f0.lan.buetow.org:zdata", role: primary, required: true),
+        (dataset: "zroot/bhyve", key: "f0.lan.buetow.org:bhyve", role: primary, required: false),
+        (dataset: "zdata/sink/f1", key: "f1.lan.buetow.org:zdata", role: replica, required: true),
+    ],
+    gates: [
+        (name: "nfs", needs: [mounted(path: "/data/nfs", dataset: "zdata/enc/nfsdata")]),
+        (name: "standby", needs: [mounted(path: "/data/f1", dataset: "zdata/sink/f1")]),
+        (name: "failback", needs: [gate("nfs"), writable("zdata/enc/nfsdata"),
+            absent("/data/nfs/nfs.NO_AUTO_FAILBACK")]),
+    ],
+)"#;
+
+/// The configuration of the f3s story, read.
+pub fn config() -> Config {
+    Config::parse(CONFIG).unwrap()
+}
+
+/// The f3s node: unencrypted `zdata` on /data above everything, a volume, and a replica whose
+/// child came with a received `readonly=off`.
+pub fn f3s(name: &str) -> Sim {
+    Sim::new(name)
+        .with(vec![
+            at("/data", dataset("zdata")),
+            at("/data/enc", encrypted("zdata/enc", "zdata/enc")),
+            at("/data/nfs", encrypted("zdata/enc/nfsdata", "zdata/enc")),
+            at("/data/sink", dataset("zdata/sink")),
+            at("/data/f1", encrypted("zdata/sink/f1", "zdata/sink/f1")),
+            Dataset {
+                readonly_source: Source::Received,
+                ..at(
+                    "/data/f1/child",
+                    encrypted("zdata/sink/f1/child", "zdata/sink/f1"),
+                )
+            },
+            dataset("zroot"),
+            at("/zroot/bhyve", encrypted("zroot/bhyve", "zroot/bhyve")),
+            Dataset {
+                kind: Kind::Volume,
+                can_mount: CanMount::Off,
+                ..encrypted("zroot/bhyve/vol", "zroot/bhyve")
+            },
+        ])
+        .opened_by("zdata/enc", ZDATA)
+        .opened_by("zroot/bhyve", BHYVE)
+        .opened_by("zdata/sink/f1", PEER)
+}
+
+/// The stick that belongs to it.
+pub fn good_stick() -> Stick {
+    Stick::new("/dev/da0", "F3S_KEYS", "4C530001").with_store(&keys())
+}
