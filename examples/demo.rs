@@ -5,7 +5,7 @@
 #[path = "../tests/sim/mod.rs"]
 mod sim;
 
-use f3skeys::boot::{When, boot};
+use f3skeys::boot::boot;
 use f3skeys::gate::Answer;
 use f3skeys::ready::{ask, named, ready};
 use f3skeys::zfs::KeyStatus;
@@ -86,7 +86,7 @@ fn replica_left_writable() {
 /// Runs the passes as FreeBSD does, and shows what an admin would see.
 fn tell(sim: &Sim) {
     let config = config();
-    let early = sim.verb(|node| boot(node, &config, When::Now));
+    let early = sim.verb(|node| boot(node, &config));
     print!("{}{}", early.complaints(), early.results());
     sim.zfs_mount_all();
     let late = sim.verb(|node| ready(node, &config));

@@ -27,7 +27,7 @@ const ROUNDS: usize = 3;
 
 /// When a boot runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When {
+enum When {
     /// At boot, or started by a person: waits for the key device as configured.
     Now,
     /// After a stick was plugged in: ends at once when no root is missing.
@@ -41,36 +41,49 @@ pub(crate) enum Store {
 }
 
 /// Runs the whole pass.
-pub fn boot(node: Node, config: &Config, when: When) -> Report {
+pub fn boot(node: Node, config: &Config) -> Report {
     let mut pass = Pass::begin("boot", node, config);
+    run(&mut pass, When::Now);
+    pass.finish()
+}
+
+/// Runs the pass after a stick was plugged in; `None` when no root is missing. Such a look keeps no
+/// report: the one of the last real boot is worth more.
+pub fn late(node: Node, config: &Config) -> Option<Report> {
+    let mut pass = Pass::begin("boot", node, config);
+    run(&mut pass, When::Late).then(|| pass.finish())
+}
+
+/// Tells whether there was anything to do.
+fn run(pass: &mut Pass, when: When) -> bool {
     let Some(_lock) = pass.lock() else {
-        return pass.finish();
+        return true;
     };
     pass.drop_stale_markers();
     let device = match when {
-        When::Now => key_device(&mut pass, Duration::ZERO).ok(),
+        When::Now => key_device(pass, Duration::ZERO).ok(),
         When::Late => None,
     };
     let device = match device {
         Some(device) => Ok(device),
         None => {
             // Before any waiting: replicas are made read-only, which needs no key.
-            look(&mut pass);
-            let missing = plan::something_is_missing(config, &pass.observed);
+            look(pass);
+            let missing = plan::something_is_missing(pass.config, &pass.observed);
             if when == When::Late && !missing {
-                return pass.report;
+                return false;
             }
-            wait_for_device(&mut pass, when, missing)
+            wait_for_device(pass, when, missing)
         }
     };
-    let store = open_store(&mut pass, device);
-    let pools = config.pools();
+    let store = open_store(pass, device);
+    let pools = pass.config.pools();
     for (done, pool) in pools.iter().enumerate() {
         let parts = pools.len() - done;
         pass.phase(pool, |pass| ((), open_pool(pass, pool, &store, parts)));
     }
-    judge(&mut pass, &store);
-    pass.finish()
+    judge(pass, &store);
+    true
 }
 
 fn look(pass: &mut Pass) {

@@ -1,6 +1,5 @@
 //! The command line: reads it, calls the verb, prints, and gives the exit status.
 
-use crate::boot::{self, When};
 use crate::config::Config;
 use crate::exit::{Fault, USAGE};
 use crate::gate::Answer;
@@ -8,7 +7,7 @@ use crate::os::{self, PATHS};
 use crate::pass::Node;
 use crate::report::Report;
 use crate::system::{Machine, System, UsbDisks};
-use crate::{preview, ready, status, zfs};
+use crate::{boot, late, preview, ready, status, zfs};
 use argh::FromArgs;
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
@@ -41,7 +40,8 @@ enum Verb {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "boot")]
 struct Boot {
-    /// a stick was just plugged in: do nothing when no root is missing, else do not wait long
+    /// a stick was just plugged in: do nothing when no root is missing; else run boot and ready,
+    /// and become the command after `--`, if any, when that has opened a gate
     #[argh(switch)]
     late: bool,
 }
@@ -88,8 +88,9 @@ pub fn run(arguments: &[String]) -> u8 {
         Ok(parsed) => parsed,
         Err(exit) => return show_usage(&exit),
     };
-    if command.is_some() && !matches!(parsed.verb, Verb::Gate(_)) {
-        complain("f3skeys: only `gate` takes a command after `--`\n");
+    let takes_command = matches!(parsed.verb, Verb::Gate(_) | Verb::Boot(Boot { late: true }));
+    if command.is_some() && !takes_command {
+        complain("f3skeys: only `gate` and `boot --late` take a command after `--`\n");
         return USAGE;
     }
     match parsed.verb {
@@ -152,15 +153,8 @@ fn do_verb(verb: &Verb, config: &Config, command: &[String]) -> u8 {
         db: Path::new(PATHS.db),
     };
     match verb {
-        Verb::Boot(Boot { late: false }) => {
-            privileged(|| show(&boot::boot(node, config, When::Now)))
-        }
-        Verb::Boot(Boot { late: true }) => privileged(|| {
-            let report = boot::boot(node, config, When::Late);
-            // Plugging a stick into a healthy node is no news.
-            let quiet = report.roots.is_empty() && report.status == 0;
-            if quiet { 0 } else { show(&report) }
-        }),
+        Verb::Boot(Boot { late: false }) => privileged(|| show(&boot::boot(node, config))),
+        Verb::Boot(Boot { late: true }) => finish_late(node, config, command),
         Verb::Ready(_) => privileged(|| show(&ready::ready(node, config))),
         Verb::Gate(gate) => ask_gate(node, config, &gate.name, command),
         Verb::Plan(_) => privileged(|| {
@@ -176,8 +170,12 @@ fn do_verb(verb: &Verb, config: &Config, command: &[String]) -> u8 {
 
 /// Runs a verb that keys may pass through, with the process locked down first.
 fn privileged(verb: impl FnOnce() -> u8) -> u8 {
+    locked_down(|_| verb())
+}
+
+fn locked_down(verb: impl FnOnce(os::LockedDown) -> u8) -> u8 {
     match os::lock_down() {
-        Ok(()) => verb(),
+        Ok(locked) => verb(locked),
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
             complain("f3skeys: only root can do this\n  -> run it as root\n");
             Fault::NotRoot.status()
@@ -189,6 +187,30 @@ fn privileged(verb: impl FnOnce() -> u8) -> u8 {
             Fault::System.status()
         }
     }
+}
+
+/// Finishes a boot, and becomes the command if that has opened a gate.
+fn finish_late(node: Node, config: &Config, command: &[String]) -> u8 {
+    locked_down(|locked| {
+        // Plugging a stick into a healthy node is no news.
+        let Some(late) = late::late(node, config) else {
+            return 0;
+        };
+        show(&late.boot);
+        late.ready.as_ref().map(show);
+        if late.opened.is_empty() || command.is_empty() {
+            return late.status();
+        }
+        // Services must not inherit what only a process with keys needs.
+        if let Err(e) = locked.lift() {
+            complain(&format!(
+                "f3skeys: {}: not started: {e}\n",
+                command.join(" ")
+            ));
+            return Fault::System.status();
+        }
+        become_command(command)
+    })
 }
 
 fn show(report: &Report) -> u8 {

@@ -21,8 +21,8 @@
 //!
 //! The verbs read as prose:
 //!
-//! - [`boot`], [`ready`] (and the question `gate`), [`preview`] (`plan`), [`status`]; what they
-//!   share is in [`pass`].
+//! - [`boot`], [`ready`] (and the question `gate`), [`late`] (both, for a stick that came late),
+//!   [`preview`] (`plan`), [`status`]; what they share is in [`pass`].
 //! - [`report`], [`verdict`], [`exit`]: what is said, and the exit status.
 //!
 //! Effects sit behind three seams: [`zfs::Zfs`], [`system::KeyDevices`] and [`system::System`].
@@ -39,6 +39,7 @@ pub mod device;
 pub mod exit;
 pub mod gate;
 pub mod key;
+pub mod late;
 pub mod marker;
 pub mod names;
 pub mod os;

@@ -2,10 +2,11 @@
 
 mod sim;
 
-use f3skeys::boot::{When, boot};
+use f3skeys::boot::boot;
 use f3skeys::config::Config;
 use f3skeys::exit::Fault;
 use f3skeys::gate::Answer;
+use f3skeys::late::late;
 use f3skeys::os::PoolState;
 use f3skeys::ready::{ask, named, ready};
 use f3skeys::report::{Report, Severity};
@@ -14,7 +15,7 @@ use sim::{CONFIG, Event, PEER, Sim, Stick, ZDATA, config, f3s, good_stick, keys}
 use std::time::Duration;
 
 fn boot_now(sim: &Sim) -> Report {
-    sim.verb(|node| boot(node, &config(), When::Now))
+    sim.verb(|node| boot(node, &config()))
 }
 
 fn ready_now(sim: &Sim) -> Report {
@@ -171,12 +172,26 @@ fn a_stick_that_comes_hours_later_finishes_the_boot() {
     let sim = f3s("hours");
     whole_boot(&sim);
     sim.sticks.borrow_mut().push(good_stick());
-    let late = sim.verb(|node| boot(node, &config(), When::Late));
-    assert_eq!(late.status, 0, "{}", late.complaints());
-    let done = ready_now(&sim);
-    assert_eq!(done.status, 0, "{}", done.complaints());
+    let late = sim.verb(|node| late(node, &config())).unwrap();
+    assert_eq!(late.status(), 0, "{}", late.boot.complaints());
+    let opened: Vec<&str> = late.opened.iter().map(|gate| gate.as_str()).collect();
+    assert_eq!(opened, ["nfs", "standby", "failback"]);
     never_writable(&sim, "zdata/sink/f1");
     assert_eq!(gate(&sim, "failback"), Answer::Open);
+}
+
+#[test]
+fn a_foreign_stick_plugged_into_a_locked_node_changes_nothing() {
+    let sim = f3s("foreign");
+    whole_boot(&sim);
+    sim.trace.borrow_mut().clear();
+    sim.sticks
+        .borrow_mut()
+        .push(Stick::new("/dev/da3", "HOLIDAY", "77"));
+    let late = sim.verb(|node| late(node, &config())).unwrap();
+    assert_eq!(late.status(), 66);
+    assert!(late.ready.is_none() && late.opened.is_empty());
+    assert!(sim.trace.borrow().is_empty());
 }
 
 #[test]
@@ -185,9 +200,10 @@ fn a_late_boot_does_nothing_when_nothing_is_missing() {
     whole_boot(&sim);
     sim.trace.borrow_mut().clear();
     sim.sticks.borrow_mut()[0].broken = Some("not to be touched".to_owned());
-    let late = sim.verb(|node| boot(node, &config(), When::Late));
-    assert_eq!((late.status, late.findings.len()), (0, 0));
+    let before = std::fs::read(sim.db().join("boot.json")).unwrap();
+    assert!(sim.verb(|node| late(node, &config())).is_none());
     assert!(sim.trace.borrow().is_empty());
+    assert_eq!(std::fs::read(sim.db().join("boot.json")).unwrap(), before);
 }
 
 #[test]
@@ -445,7 +461,7 @@ fn every_odd_root_is_handled_and_named() {
     let sim = f3s("odd")
         .stick(good_stick())
         .with(vec![sim::dataset("zdata/plain"), hex, words]);
-    let report = sim.verb(|node| boot(node, &config, When::Now));
+    let report = sim.verb(|node| boot(node, &config));
     for (subject, what) in [
         ("zdata/gone", "no such dataset"),
         ("zdata/plain", "not encrypted"),

@@ -4,7 +4,7 @@ use super::{Disk, Mount, Paths, PoolState, freebsd_text, pool_state_from};
 use crate::device::{Filesystem, Kind};
 use nix::libc;
 use nix::mount::{MntFlags, Nmount, unmount};
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, geteuid};
 use std::ffi::{CStr, CString, c_char};
@@ -49,17 +49,44 @@ nix::ioctl_read!(
     [c_char; IDENT_LEN]
 );
 
+/// What the process was before it was locked down.
+#[derive(Debug)]
+pub struct LockedDown {
+    cores: (libc::rlim_t, libc::rlim_t),
+    umask: Mode,
+}
+
 /// Makes the process's memory its own: no cores, no tracing, no readable files made.
 ///
 /// # Errors
-/// The kernel refused.
-pub fn lock_down() -> io::Result<()> {
+/// The kernel refused, or the process is not root's (`PermissionDenied`).
+pub fn lock_down() -> io::Result<LockedDown> {
     if !geteuid().is_root() {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
+    let cores = getrlimit(Resource::RLIMIT_CORE)?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     // DISABLE_EXEC outlives exec, so that no child can be traced either.
-    let mut how: libc::c_int = libc::PROC_TRACE_CTL_DISABLE_EXEC;
+    trace(libc::PROC_TRACE_CTL_DISABLE_EXEC)?;
+    let umask = nix::sys::stat::umask(Mode::from_bits_truncate(0o077));
+    chdir("/")?;
+    Ok(LockedDown { cores, umask })
+}
+
+impl LockedDown {
+    /// Gives a process without keys back what a service started from it should inherit.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn lift(self) -> io::Result<()> {
+        nix::sys::stat::umask(self.umask);
+        setrlimit(Resource::RLIMIT_CORE, self.cores.0, self.cores.1)?;
+        trace(libc::PROC_TRACE_CTL_ENABLE)
+    }
+}
+
+/// Sets whether this process can be traced.
+fn trace(mut how: libc::c_int) -> io::Result<()> {
     // SAFETY: the kernel reads one int from a live variable; the target is this process.
     let done = unsafe {
         libc::procctl(
@@ -69,12 +96,10 @@ pub fn lock_down() -> io::Result<()> {
             (&raw mut how).cast(),
         )
     };
-    if done != 0 {
-        return Err(io::Error::last_os_error());
+    match done {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
-    nix::sys::stat::umask(Mode::from_bits_truncate(0o077));
-    chdir("/")?;
-    Ok(())
 }
 
 /// This boot's identity, or `None` while the kernel has none (before the random device is seeded).
