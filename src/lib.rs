@@ -27,6 +27,7 @@
 //!
 //! Effects sit behind three seams: [`zfs::Zfs`], [`system::KeyDevices`] and [`system::System`].
 //!
+//! - [`usb`] finds and mounts the key device, [`reader`] reads it.
 //! - [`child`] is the one place that starts programs, [`os::worker`] the one place that forks.
 //! - [`key`] holds key bytes; [`os`] is the platform and all `unsafe`; [`marker`] is the run
 //!   directory; [`time`] has the deadlines; [`trouble`] is "could not ask".
@@ -46,6 +47,7 @@ pub mod os;
 pub mod pass;
 pub mod plan;
 pub mod preview;
+pub mod reader;
 pub mod ready;
 pub mod report;
 pub mod status;
@@ -53,5 +55,6 @@ pub mod store;
 pub mod system;
 pub mod time;
 pub mod trouble;
+pub mod usb;
 pub mod verdict;
 pub mod zfs;

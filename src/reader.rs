@@ -1,0 +1,419 @@
+//! Reads the files of a mounted store, each once, trusting none of them.
+//!
+//! Runs in a worker: key bytes go straight into the shared [`Intake`], all else is told.
+
+use crate::key::{Fingerprint, KEY_LEN};
+use crate::names::KeyName;
+use crate::os::Intake;
+use crate::store::layout::{self, Place};
+use crate::store::{KeyFile, Reading};
+use nix::dir::Dir;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// Generations of one key that are read at the most. A key is rotated a few times in its life.
+const MOST_GENERATIONS: usize = 32;
+/// The largest state file that is read, in bytes.
+const LARGEST_STATE: u64 = 1 << 20;
+
+/// What the reading worker tells: everything but the key bytes, which are in the intake.
+#[derive(Serialize, Deserialize)]
+pub struct Told {
+    files: Vec<ToldFile>,
+    state: Option<Result<Vec<u8>, String>>,
+    /// What a person should know about how it was read.
+    pub notes: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ToldFile {
+    key: KeyName,
+    /// Number and full fingerprint of a generation's file; `None` for the copy at the top.
+    generation: Option<(u32, Fingerprint)>,
+    /// The place in the intake.
+    content: Result<usize, String>,
+}
+
+impl Told {
+    /// Takes the keys out of the intake, once the worker is gone.
+    ///
+    /// # Errors
+    /// Memory for a key could not be locked.
+    pub fn into_reading(self, intake: &mut Intake) -> io::Result<Reading> {
+        let mut files = Vec::new();
+        for file in self.files {
+            let content = match file.content {
+                Ok(place) => Ok(intake.take(place)?),
+                Err(why) => Err(why),
+            };
+            let place = match file.generation {
+                Some((number, fingerprint)) => Place::Generation {
+                    number,
+                    fingerprint,
+                },
+                None => Place::Top,
+            };
+            files.push(KeyFile {
+                key: file.key,
+                place,
+                content,
+            });
+        }
+        Ok(Reading {
+            files,
+            state: self.state,
+            notes: self.notes,
+        })
+    }
+}
+
+/// Reads a store's files into an intake.
+pub struct Reader<'a> {
+    intake: &'a mut Intake,
+    used: usize,
+    owner: u32,
+}
+
+impl<'a> Reader<'a> {
+    /// Places that an intake needs for this many keys.
+    pub fn places_for(keys: usize) -> usize {
+        keys * (MOST_GENERATIONS + 1)
+    }
+
+    /// A reader that trusts only files of the user `owner`.
+    pub fn new(intake: &'a mut Intake, owner: u32) -> Reader<'a> {
+        Reader {
+            intake,
+            used: 0,
+            owner,
+        }
+    }
+
+    /// Reads what the store mounted at `top` holds of the keys in `wanted`.
+    ///
+    /// # Errors
+    /// The store itself cannot be read. What is wrong with one file is told instead.
+    pub fn store(&mut self, top: &Path, wanted: &[KeyName]) -> io::Result<Told> {
+        let top = open_directory(AT_FDCWD, top)?;
+        let own = optional(open_directory(&top, Path::new(layout::DIRECTORY)))?;
+        let mut files = Vec::new();
+        for key in wanted {
+            let name = layout::top_path(key);
+            if let Some(content) = self.key_file(&top, &name)? {
+                files.push(ToldFile {
+                    key: key.clone(),
+                    generation: None,
+                    content,
+                });
+            }
+            if let Some(own) = &own {
+                self.generations(own, key, &mut files)?;
+            }
+        }
+        let state = match own {
+            Some(own) => state_file(&own)?,
+            None => None,
+        };
+        Ok(Told {
+            files,
+            state,
+            notes: Vec::new(),
+        })
+    }
+
+    fn generations(
+        &mut self,
+        own: &OwnedFd,
+        key: &KeyName,
+        files: &mut Vec<ToldFile>,
+    ) -> io::Result<()> {
+        let Some(directory) = optional(open_directory(own, Path::new(key.as_str())))? else {
+            return Ok(());
+        };
+        let mut names = Vec::new();
+        let list = directory.try_clone()?;
+        for entry in Dir::from_fd(list)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if let Some(Place::Generation {
+                number,
+                fingerprint,
+            }) = layout::parse_generation(&name)
+            {
+                names.push((number, fingerprint, name));
+            }
+        }
+        // The newest first: should there ever be more than are read, those count.
+        names.sort_by_key(|(number, ..)| std::cmp::Reverse(*number));
+        names.truncate(MOST_GENERATIONS);
+        for (number, fingerprint, name) in names {
+            if let Some(content) = self.key_file(&directory, &name)? {
+                files.push(ToldFile {
+                    key: key.clone(),
+                    generation: Some((number, fingerprint)),
+                    content,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads one key file; `None` when it is not there. What is wrong with it is its own fault
+    /// alone, so it is told and not raised.
+    fn key_file(
+        &mut self,
+        directory: &OwnedFd,
+        name: &str,
+    ) -> io::Result<Option<Result<usize, String>>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let file = match openat(directory, name, flags | OFlag::O_CLOEXEC, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(nix::Error::ENOENT) => return Ok(None),
+            Err(nix::Error::ELOOP | nix::Error::EMLINK) => {
+                return Ok(Some(Err("is a symbolic link, not a key".to_owned())));
+            }
+            Err(e) => return Ok(Some(Err(format!("cannot be read: {e}")))),
+        };
+        if let Err(what) = fstat(&file)
+            .map_err(|e| e.to_string())
+            .and_then(|s| suspicious(&s, self.owner))
+        {
+            return Ok(Some(Err(what)));
+        }
+        let index = self.used;
+        let place = self.intake.place(index).ok_or(io::ErrorKind::OutOfMemory)?;
+        self.used += 1;
+        Ok(Some(
+            match (&file)
+                .read_exact(place)
+                .and_then(|()| (&file).read(&mut [0]))
+            {
+                Ok(0) => Ok(index),
+                Ok(_) => Err(format!("is longer than {KEY_LEN} bytes")),
+                Err(e) => Err(format!("cannot be read: {e}")),
+            },
+        ))
+    }
+}
+
+fn open_directory(at: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    Ok(openat(at, path, flags, Mode::empty())?)
+}
+
+fn optional<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// What makes an opened file unfit to be a key.
+fn suspicious(about: &FileStat, owner: u32) -> Result<(), String> {
+    let kind = SFlag::from_bits_truncate(about.st_mode) & SFlag::S_IFMT;
+    if kind != SFlag::S_IFREG {
+        return Err("is not a regular file".to_owned());
+    }
+    if about.st_uid != owner {
+        return Err(format!(
+            "belongs to user {}, not to user {owner}; `chown` it",
+            about.st_uid
+        ));
+    }
+    if about.st_mode & 0o077 != 0 {
+        return Err(format!(
+            "may be read by others (mode {:04o}); `chmod 400` it",
+            about.st_mode & 0o7777
+        ));
+    }
+    if about.st_size != KEY_LEN as i64 {
+        return Err(format!(
+            "is {} bytes long; a key has {KEY_LEN}",
+            about.st_size
+        ));
+    }
+    Ok(())
+}
+
+fn state_file(own: &OwnedFd) -> io::Result<Option<Result<Vec<u8>, String>>> {
+    let name = Path::new(layout::STATE)
+        .file_name()
+        .ok_or(io::ErrorKind::InvalidInput)?;
+    match fstatat(own, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Err(nix::Error::ENOENT) => return Ok(None),
+        Err(e) => return Ok(Some(Err(format!("cannot be read: {e}")))),
+        Ok(_) => {}
+    }
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let read = openat(own, name, flags, Mode::empty())
+        .map_err(io::Error::from)
+        .and_then(|file| {
+            let mut bytes = Vec::new();
+            File::from(file)
+                .take(LARGEST_STATE)
+                .read_to_end(&mut bytes)?;
+            Ok(bytes)
+        });
+    Ok(Some(read.map_err(|e| format!("cannot be read: {e}"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::unistd::{geteuid, mkfifo};
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::PathBuf;
+
+    struct Store(PathBuf);
+
+    impl Store {
+        fn new(name: &str) -> Store {
+            let path = std::env::temp_dir().join(format!("f3skeys-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&path);
+            fs::create_dir_all(path.join(".f3skeys/f0:z")).unwrap();
+            Store(path)
+        }
+
+        fn put(&self, path: &str, bytes: &[u8], mode: u32) {
+            let path = self.0.join(path);
+            fs::write(&path, bytes).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+
+        fn read(&self) -> Reading {
+            let mut intake = Intake::new(Reader::places_for(1)).unwrap();
+            let told = Reader::new(&mut intake, geteuid().as_raw())
+                .store(&self.0, &[key()])
+                .unwrap();
+            told.into_reading(&mut intake).unwrap()
+        }
+
+        /// What is wrong with the copy at the top; empty when nothing is.
+        fn top(&self) -> String {
+            let files = self.read().files;
+            let top = files.iter().find(|file| file.place == Place::Top).unwrap();
+            top.content.as_ref().err().cloned().unwrap_or_default()
+        }
+    }
+
+    impl Drop for Store {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn key() -> KeyName {
+        "f0:z".parse().unwrap()
+    }
+
+    #[test]
+    fn both_layouts_are_read_and_strangers_are_not() {
+        let store = Store::new("read-both");
+        let fingerprint = Fingerprint::of(&[7; KEY_LEN]);
+        store.put("f0:z.key", &[7; KEY_LEN], 0o400);
+        store.put(
+            &layout::generation_path(&key(), 3, fingerprint),
+            &[7; KEY_LEN],
+            0o400,
+        );
+        store.put(".f3skeys/f0:z/notes.txt", b"hello", 0o600);
+        store.put("f9:other.key", &[9; KEY_LEN], 0o400);
+        store.put(layout::STATE, b"anything", 0o600);
+        let reading = store.read();
+        assert_eq!(reading.files.len(), 2);
+        for file in &reading.files {
+            assert_eq!(file.content.as_ref().unwrap().fingerprint(), fingerprint);
+        }
+        assert_eq!(reading.state, Some(Ok(b"anything".to_vec())));
+    }
+
+    #[test]
+    fn a_plain_store_has_no_state() {
+        let store = Store::new("read-plain");
+        fs::remove_dir_all(store.0.join(".f3skeys")).unwrap();
+        store.put("f0:z.key", &[7; KEY_LEN], 0o400);
+        let reading = store.read();
+        assert_eq!((reading.files.len(), reading.state), (1, None));
+    }
+
+    #[test]
+    fn every_length_but_32_is_refused_by_its_number() {
+        let store = Store::new("read-length");
+        for length in 0..=64 {
+            store.put("f0:z.key", &vec![1; length], 0o600);
+            let expected = match length {
+                KEY_LEN => String::new(),
+                _ => format!("is {length} bytes long; a key has 32"),
+            };
+            assert_eq!(store.top(), expected);
+        }
+    }
+
+    #[test]
+    fn files_that_others_may_read_are_refused() {
+        let store = Store::new("read-mode");
+        for mode in 0..0o1000 {
+            store.put("f0:z.key", &[1; KEY_LEN], 0o600);
+            store.put("f0:z.key", &[1; KEY_LEN], mode);
+            if geteuid().is_root() || mode & 0o400 != 0 {
+                assert_eq!(store.top().is_empty(), mode & 0o077 == 0, "{mode:o}");
+            }
+            fs::remove_file(store.0.join("f0:z.key")).unwrap();
+        }
+    }
+
+    #[test]
+    fn links_pipes_and_directories_are_refused_without_waiting() {
+        let store = Store::new("read-kinds");
+        let top = store.0.join("f0:z.key");
+        store.put("real", &[1; KEY_LEN], 0o400);
+        symlink(store.0.join("real"), &top).unwrap();
+        assert!(store.top().contains("symbolic link"));
+        fs::remove_file(&top).unwrap();
+        mkfifo(&top, Mode::S_IRUSR).unwrap();
+        assert!(store.top().contains("not a regular file"));
+        fs::remove_file(&top).unwrap();
+        fs::create_dir(&top).unwrap();
+        assert!(store.top().contains("not a regular file"));
+    }
+
+    #[test]
+    fn files_of_another_user_are_refused() {
+        let store = Store::new("read-owner");
+        store.put("f0:z.key", &[1; KEY_LEN], 0o400);
+        let mut intake = Intake::new(Reader::places_for(1)).unwrap();
+        let stranger = geteuid().as_raw() + 1;
+        let told = Reader::new(&mut intake, stranger)
+            .store(&store.0, &[key()])
+            .unwrap();
+        let reading = told.into_reading(&mut intake).unwrap();
+        let why = reading.files[0].content.as_ref().unwrap_err();
+        assert!(why.contains("belongs to user"), "{why}");
+    }
+
+    #[test]
+    fn more_generations_than_are_read_leave_the_newest() {
+        let store = Store::new("read-many");
+        for number in 1..=40_u32 {
+            let bytes = [u8::try_from(number).unwrap(); KEY_LEN];
+            let path = layout::generation_path(&key(), number, Fingerprint::of(&bytes));
+            store.put(&path, &bytes, 0o400);
+        }
+        let numbers: Vec<u32> = store
+            .read()
+            .files
+            .iter()
+            .filter_map(|file| match file.place {
+                Place::Generation { number, .. } => Some(number),
+                Place::Top => None,
+            })
+            .collect();
+        assert_eq!(numbers, (9..=40).rev().collect::<Vec<u32>>());
+    }
+}

@@ -1,0 +1,138 @@
+//! Invariants of the code that are absences: what must stand in one place only, or nowhere.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The program's sources without their tests: path and text.
+fn sources() -> Vec<(String, String)> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    collect(&top, &mut files);
+    assert!(files.len() > 25, "the sources are elsewhere");
+    files
+        .into_iter()
+        .filter(|path| !path.ends_with("tests.rs"))
+        .map(|path| {
+            let text = fs::read_to_string(&path).unwrap();
+            let program = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+            let name = path.strip_prefix(&top).unwrap().display().to_string();
+            (name, program.to_owned())
+        })
+        .collect()
+}
+
+fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else {
+            files.push(path);
+        }
+    }
+}
+
+/// The files in which one of the words stands.
+fn with(words: &[&str]) -> Vec<String> {
+    let mut found: Vec<String> = sources()
+        .into_iter()
+        .filter(|(_, text)| words.iter().any(|word| text.contains(word)))
+        .map(|(name, _)| name)
+        .collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn law_2_key_bytes_are_seen_in_two_files() {
+    assert_eq!(with(&["expose_secret"]), ["key.rs"]);
+    assert_eq!(with(&[".expose()"]), ["zfs/command.rs"]);
+}
+
+#[test]
+fn programs_are_started_in_one_place() {
+    // cli.rs becomes the command after `--`; it starts none.
+    assert_eq!(with(&["Command::new"]), ["child.rs", "cli.rs"]);
+    assert_eq!(with(&[".spawn("]), ["child.rs"]);
+    assert_eq!(with(&["fork()"]), ["os/worker.rs"]);
+}
+
+#[test]
+fn unsafe_is_in_the_platform_alone() {
+    let found = with(&["unsafe {", "unsafe fn", "allow(unsafe_code)"]);
+    assert!(
+        found.iter().all(|name| name.starts_with("os/")),
+        "{found:?}"
+    );
+    assert!(!found.is_empty());
+}
+
+#[test]
+fn platforms_are_told_apart_in_the_platform_alone() {
+    let found = with(&["target_os", "cfg!("]);
+    assert!(
+        found.iter().all(|name| name.starts_with("os/")),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn decisions_do_no_input_or_output() {
+    let pure = [
+        "plan.rs",
+        "gate.rs",
+        "device.rs",
+        "names.rs",
+        "verdict.rs",
+        "preview.rs",
+    ];
+    let effects = [
+        "std::fs",
+        "std::io",
+        "std::process",
+        "std::env",
+        "nix::",
+        "std::time::Instant",
+    ];
+    let found = with(&effects);
+    for name in pure {
+        assert!(
+            !found.iter().any(|other| other == name),
+            "{name} does input or output"
+        );
+    }
+    assert!(
+        !found.iter().any(|name| name.starts_with("store/")),
+        "the store's rules are pure"
+    );
+}
+
+#[test]
+fn laws_7_and_8_zfs_is_asked_for_nothing_that_destroys() {
+    for word in [
+        "\"rollback\"",
+        "\"destroy\"",
+        "\"unload-key\"",
+        "\"change-key\"",
+        "\"-f\"",
+        "readonly=off",
+        "\"inherit\"",
+        "\"receive\"",
+    ] {
+        assert_eq!(with(&[word]), [""; 0], "{word}");
+    }
+}
+
+#[test]
+fn nothing_panics_on_purpose() {
+    assert_eq!(
+        with(&[
+            ".unwrap()",
+            ".expect(",
+            "panic!(",
+            "todo!(",
+            "unimplemented!("
+        ]),
+        [""; 0]
+    );
+}
