@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::fmt;
 use std::io;
+use zeroize::Zeroize;
 
 /// Bytes of a raw OpenZFS key (`keyformat=raw`, `WRAPPING_KEY_LEN`).
 pub const KEY_LEN: usize = 32;
@@ -33,7 +34,9 @@ pub struct Fingerprint([u8; 32]);
 impl Fingerprint {
     /// The fingerprint of these key bytes.
     pub fn of(bytes: &[u8; KEY_LEN]) -> Self {
-        Fingerprint(blake3::derive_key(CONTEXT, bytes))
+        let fingerprint = hash(bytes);
+        burn_stack();
+        fingerprint
     }
 
     /// Reads 64 lower-case hex digits; anything else is `None`.
@@ -79,6 +82,19 @@ impl From<Fingerprint> for String {
     fn from(fingerprint: Fingerprint) -> String {
         fingerprint.hex()
     }
+}
+
+/// Hashes in a stack frame of its own, which [`burn_stack`] reaches afterwards.
+#[inline(never)]
+fn hash(bytes: &[u8; KEY_LEN]) -> Fingerprint {
+    Fingerprint(blake3::derive_key(CONTEXT, bytes))
+}
+
+/// Overwrites the stack that hashing has used: BLAKE3 copies its input there and does not wipe it.
+#[inline(never)]
+fn burn_stack() {
+    let mut stack = [0xff_u8; 64 * 1024];
+    stack.zeroize();
 }
 
 /// A key and the fingerprint of exactly the bytes it holds.

@@ -14,7 +14,7 @@ use crate::system::KeyDevices;
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -27,6 +27,8 @@ pub struct UsbDisks<'a> {
     boot_id: Option<String>,
     /// Disks that were looked at, so that a poll does not read them again.
     known: RefCell<BTreeMap<Disk, Candidate>>,
+    /// Disks that did not answer in time.
+    hanging: RefCell<BTreeSet<Disk>>,
 }
 
 impl<'a> UsbDisks<'a> {
@@ -36,15 +38,28 @@ impl<'a> UsbDisks<'a> {
             clock,
             note: db.join("store-mounted"),
             boot_id,
-            known: RefCell::new(BTreeMap::new()),
+            known: RefCell::default(),
+            hanging: RefCell::default(),
         }
     }
 
-    fn describe(&self, disk: &Disk, deadline: Deadline) -> Option<Candidate> {
-        // A disk that does not answer is not the key device now; the next poll asks again.
-        worker::run("a USB disk", self.clock, deadline, || describe(&disk.node))
-            .ok()
-            .flatten()
+    /// Looks at a disk that is not known yet. One that fails is asked again at the next poll, one
+    /// that hangs is not.
+    fn describe(&self, disk: &Disk, deadline: Deadline) {
+        if self.hanging.borrow().contains(disk) || self.known.borrow().contains_key(disk) {
+            return;
+        }
+        match worker::run("a USB disk", self.clock, deadline, || describe(&disk.node)) {
+            Ok(Some(candidate)) => {
+                self.known.borrow_mut().insert(disk.clone(), candidate);
+            }
+            Ok(None) => {}
+            Err(trouble) => {
+                if trouble.is_timeout() {
+                    self.hanging.borrow_mut().insert(disk.clone());
+                }
+            }
+        }
     }
 }
 
@@ -52,16 +67,14 @@ impl KeyDevices for UsbDisks<'_> {
     fn scan(&self, deadline: Deadline) -> Result<Vec<Candidate>, Trouble> {
         let disks =
             os::disks().map_err(|e| Trouble::failed("listing USB disks", &e.to_string()))?;
-        let mut known = self.known.borrow_mut();
-        known.retain(|disk, _| disks.contains(disk));
-        for disk in disks {
-            if !known.contains_key(&disk)
-                && let Some(candidate) = self.describe(&disk, deadline)
-            {
-                known.insert(disk, candidate);
-            }
+        self.known
+            .borrow_mut()
+            .retain(|disk, _| disks.contains(disk));
+        for (done, disk) in disks.iter().enumerate() {
+            let deadline = deadline.share(self.clock, disks.len() - done);
+            self.describe(disk, deadline);
         }
-        Ok(known.values().cloned().collect())
+        Ok(self.known.borrow().values().cloned().collect())
     }
 
     fn read(

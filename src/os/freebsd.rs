@@ -86,16 +86,23 @@ impl LockedDown {
 }
 
 /// Sets whether this process can be traced.
-fn trace(mut how: libc::c_int) -> io::Result<()> {
+fn trace(how: libc::c_int) -> io::Result<()> {
+    control(libc::PROC_TRACE_CTL, how)
+}
+
+/// Makes this worker end when its parent does.
+///
+/// # Errors
+/// The kernel refused.
+pub fn die_with_parent() -> io::Result<()> {
+    control(libc::PROC_PDEATHSIG_CTL, libc::SIGKILL)
+}
+
+/// procctl(2) on this process, for the commands that take one int.
+fn control(command: libc::c_int, mut value: libc::c_int) -> io::Result<()> {
+    let this = libc::id_t::from(std::process::id());
     // SAFETY: the kernel reads one int from a live variable; the target is this process.
-    let done = unsafe {
-        libc::procctl(
-            libc::P_PID,
-            libc::id_t::from(std::process::id()),
-            libc::PROC_TRACE_CTL,
-            (&raw mut how).cast(),
-        )
-    };
+    let done = unsafe { libc::procctl(libc::P_PID, this, command, (&raw mut value).cast()) };
     match done {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),

@@ -7,6 +7,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::sys::statfs::fstatfs;
 use nix::unistd::{chdir, geteuid};
@@ -79,6 +80,15 @@ impl LockedDown {
     }
 }
 
+/// Makes this worker end when its parent does.
+///
+/// # Errors
+/// The kernel refused.
+pub fn die_with_parent() -> io::Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    Ok(())
+}
+
 /// This boot's identity, or `None` while the kernel has none.
 pub fn boot_id() -> Option<String> {
     let value = sysctl::Ctl::new("kernel.random.boot_id")
@@ -136,7 +146,8 @@ fn parse_mountinfo(line: &[u8]) -> Option<Entry> {
     let read_only = has_ro(fields.next()?);
     let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
     let fstype = String::from_utf8(rest.next()?.to_vec()).ok()?;
-    let source = String::from_utf8(unescape(rest.next()?)).ok()?;
+    // Somebody's oddly named mount must not make the whole table unreadable.
+    let source = String::from_utf8_lossy(&unescape(rest.next()?)).into_owned();
     let sealed = has_ro(rest.next()?);
     Some(Entry {
         id,

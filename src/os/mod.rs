@@ -20,8 +20,9 @@ compile_error!("f3skeys runs on FreeBSD and Linux; add a file to src/os/ for ano
 
 pub use memory::{Intake, guard_memory};
 pub use platform::{
-    JAILED_PROPERTY, LockedDown, MOUNTS_OUTLIVE_US, PATHS, boot_id, covering, detach_mounts, disks,
-    lock_down, mount_store, mounts, pool_state, serial, source_is_device, unmount_store,
+    JAILED_PROPERTY, LockedDown, MOUNTS_OUTLIVE_US, PATHS, boot_id, covering, detach_mounts,
+    die_with_parent, disks, lock_down, mount_store, mounts, pool_state, serial, source_is_device,
+    unmount_store,
 };
 
 use serde::{Deserialize, Serialize};

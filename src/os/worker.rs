@@ -60,7 +60,8 @@ where
 }
 
 fn be_worker<T: Serialize>(pipe: OwnedFd, job: impl FnOnce() -> T) -> ! {
-    let status = match keep_only(pipe) {
+    // A run that is killed takes its worker with it, so that the next run finds nobody at work.
+    let status = match super::die_with_parent().and_then(|()| keep_only(pipe)) {
         Ok(mut out) => {
             let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 serde_json::to_vec(&job()).is_ok_and(|bytes| out.write_all(&bytes).is_ok())
