@@ -3,18 +3,18 @@
 use crate::device::Wanted;
 use crate::names::{DatasetName, GateName, KeyName, NodeName};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+mod check;
 
 /// The largest configuration that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
-/// What must be left of the budget when the wait for the stick has used its part.
-const LEFT_FOR_POOLS: u32 = 15;
 
 /// What a dataset is on this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -241,7 +241,7 @@ impl Config {
             let start = e.span.start;
             ConfigError(format!("{}:{}: {}", start.line, start.col, e.code))
         })?;
-        check(&raw).map_err(|what| ConfigError(format!(" {what}")))?;
+        check::check(&raw).map_err(|what| ConfigError(format!(" {what}")))?;
         Ok(Config {
             node: raw.node,
             store: Store {
@@ -324,192 +324,6 @@ fn suspicious(mode: u32, owner: u32, regular: bool) -> Result<(), String> {
         return Err(format!(
             "others may write it (mode {:04o}); `chmod 0644` it",
             mode & 0o7777
-        ));
-    }
-    Ok(())
-}
-
-fn check(raw: &Raw) -> Result<(), String> {
-    check_store(raw)?;
-    check_roots(&raw.roots)?;
-    check_gates(raw)?;
-    check_peers(raw)
-}
-
-fn check_store(raw: &Raw) -> Result<(), String> {
-    let store = &raw.store;
-    let given = |name: &Option<String>| name.as_deref().is_some_and(|name| !name.trim().is_empty());
-    if !given(&store.label) && !given(&store.serial) {
-        return Err("store: name the key device by `serial`, `label` or both".to_owned());
-    }
-    for (field, value) in [("label", &store.label), ("serial", &store.serial)] {
-        if value.is_some() && !given(value) {
-            return Err(format!("store: `{field}` is empty; leave it out instead"));
-        }
-    }
-    absolute("store: mountpoint", &store.mountpoint)?;
-    let most = raw.budget_seconds.saturating_sub(LEFT_FOR_POOLS);
-    if store.wait_seconds > most {
-        return Err(format!(
-            "store: wait_seconds {} leaves too little of budget_seconds {} for the pools; at most {most}",
-            store.wait_seconds, raw.budget_seconds
-        ));
-    }
-    Ok(())
-}
-
-fn absolute(what: &str, path: &Path) -> Result<(), String> {
-    let plain = path
-        .components()
-        .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-    if path.is_absolute() && plain && path.components().count() > 1 {
-        return Ok(());
-    }
-    Err(format!(
-        "{what}: `{}` is not an absolute path without `..`",
-        path.display()
-    ))
-}
-
-fn check_roots(roots: &[Root]) -> Result<(), String> {
-    if roots.is_empty() {
-        return Err("roots: none is given; name at least one encryption root".to_owned());
-    }
-    let mut seen: BTreeMap<&DatasetName, Role> = BTreeMap::new();
-    for root in roots {
-        let name = &root.dataset;
-        match seen.insert(name, root.role) {
-            Some(role) if role == root.role => {
-                return Err(format!("roots: {name} is named twice; keep one of the two"));
-            }
-            Some(_) => {
-                return Err(format!(
-                    "roots: {name} is both a primary and a replica; a dataset is one of the two"
-                ));
-            }
-            None => {}
-        }
-    }
-    for root in roots {
-        let name = &root.dataset;
-        if root.role == Role::Primary && role_in(roots, name) == Some(Role::Replica) {
-            return Err(format!(
-                "roots: {name} is a primary below a replica; everything below a replica is one"
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn check_gates(raw: &Raw) -> Result<(), String> {
-    let mut names = BTreeSet::new();
-    for gate in &raw.gates {
-        if !names.insert(&gate.name) {
-            return Err(format!("gates: {} is named twice", gate.name));
-        }
-        if gate.needs.is_empty() {
-            return Err(format!(
-                "gates: {} needs nothing, so it would always be open; name a condition",
-                gate.name
-            ));
-        }
-    }
-    for gate in &raw.gates {
-        for need in &gate.needs {
-            check_condition(raw, need).map_err(|what| format!("gates: {}: {what}", gate.name))?;
-        }
-        if leads_to(raw, gate, &gate.name, raw.gates.len()) {
-            return Err(format!(
-                "gates: {} needs itself, by way of other gates",
-                gate.name
-            ));
-        }
-    }
-    match &raw.carp {
-        Some(carp) if !names.contains(&carp.gate) => Err(format!(
-            "carp: there is no gate `{}` in this file",
-            carp.gate
-        )),
-        _ => Ok(()),
-    }
-}
-
-fn check_condition(raw: &Raw, need: &Condition) -> Result<(), String> {
-    let known = |dataset: &DatasetName| match role_in(&raw.roots, dataset) {
-        Some(role) => Ok(role),
-        None => Err(format!(
-            "{dataset} is neither a root of this file nor below one"
-        )),
-    };
-    match need {
-        Condition::Mounted { path, dataset } => {
-            absolute("path", path)?;
-            known(dataset).map(|_| ())
-        }
-        Condition::Writable(dataset) => match known(dataset)? {
-            Role::Primary => Ok(()),
-            Role::Replica => Err(format!("{dataset} is a replica, which is never writable")),
-        },
-        Condition::Readonly(dataset) => known(dataset).map(|_| ()),
-        Condition::Present(path) | Condition::Absent(path) => absolute("path", path),
-        Condition::Gate(name) if raw.gates.iter().any(|gate| gate.name == *name) => Ok(()),
-        Condition::Gate(name) => Err(format!("there is no gate `{name}` in this file")),
-        Condition::NotPromoted { peer } if raw.peers.iter().any(|p| p.name == *peer) => Ok(()),
-        Condition::NotPromoted { peer } => Err(format!("{peer} is not one of the peers")),
-    }
-}
-
-/// Whether `gate` needs `target` within `depth` steps.
-fn leads_to(raw: &Raw, gate: &Gate, target: &GateName, depth: usize) -> bool {
-    gate.needs.iter().any(|need| match need {
-        Condition::Gate(name) if name == target => true,
-        Condition::Gate(name) if depth > 0 => raw
-            .gates
-            .iter()
-            .filter(|next| next.name == *name)
-            .any(|next| leads_to(raw, next, target, depth - 1)),
-        _ => false,
-    })
-}
-
-fn check_peers(raw: &Raw) -> Result<(), String> {
-    let mut names = BTreeSet::new();
-    for peer in &raw.peers {
-        if peer.name == raw.node {
-            return Err(format!("peers: {} is this node itself", peer.name));
-        }
-        if !names.insert(&peer.name) {
-            return Err(format!("peers: {} is named twice", peer.name));
-        }
-        if peer.ssh.is_empty()
-            || peer.ssh.starts_with('-')
-            || peer.ssh.contains(char::is_whitespace)
-        {
-            return Err(format!(
-                "peers: {}: `{}` is no ssh destination",
-                peer.name, peer.ssh
-            ));
-        }
-    }
-    for replica in &raw.replicas {
-        if !names.contains(&replica.node) {
-            return Err(format!(
-                "replicas: {} is not one of the peers",
-                replica.node
-            ));
-        }
-        if role_in(&raw.roots, &replica.of) != Some(Role::Primary) {
-            return Err(format!(
-                "replicas: {} is not at or below a primary root of this file",
-                replica.of
-            ));
-        }
-    }
-    if raw.min_copies as usize > raw.peers.len() {
-        return Err(format!(
-            "min_copies is {}, but there are only {} peers to hold copies",
-            raw.min_copies,
-            raw.peers.len()
         ));
     }
     Ok(())
