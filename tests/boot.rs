@@ -396,6 +396,54 @@ fn law_5_and_6_a_sick_pool_does_not_stop_the_other() {
 }
 
 #[test]
+fn law_6_a_pool_that_did_not_answer_is_not_asked_again() {
+    let sim = f3s("vain");
+    sim.hanging.borrow_mut().push("zdata".to_owned());
+    boot_now(&sim);
+    assert_eq!(sim.asked_in_vain.get(), 1);
+}
+
+#[test]
+fn law_3_a_loaded_replica_that_cannot_be_sealed_is_not_mounted() {
+    let sim = f3s("stubborn2").stick(good_stick());
+    sim.stubborn
+        .borrow_mut()
+        .push("zdata/sink/f1/child".to_owned());
+    for name in ["zdata/sink/f1", "zdata/sink/f1/child"] {
+        sim.change(name, |d| d.key_status = KeyStatus::Available);
+    }
+    let report = ready_now(&sim);
+    assert_eq!(report.status, 69);
+    says(
+        &report,
+        "zdata/sink/f1/child",
+        "could not be made read-only",
+    );
+    assert!(!sim.find("zdata/sink/f1/child").mounted);
+    assert!(sim.find("zdata/sink/f1").mounted);
+}
+
+#[test]
+fn law_4_a_peer_that_cannot_be_asked_keeps_the_gate_closed() {
+    let text = CONFIG.replacen(
+        "gates: [",
+        r#"peers: [(name: "f1.lan.buetow.org", ssh: "f1")],
+    gates: [ (name: "peer", needs: [not_promoted(peer: "f1.lan.buetow.org")]),"#,
+        1,
+    );
+    let config = Config::parse(&text).unwrap();
+    let sim = f3s("peer").stick(good_stick());
+    whole_boot(&sim);
+    assert!(matches!(
+        gate_of(&sim, &config, "peer"),
+        Answer::CannotTell(_)
+    ));
+    let report = sim.verb(|node| ready(node, &config));
+    assert!(!report.gates[0].open && report.gates[1].open);
+    assert_eq!(report.status, 0, "a closed gate is no failed boot");
+}
+
+#[test]
 fn law_3_a_replica_that_cannot_be_sealed_stays_locked() {
     let sim = f3s("stubborn").stick(good_stick());
     sim.stubborn

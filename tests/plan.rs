@@ -249,13 +249,15 @@ fn law_5_what_one_dataset_is_never_changes_what_is_done_for_the_other() {
 
 #[test]
 fn law_3_a_key_waits_while_any_replica_behind_it_could_be_written() {
-    // A child, a grandchild and a volume with its own root below the replica, and a replica that
-    // shares its encryption root with a primary above it.
+    // A child, a grandchild and a root of its own below the replica; a replica that shares its
+    // encryption root with a primary above it; and one that does as a clone somewhere else.
     let config = Config::parse(
         r#"(node: "f0", store: (label: "K"), roots: [
             (dataset: "z/r", key: "f0:r", role: replica, required: true),
             (dataset: "z/p", key: "f0:p", role: primary, required: true),
             (dataset: "z/p/r", key: "f0:p", role: replica, required: true),
+            (dataset: "z/q", key: "f0:q", role: primary, required: true),
+            (dataset: "z/clone", key: "f0:q", role: replica, required: true),
         ])"#,
     )
     .unwrap();
@@ -274,6 +276,8 @@ fn law_3_a_key_waits_while_any_replica_behind_it_could_be_written() {
             .collect();
         datasets.push(sim::encrypted("z/p", "z/p"));
         datasets.push(sim::encrypted("z/p/r", "z/p"));
+        datasets.push(sim::encrypted("z/q", "z/q"));
+        datasets.push(sim::encrypted("z/clone", "z/q"));
         let observed = Observed {
             pools: BTreeMap::from([("z".to_owned(), Pool::Seen(datasets))]),
             proofs: BTreeMap::new(),
@@ -281,6 +285,7 @@ fn law_3_a_key_waits_while_any_replica_behind_it_could_be_written() {
         let keys = BTreeMap::from([
             ("f0:r".parse().unwrap(), KeyState::Usable),
             ("f0:p".parse().unwrap(), KeyState::Usable),
+            ("f0:q".parse().unwrap(), KeyState::Usable),
         ]);
         let plan = plan::keys(&config, &observed, &keys);
         let loads = |root: &str| {
@@ -289,9 +294,11 @@ fn law_3_a_key_waits_while_any_replica_behind_it_could_be_written() {
         };
         assert_eq!(loads("z/r"), writable == 0, "{writable:04b}");
         assert!(!loads("z/p"), "z/p/r could be written");
+        assert!(!loads("z/q"), "z/clone could be written");
         let sealed = imagine(&observed, &plan::readonly_steps(&config, &observed));
         let next = plan::keys(&config, &sealed, &keys);
         assert!(matches!(next.roots[0].1, Verdict::ToOpen));
         assert!(matches!(next.roots[1].1, Verdict::ToOpen));
+        assert!(matches!(next.roots[3].1, Verdict::ToOpen));
     }
 }

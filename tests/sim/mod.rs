@@ -166,6 +166,8 @@ pub struct Sim {
     pub trace: RefCell<Vec<Event>>,
     /// Pools whose every answer takes for ever.
     pub hanging: RefCell<Vec<String>>,
+    /// How often a hanging pool was asked.
+    pub asked_in_vain: Cell<u32>,
     /// Datasets on which `readonly` cannot be set.
     pub stubborn: RefCell<Vec<String>>,
     mounts: RefCell<Vec<SimMount>>,
@@ -191,6 +193,7 @@ impl Sim {
             files: RefCell::default(),
             trace: RefCell::default(),
             hanging: RefCell::default(),
+            asked_in_vain: Cell::new(0),
             stubborn: RefCell::default(),
             mounts: RefCell::new(vec![SimMount {
                 mount: Mount {
@@ -365,6 +368,7 @@ impl Sim {
     fn call(&self, what: &str, pool: &str, deadline: Deadline) -> Result<(), Trouble> {
         if self.hanging.borrow().iter().any(|p| p == pool) {
             self.sleep(deadline.left(self));
+            self.asked_in_vain.set(self.asked_in_vain.get() + 1);
             return Err(Trouble::timed_out(what));
         }
         self.sleep(ONE_CALL);
