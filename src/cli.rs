@@ -10,6 +10,7 @@ use crate::system::{Machine, System};
 use crate::usb::UsbDisks;
 use crate::{boot, late, preview, ready, status, zfs};
 use argh::FromArgs;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -82,9 +83,12 @@ struct Status {
 struct Version {}
 
 /// Runs the program; gives its exit status. `arguments` begin with the program's name.
-pub fn run(arguments: &[String]) -> u8 {
+pub fn run(arguments: &[OsString]) -> u8 {
     let (own, command) = split_command(arguments);
-    let own: Vec<&str> = own.iter().map(String::as_str).collect();
+    let Some(own) = own.iter().map(|w| w.to_str()).collect::<Option<Vec<_>>>() else {
+        complain("f3skeys: the command line is not UTF-8\n");
+        return USAGE;
+    };
     let parsed = match Arguments::from_args(&["f3skeys"], own.get(1..).unwrap_or_default()) {
         Ok(parsed) => parsed,
         Err(exit) => return show_usage(&exit),
@@ -106,7 +110,7 @@ pub fn run(arguments: &[String]) -> u8 {
 }
 
 /// Parts the command after `--` from the program's own words.
-fn split_command(arguments: &[String]) -> (&[String], Option<&[String]>) {
+fn split_command(arguments: &[OsString]) -> (&[OsString], Option<&[OsString]>) {
     match arguments.iter().position(|word| word == "--") {
         Some(at) => (&arguments[..at], Some(&arguments[at + 1..])),
         None => (arguments, None),
@@ -139,7 +143,7 @@ fn with_configuration(path: &Path, verb: impl FnOnce(&Config) -> u8) -> u8 {
     }
 }
 
-fn do_verb(verb: &Verb, config: &Config, command: &[String]) -> u8 {
+fn do_verb(verb: &Verb, config: &Config, command: &[OsString]) -> u8 {
     let machine = Machine::new();
     let disks = UsbDisks::new(machine.clock(), Path::new(PATHS.db), machine.boot_id());
     let zfs = zfs::command::Command {
@@ -191,7 +195,7 @@ fn locked_down(verb: impl FnOnce(os::LockedDown) -> u8) -> u8 {
 }
 
 /// Finishes a boot, and becomes the command if that has opened a gate.
-fn finish_late(node: Node, config: &Config, command: &[String]) -> u8 {
+fn finish_late(node: Node, config: &Config, command: &[OsString]) -> u8 {
     locked_down(|locked| {
         // Plugging a stick into a healthy node is no news.
         let Some(late) = late::late(node, config) else {
@@ -204,10 +208,7 @@ fn finish_late(node: Node, config: &Config, command: &[String]) -> u8 {
         }
         // Services must not inherit what only a process with keys needs.
         if let Err(e) = locked.lift() {
-            complain(&format!(
-                "f3skeys: {}: not started: {e}\n",
-                command.join(" ")
-            ));
+            complain(&format!("f3skeys: services are not started: {e}\n"));
             return Fault::System.status();
         }
         become_command(command)
@@ -236,7 +237,7 @@ fn show_status(status: &status::Status, json: bool) -> u8 {
     }
 }
 
-fn ask_gate(node: Node, config: &Config, name: &str, command: &[String]) -> u8 {
+fn ask_gate(node: Node, config: &Config, name: &str, command: &[OsString]) -> u8 {
     let gate = match ready::named(config, name) {
         Ok(gate) => gate,
         Err(what) => {
@@ -259,12 +260,12 @@ fn ask_gate(node: Node, config: &Config, name: &str, command: &[String]) -> u8 {
     }
 }
 
-fn become_command(command: &[String]) -> u8 {
+fn become_command(command: &[OsString]) -> u8 {
     let Some((program, arguments)) = command.split_first() else {
         return 0;
     };
     let error = std::process::Command::new(program).args(arguments).exec();
-    complain(&format!("f3skeys: {program}: {error}\n"));
+    complain(&format!("f3skeys: {}: {error}\n", program.display()));
     2
 }
 
@@ -281,8 +282,8 @@ fn complain(text: &str) {
 mod tests {
     use super::*;
 
-    fn words(line: &str) -> Vec<String> {
-        line.split_whitespace().map(str::to_owned).collect()
+    fn words(line: &str) -> Vec<OsString> {
+        line.split_whitespace().map(OsString::from).collect()
     }
 
     #[test]

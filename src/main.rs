@@ -3,8 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args_os()
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
+    let arguments: Vec<_> = std::env::args_os().collect();
     ExitCode::from(f3skeys::cli::run(&arguments))
 }
