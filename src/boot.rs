@@ -435,7 +435,7 @@ fn judge(pass: &mut Pass, store: &Store) {
     }
     for step in plan.steps {
         if let Step::SetReadonly(dataset) = &step {
-            let why = pass.failures.get(&step).cloned().unwrap_or_default();
+            let why = pass.why_left(&step);
             let what = format!("this replica could not be made read-only: {why}");
             let remedy =
                 format!("its root stays locked; see why `zfs set readonly=on {dataset}` fails");

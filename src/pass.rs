@@ -51,7 +51,10 @@ pub struct Pass<'a> {
     pub report: Report,
     /// Why a dataset's step did not work, for the verdict.
     pub failures: BTreeMap<plan::Step, String>,
+    /// Pools that did not answer when they were looked at: nothing more is asked of them.
     given_up: BTreeSet<String>,
+    /// Pools on which a step hung: they are looked at again, but no further step is made.
+    stuck: BTreeSet<String>,
     begun: Duration,
 }
 
@@ -67,6 +70,7 @@ impl<'a> Pass<'a> {
             report: Report::new(verb, config.node.as_str(), node.system.boot_id()),
             failures: BTreeMap::new(),
             given_up: BTreeSet::new(),
+            stuck: BTreeSet::new(),
             begun: clock.now(),
         }
     }
@@ -164,7 +168,9 @@ impl<'a> Pass<'a> {
             PoolState::Works(_) => match self.node.zfs.observe(pool, deadline) {
                 Ok(datasets) => Pool::Seen(datasets),
                 Err(trouble) => {
-                    self.note_trouble(pool, &trouble);
+                    if trouble.is_timeout() {
+                        self.given_up.insert(pool.to_owned());
+                    }
                     Pool::NotSeen(trouble.to_string())
                 }
             },
@@ -172,15 +178,29 @@ impl<'a> Pass<'a> {
         self.observed.pools.insert(pool.to_owned(), seen);
     }
 
-    /// Whether a pool did not answer in time before.
+    /// Whether a pool did not answer in time before, so that no further step is made on it.
     pub fn is_given_up(&self, pool: &str) -> bool {
-        self.given_up.contains(pool)
+        self.given_up.contains(pool) || self.stuck.contains(pool)
     }
 
-    /// Gives up on a pool whose answer took too long.
+    /// Makes no further step on a pool where one took too long.
     pub fn note_trouble(&mut self, pool: &str, trouble: &Trouble) {
         if trouble.is_timeout() {
-            self.given_up.insert(pool.to_owned());
+            self.stuck.insert(pool.to_owned());
+        }
+    }
+
+    /// Why a step is still left after the pass.
+    pub fn why_left(&self, step: &Step) -> String {
+        match self.failures.get(step) {
+            Some(why) => why.clone(),
+            None if self.is_given_up(step.dataset().pool()) => {
+                format!(
+                    "not tried, since {} did not answer before",
+                    step.dataset().pool()
+                )
+            }
+            None => "it did not last".to_owned(),
         }
     }
 

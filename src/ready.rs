@@ -11,6 +11,7 @@ use crate::pass::{Node, Pass};
 use crate::plan::{self, KeyState, LeftAlone, MountPlan, NotMounted, Step};
 use crate::report::{GateLine, Report, RootLine, Severity};
 use crate::time::Deadline;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The longest that a gate may take to answer, whatever hangs.
@@ -47,15 +48,22 @@ pub fn ready(node: Node, config: &Config) -> Report {
 }
 
 /// Mounts until nothing is left or nothing works any more; gives the plan that is left.
+///
+/// A mount may have to replay a log, so it gets all the time that its pool has: an equal part of
+/// three quarters of the budget. The rest is for looking again and for the gates.
 fn mount_missing(pass: &mut Pass) -> MountPlan {
+    let pools = pass.config.pools();
+    let parts = u32::try_from(pools.len()).unwrap_or(u32::MAX);
+    let share = pass.deadline.left(pass.clock()) * 3 / 4 / parts;
+    let mut left: BTreeMap<String, Duration> = pools.into_iter().map(|p| (p, share)).collect();
     for _ in 0..ROUNDS {
-        let deadline = pass.deadline;
+        let deadline = pass.deadline.share(pass.clock(), 2);
         let mut changed = pass.seal_replicas(deadline) > 0;
         if !changed {
             let plan = plan::mounts(pass.config, &pass.observed);
             for step in &plan.steps {
-                // A mount may have to replay a log, so it gets all the time there is.
-                changed |= pass.make(step, deadline);
+                let left = left.entry(step.dataset().pool().to_owned()).or_default();
+                changed |= mount(pass, step, left);
             }
         }
         if !changed {
@@ -66,14 +74,19 @@ fn mount_missing(pass: &mut Pass) -> MountPlan {
     plan::mounts(pass.config, &pass.observed)
 }
 
+/// Mounts one file system and takes its time off what its pool has left.
+fn mount(pass: &mut Pass, step: &Step, left: &mut Duration) -> bool {
+    let begun = pass.clock().now();
+    let deadline = pass.deadline.at_most(pass.clock(), *left);
+    let done = pass.make(step, deadline);
+    *left = left.saturating_sub(pass.clock().now() - begun);
+    done
+}
+
 fn judge(pass: &mut Pass, plan: &MountPlan) {
     judge_roots(pass);
     for step in &plan.steps {
-        let why = pass
-            .failures
-            .get(step)
-            .cloned()
-            .unwrap_or_else(|| "it did not last".to_owned());
+        let why = pass.why_left(step);
         let (what, remedy) = match step {
             Step::Mount { at, .. } => (
                 format!("not mounted on {}: {why}", at.display()),

@@ -597,6 +597,35 @@ fn ready_never_buries_what_is_mounted() {
 }
 
 #[test]
+fn law_5_and_6_a_mount_that_hangs_costs_its_own_pool_alone() {
+    let sim = f3s("hung-mount").stick(good_stick());
+    boot_now(&sim);
+    sim.hanging_mounts.borrow_mut().push("zdata/enc".to_owned());
+    let before = f3skeys::time::Clock::now(&sim);
+    let report = ready_now(&sim);
+    let spent = f3skeys::time::Clock::now(&sim) - before;
+    assert!(spent < Duration::from_secs(59), "{spent:?}");
+    assert_eq!(report.status, 69);
+    assert!(sim.find("zroot/bhyve").mounted, "the other pool comes up");
+    assert!(
+        sim.find("zdata").mounted,
+        "what was mounted before the hang stays"
+    );
+    says(&report, "zdata/enc", "no answer in time");
+    says(
+        &report,
+        "zdata/enc/nfsdata",
+        "not tried, since zdata did not answer",
+    );
+    let told_of = |name: &str| report.findings.iter().any(|f| f.subject == name);
+    assert!(
+        !told_of("zdata") && !told_of("zroot/bhyve"),
+        "{}",
+        report.complaints()
+    );
+}
+
+#[test]
 fn law_3_ready_seals_what_a_replicator_added_since_boot() {
     let sim = f3s("added").stick(good_stick());
     whole_boot(&sim);

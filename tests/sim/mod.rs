@@ -166,6 +166,8 @@ pub struct Sim {
     pub trace: RefCell<Vec<Event>>,
     /// Pools whose every answer takes for ever.
     pub hanging: RefCell<Vec<String>>,
+    /// Datasets whose mounting takes for ever.
+    pub hanging_mounts: RefCell<Vec<String>>,
     /// How often a hanging pool was asked.
     pub asked_in_vain: Cell<u32>,
     /// Datasets on which `readonly` cannot be set.
@@ -193,6 +195,7 @@ impl Sim {
             files: RefCell::default(),
             trace: RefCell::default(),
             hanging: RefCell::default(),
+            hanging_mounts: RefCell::default(),
             asked_in_vain: Cell::new(0),
             stubborn: RefCell::default(),
             mounts: RefCell::new(vec![SimMount {
@@ -484,6 +487,15 @@ impl Zfs for Sim {
 
     fn mount(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
         self.call("zfs mount", dataset.pool(), deadline)?;
+        if self
+            .hanging_mounts
+            .borrow()
+            .iter()
+            .any(|d| d == dataset.as_str())
+        {
+            self.sleep(deadline.left(self));
+            return Err(Trouble::timed_out("zfs mount"));
+        }
         let found = self.find(dataset.as_str());
         if found.key_status == KeyStatus::Unavailable {
             return Err(Trouble::failed("zfs mount", "encryption key not loaded"));
