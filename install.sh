@@ -121,7 +121,6 @@ enable_unit() {
 install_linux() {
 	units=/usr/lib/systemd/system
 	put 755 "$binary" /usr/sbin/f3skeys
-	put 755 "$here/systemd/late" /usr/lib/f3skeys/late
 	for unit in f3skeys.service f3sready.service f3skeys-late.service; do
 		put 644 "$here/systemd/$unit" "$units/$unit"
 	done

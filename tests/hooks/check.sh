@@ -1,6 +1,6 @@
 #!/bin/sh
 # Checks the hooks without a node: shell, manual page, install.sh, units, the
-# order of the rc.d scripts, and what the late path does.
+# order of the rc.d scripts, and what they ask of the program and of rc.
 # One line a check; exit 1 when one fails.
 set -u
 
@@ -57,7 +57,7 @@ same() {
 lint() {
 	need shellcheck shellcheck || echo "shellcheck is missing"
 	need mandoc mandoc || echo "mandoc is missing"
-	for script in install.sh rc.d/f3skeys rc.d/f3sready rc.d/rc.conf.d/* systemd/late tests/hooks/check.sh; do
+	for script in install.sh rc.d/f3skeys rc.d/f3sready rc.d/rc.conf.d/* tests/hooks/check.sh; do
 		check "shellcheck $script" shellcheck -s sh "$script"
 	done
 	check "mandoc lint" mandoc -T lint -W warning man/f3skeys.8
@@ -93,7 +93,6 @@ installed_linux() {
 	installer linux "$box/root" || return 1
 	holds_files <<'LIST'
 755 /usr/sbin/f3skeys
-755 /usr/lib/f3skeys/late
 644 /usr/lib/systemd/system/f3skeys.service
 644 /usr/lib/systemd/system/f3sready.service
 644 /usr/lib/systemd/system/f3skeys-late.service
@@ -173,12 +172,13 @@ snippet_directory() {
 }
 
 edited_is_kept() {
+	unit=/usr/lib/systemd/system/f3skeys-late.service
 	fresh
 	installer linux "$box/root" || return 1
-	echo "# mine" >>"$box/root/usr/lib/f3skeys/late"
-	says "late: changed or not ours, kept" installer linux "$box/root" || return 1
-	says "late: changed since, kept" installer linux "$box/root" --uninstall || return 1
-	nothing_left /usr/lib/f3skeys/late
+	echo "# mine" >>"$box/root$unit"
+	says "$unit: changed or not ours, kept" installer linux "$box/root" || return 1
+	says "$unit: changed since, kept" installer linux "$box/root" --uninstall || return 1
+	nothing_left "$unit"
 }
 
 configuration_is_kept() {
@@ -298,8 +298,26 @@ nothing_requires_us() {
 	if grep -rnE '^(Requires|Requisite|BindsTo|RequiredBy)=.*f3s' systemd; then return 1; fi
 }
 
+# $NAME alone, not quoted and without braces: systemd makes a word of each unit,
+# and none of an empty list.  Then a unit of ours must be there before it, or
+# "systemctl start" fails for want of one.
+late_unit() {
+	command=$(sed -n 's/^ExecStart=//p' systemd/f3skeys-late.service)
+	starts="/usr/sbin/f3skeys boot --late -- /usr/bin/systemctl start --no-block "
+	unit=${command#"$starts"}
+	# shellcheck disable=SC2016
+	unit=${unit%' $F3SREADY_SERVICES'}
+	# shellcheck disable=SC2016
+	same "$starts$unit \$F3SREADY_SERVICES" "$command" && [ -f "systemd/$unit" ] || return 1
+	# The installed list wins over the empty default, and sets that very name.
+	same "Environment=F3SREADY_SERVICES= EnvironmentFile=-/etc/default/f3skeys" \
+	    "$(grep -E '^Environment(File)?=' systemd/f3skeys-late.service | tr '\n' ' ' | sed 's/ $//')" &&
+	    grep -q '^F3SREADY_SERVICES=' systemd/f3skeys.default
+}
+
 systemd_checks() {
 	check "systemd: nothing requires our units" nothing_requires_us
+	check "systemd: the late unit has a unit to start, whatever F3SREADY_SERVICES holds" late_unit
 	if ! command -v systemd-analyze >/dev/null; then
 		echo "NOT RUN: systemd-analyze is not here, so the units are NOT VERIFIED"
 		return
@@ -383,101 +401,121 @@ snippet_checks() {
 	    keeps_word /etc/exports "$(required_after /etc/exports mountd nfsd)"
 }
 
-# ---- the late path, with a program that only writes down what is asked of it
+# ---- rc.d, over stubs that only write down what is asked of them
 
-# late_world BOOT-STATUS BOOT-OUTPUT: nothing is open, "ready" opens the gate nfs
-late_world() {
-	rm -rf "$box/late"
-	mkdir -p "$box/late/bin" "$box/late/run/gates" "$box/late/open" "$box/late/running"
-	echo "$1" >"$box/late/status"
-	printf '%s' "$2" >"$box/late/output"
-	: >"$box/late/log"
-	cat >"$box/late/bin/f3skeys" <<'STUB'
+# rc_world [PROCESS]: what runs under init
+rc_world() {
+	rm -rf "$box/rc"
+	mkdir -p "$box/rc/bin" "$box/rc/running"
+	printf '%s\n' "${1:-}" >"$box/rc/processes"
+	: >"$box/rc/log"
+	: >"$box/rc/slept"
+	# The seconds after which rc is over.
+	echo 3 >"$box/rc/ends"
+	cat >"$box/rc/bin/f3skeys" <<'STUB'
 #!/bin/sh
-world=$(dirname "$(dirname "$0")")
-case $1 in
-gate) [ -e "$world/open/$2" ]; exit ;;
-boot) cat "$world/output"; exit "$(cat "$world/status")" ;;
-ready) echo ready >>"$world/log"; touch "$world/open/nfs" "$world/run/gates/nfs" ;;
-esac
+echo "$*" >>"$(dirname "$0")/../log"
+echo "one pool is suspended"
+exit 69
 STUB
-	cat >"$box/late/bin/service" <<'STUB'
+	cat >"$box/rc/bin/service" <<'STUB'
 #!/bin/sh
-world=$(dirname "$(dirname "$0")")
+world=$(dirname "$0")/..
 case $2 in
 status) [ -e "$world/running/$1" ] ;;
 start) echo "start $1" >>"$world/log" ;;
 esac
 STUB
-	cat >"$box/late/bin/systemctl" <<'STUB'
+	cat >"$box/rc/bin/pgrep" <<'STUB'
 #!/bin/sh
-world=$(dirname "$(dirname "$0")")
-echo "$*" >>"$world/log"
+[ "$1 $2 $3" = "-P 1 -f" ] || exit 2
+grep -E -e "$4" "$(dirname "$0")/../processes"
 STUB
-	# rc is over.
-	printf '#!/bin/sh\nexit 1\n' >"$box/late/bin/pgrep"
-	cat >"$box/late/rc.subr" <<'STUB'
-load_rc_config() { f3sready_services="nfsd stunnel"; }
-run_rc_command() { eval "\$${1}_cmd"; }
+	cat >"$box/rc/bin/sleep" <<'STUB'
+#!/bin/sh
+world=$(dirname "$0")/..
+echo "$1" >>"$world/slept"
+[ "$(wc -l <"$world/slept")" -lt "$(cat "$world/ends")" ] || : >"$world/processes"
+STUB
+	chmod 755 "$box"/rc/bin/*
+	# As in rc: a command that is not standard must be announced.
+	cat >"$box/rc/rc.subr" <<'STUB'
+load_rc_config() { f3sready_services=${services-nfsd stunnel}; }
+run_rc_command() {
+	case " start stop $extra_commands " in
+	*" $1 "*) eval "\$${1}_cmd" ;;
+	*) echo "unknown directive '$1'"; return 64 ;;
+	esac
+}
 warn() { echo "$*" >&2; }
 STUB
-	chmod 755 "$box"/late/bin/*
 }
 
 # run_rc SCRIPT COMMAND: a script of rc.d/ over the stub of rc.subr
 run_rc() {
-	sed "s|^\. /etc/rc.subr|. $box/late/rc.subr|" "rc.d/$1" >"$box/late/script"
-	PATH=$box/late/bin:$PATH f3skeys_command=${f3skeys_command:-$box/late/bin/f3skeys} \
-	    f3skeys_rundir=$box/late/run sh "$box/late/script" "$2"
+	sed "s|^\. /etc/rc.subr|. $box/rc/rc.subr|" "rc.d/$1" >"$box/rc/script"
+	PATH=$box/rc/bin:$PATH f3skeys_command=${f3skeys_command:-$box/rc/bin/f3skeys} \
+	    sh "$box/rc/script" "$2"
 }
 
-late_freebsd() { run_rc f3sready late; }
-
-late_linux() {
-	PATH=$box/late/bin:$PATH F3SKEYS_COMMAND=$box/late/bin/f3skeys F3SKEYS_RUNDIR=$box/late/run \
-	    F3SREADY_SERVICES="nfs-server.service" sh systemd/late
+# asks SCRIPT COMMAND STATUS LOG: its exit status, and what it asked for
+asks() {
+	run_rc "$1" "$2"
+	same "$3" "$?" && same "$4" "$(tr '\n' ';' <"$box/rc/log")"
 }
 
-# late_does OS STATUS LOG: runs the late path, compares exit status and what it asked for
-late_does() {
-	"late_$1"
-	same "$2" "$?" && same "$3" "$(tr '\n' ';' <"$box/late/log")"
+# waits SECONDS LOG: how long "services" waited, and what it started then
+waits() {
+	asks f3sready services 0 "$2" && same "$1" "$(wc -l <"$box/rc/slept")"
 }
 
-late_checks() {
-	for os in freebsd linux; do
-		case $os in
-		freebsd) starts="start nfsd;start stunnel;" ;;
-		linux) starts="start --no-block nfs-server.service;" ;;
-		esac
-		late_world 0 ""
-		check "late $os: no root missing, nothing done" late_does "$os" 0 ""
-		late_world 66 ""
-		check "late $os: no key device, nothing done" late_does "$os" 66 ""
-		late_world 75 "busy"
-		check "late $os: lock held, nothing done" late_does "$os" 75 ""
-		late_world 0 "loaded"
-		check "late $os: the gate opens, services start" late_does "$os" 0 "ready;$starts"
-		late_world 65 "loaded one of two"
-		check "late $os: one root stays locked, the gate opens, services start" late_does "$os" 65 "ready;$starts"
-		late_world 0 "loaded"
-		touch "$box/late/run/gates/nfs"
-		check "late $os: a stale marker is no open gate, services start" late_does "$os" 0 "ready;$starts"
-		late_world 0 "loaded"
-		touch "$box/late/run/gates/nfs" "$box/late/open/nfs"
-		check "late $os: the gate was open, nothing is started" late_does "$os" 0 "ready;"
-	done
-	late_world 0 "loaded"
-	touch "$box/late/running/nfsd"
-	check "late freebsd: what runs is not started again" late_does freebsd 0 "ready;start stunnel;"
-	late_world 69 "one pool is suspended"
-	check "rc.d/f3skeys: passes the program's words on" \
+program_is_named() {
+	(f3skeys_command=$box/absent && says "absent is not there" run_rc "$1" start)
+}
+
+rc_script_checks() {
+	both="start nfsd;start stunnel;"
+	rc_world
+	check "rc.d/f3skeys start: boot, status passed on" asks f3skeys start 69 "boot;"
+	check "rc.d/f3skeys start: the program's words passed on" \
 	    says "one pool is suspended" run_rc f3skeys start
-	f3skeys_command=$box/absent
-	export f3skeys_command
-	check "rc.d/f3skeys: a missing program is named" says "absent is not there" run_rc f3skeys start
-	check "rc.d/f3sready: a missing program is named" says "absent is not there" run_rc f3sready start
-	unset f3skeys_command
+	rc_world
+	check "rc.d/f3skeys status" asks f3skeys status 69 "status;"
+	rc_world
+	check "rc.d/f3sready start: ready, status passed on" asks f3sready start 69 "ready;"
+	rc_world
+	check "rc.d/f3sready late: left to the program" \
+	    asks f3sready late 69 "boot --late -- /usr/sbin/service f3sready services;"
+	rc_world
+	check "rc.d/f3sready: the command that late names exists, starts in order" waits 0 "$both"
+	rc_world
+	touch "$box/rc/running/nfsd"
+	check "rc.d/f3sready services: what runs is left alone" waits 0 "start stunnel;"
+	rc_world
+	check "rc.d/f3sready services: an empty list starts nothing" services_empty
+	for process in "sh /etc/rc autoboot" "/bin/sh /etc/rc"; do
+		rc_world "$process"
+		check "rc.d/f3sready services: waits for \`$process\`" waits 3 "$both"
+	done
+	for process in "sh /etc/rc.d/nfsd start" "/usr/bin/lockf -k /usr/sbin/service f3sready quietlate"; do
+		rc_world "$process"
+		check "rc.d/f3sready services: does not wait for \`$process\`" waits 0 "$both"
+	done
+	rc_world "sh /etc/rc autoboot"
+	echo 1000 >"$box/rc/ends"
+	check "rc.d/f3sready services: an rc that never ends is waited for 600 times" waits 600 "$both"
+	for script in f3skeys f3sready; do
+		check "rc.d/$script: a missing program is named" program_is_named "$script"
+	done
+	check "devd: detached, one at a time, \`f3sready late\`" devd_action
+}
+
+services_empty() { (export services="" && waits 0 ""); }
+
+# devd waits for its action and runs one at a time: daemon(8) has to come first.
+devd_action() {
+	grep -q '^	action "/usr/sbin/daemon -f .*/usr/bin/lockf .* /usr/sbin/service f3sready quietlate";$' \
+	    rc.d/devd/f3skeys.conf
 }
 
 cd "$top" || exit 1
@@ -486,6 +524,6 @@ install_checks
 systemd_checks
 rc_checks
 snippet_checks
-late_checks
+rc_script_checks
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
