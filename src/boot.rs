@@ -243,7 +243,15 @@ fn read_store(
 }
 
 fn tell_damage(pass: &mut Pass, subject: &str, keyring: &Keyring) {
-    if keyring.plain {
+    if keyring
+        .keys
+        .values()
+        .all(|held| held.generations.is_empty() && held.damage.is_empty())
+    {
+        let what = "holds no key of this node";
+        let remedy = "is it the right stick? its keys are files OWNER:NAME.key at the top";
+        pass.report.find(Severity::Failure, subject, what, remedy);
+    } else if keyring.plain {
         let what = "a plain store: no fingerprint vouches for its keys, only ZFS's own check does";
         let remedy = "it works; a store of format 1 notices damage before ZFS does";
         pass.report.find(Severity::Warning, subject, what, remedy);

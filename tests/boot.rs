@@ -325,6 +325,16 @@ fn a_plain_store_works_with_a_warning() {
 }
 
 #[test]
+fn a_stick_without_a_key_of_this_node_is_named() {
+    let stick = Stick::new("/dev/da0", "F3S_KEYS", "4C530001");
+    let sim = f3s("bare").stick(stick);
+    let report = boot_now(&sim);
+    assert_eq!(report.status, 65);
+    says(&report, "/dev/da0", "holds no key of this node");
+    assert_eq!(open_roots(&sim), [""; 0]);
+}
+
+#[test]
 fn a_store_of_an_unknown_format_is_refused() {
     let mut stick = good_stick();
     let body = "(format: 2)\n";
