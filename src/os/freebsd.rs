@@ -4,9 +4,6 @@ use super::{Disk, Mount, Paths, PoolState, freebsd_text, pool_state_from};
 use crate::device::{Filesystem, Kind};
 use nix::libc;
 use nix::mount::{MntFlags, Nmount, unmount};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::stat::Mode;
-use nix::unistd::{chdir, geteuid};
 use std::ffi::{CStr, CString, c_char};
 use std::fs;
 use std::io;
@@ -49,44 +46,19 @@ nix::ioctl_read!(
     [c_char; IDENT_LEN]
 );
 
-/// What the process was before it was locked down.
-#[derive(Debug)]
-pub struct LockedDown {
-    cores: (libc::rlim_t, libc::rlim_t),
-    umask: Mode,
-}
+/// The limit on cores that allows none.
+pub const NO_CORES: libc::rlim_t = 0;
 
-/// Makes the process's memory its own: no cores, no tracing, no readable files made.
+/// Sets whether this process, and what it becomes or starts, can be traced. `DISABLE_EXEC` outlives
+/// exec, `DISABLE` would not.
 ///
 /// # Errors
-/// The kernel refused, or the process is not root's (`PermissionDenied`).
-pub fn lock_down() -> io::Result<LockedDown> {
-    if !geteuid().is_root() {
-        return Err(io::ErrorKind::PermissionDenied.into());
-    }
-    let cores = getrlimit(Resource::RLIMIT_CORE)?;
-    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    // DISABLE_EXEC outlives exec, so that no child can be traced either.
-    trace(libc::PROC_TRACE_CTL_DISABLE_EXEC)?;
-    let umask = nix::sys::stat::umask(Mode::from_bits_truncate(0o077));
-    chdir("/")?;
-    Ok(LockedDown { cores, umask })
-}
-
-impl LockedDown {
-    /// Gives a process without keys back what a service started from it should inherit.
-    ///
-    /// # Errors
-    /// The kernel refused.
-    pub fn lift(self) -> io::Result<()> {
-        nix::sys::stat::umask(self.umask);
-        setrlimit(Resource::RLIMIT_CORE, self.cores.0, self.cores.1)?;
-        trace(libc::PROC_TRACE_CTL_ENABLE)
-    }
-}
-
-/// Sets whether this process can be traced.
-fn trace(how: libc::c_int) -> io::Result<()> {
+/// The kernel refused.
+pub fn set_traceable(traceable: bool) -> io::Result<()> {
+    let how = match traceable {
+        true => libc::PROC_TRACE_CTL_ENABLE,
+        false => libc::PROC_TRACE_CTL_DISABLE_EXEC,
+    };
     control(libc::PROC_TRACE_CTL, how)
 }
 

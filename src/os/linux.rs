@@ -6,11 +6,9 @@ use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::sys::statfs::fstatfs;
-use nix::unistd::{chdir, geteuid};
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -44,40 +42,17 @@ pub const JAILED_PROPERTY: &str = "zoned";
 /// `MS_NOSYMFOLLOW` of linux/mount.h, since 5.10.
 const NOSYMFOLLOW: MsFlags = MsFlags::from_bits_retain(256);
 
-/// What the process was before it was locked down.
-#[derive(Debug)]
-pub struct LockedDown {
-    cores: (u64, u64),
-    umask: Mode,
-}
+/// The limit on cores that allows none: 1, not 0, since a core_pattern that is a pipe ignores 0 and
+/// takes 1 as "never".
+pub const NO_CORES: u64 = 1;
 
-/// Makes the process's memory its own: no cores, no tracing, no readable files made.
+/// Sets whether other processes may trace this one or read its memory.
 ///
 /// # Errors
-/// The kernel refused, or the process is not root's (`PermissionDenied`).
-pub fn lock_down() -> io::Result<LockedDown> {
-    if !geteuid().is_root() {
-        return Err(io::ErrorKind::PermissionDenied.into());
-    }
-    prctl::set_dumpable(false)?;
-    let cores = getrlimit(Resource::RLIMIT_CORE)?;
-    // A limit of 1, not 0: a core_pattern that is a pipe ignores 0, and takes 1 as "never".
-    setrlimit(Resource::RLIMIT_CORE, 1, 1)?;
-    let umask = nix::sys::stat::umask(Mode::from_bits_truncate(0o077));
-    chdir("/")?;
-    Ok(LockedDown { cores, umask })
-}
-
-impl LockedDown {
-    /// Gives a process without keys back what a service started from it should inherit.
-    ///
-    /// # Errors
-    /// The kernel refused.
-    pub fn lift(self) -> io::Result<()> {
-        nix::sys::stat::umask(self.umask);
-        setrlimit(Resource::RLIMIT_CORE, self.cores.0, self.cores.1)?;
-        Ok(())
-    }
+/// The kernel refused.
+pub fn set_traceable(traceable: bool) -> io::Result<()> {
+    prctl::set_dumpable(traceable)?;
+    Ok(())
 }
 
 /// Makes this worker end when its parent does.

@@ -7,6 +7,7 @@
 
 #[cfg(any(test, target_os = "freebsd"))]
 mod freebsd_text;
+mod lockdown;
 mod memory;
 pub mod worker;
 
@@ -18,11 +19,11 @@ mod platform;
 #[cfg(not(any(target_os = "freebsd", target_os = "linux")))]
 compile_error!("f3skeys runs on FreeBSD and Linux; add a file to src/os/ for another system");
 
+pub use lockdown::{LockedDown, lock_down};
 pub use memory::{Intake, guard_memory};
 pub use platform::{
-    JAILED_PROPERTY, LockedDown, MOUNTS_OUTLIVE_US, PATHS, boot_id, covering, detach_mounts,
-    die_with_parent, disks, lock_down, mount_store, mounts, pool_state, serial, source_is_device,
-    unmount_store,
+    JAILED_PROPERTY, MOUNTS_OUTLIVE_US, PATHS, boot_id, covering, detach_mounts, die_with_parent,
+    disks, mount_store, mounts, pool_state, serial, source_is_device, unmount_store,
 };
 
 use serde::{Deserialize, Serialize};
