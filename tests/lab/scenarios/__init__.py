@@ -1,0 +1,43 @@
+"""The scenarios: each a function with a name and a one-line story, grouped by the boot they share."""
+
+import dataclasses
+import typing
+
+
+@dataclasses.dataclass
+class Scenario:
+    """One story; `run` gets the node and the lab and raises when it does not come true."""
+    name: str
+    story: str
+    run: typing.Callable
+
+
+@dataclasses.dataclass
+class Group:
+    """Scenarios that share one machine, in order; `start` switches it on."""
+    name: str
+    start: typing.Callable
+    scenarios: list
+
+
+GROUPS = []
+
+
+def group(start):
+    """Makes a group of the function that brings its machine up."""
+    made = Group(start.__name__, start, [])
+    GROUPS.append(made)
+
+    def scenario(story):
+        def register(function):
+            name = f"{made.name}-{function.__name__}".replace("_", "-")
+            made.scenarios.append(Scenario(name, story, function))
+            return function
+        return register
+    return scenario
+
+
+def everything():
+    """All groups, imported here so that they can import this module."""
+    from scenarios import faults, gates, keys, late, nostick, secrets  # noqa: F401
+    return GROUPS

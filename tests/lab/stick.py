@@ -1,0 +1,135 @@
+"""Key sticks: UFS1 images as FreeBSD writes them, and the ways in which they go wrong."""
+
+import hashlib
+import os
+import pathlib
+import shutil
+import struct
+
+import host
+
+LABEL = "F3S_KEYS"
+SERIAL = "4C530001"
+
+# Offsets in FreeBSD's `struct fs`; a UFS1 superblock is at byte 8192.
+SUPERBLOCK = 8192
+FS_CLEAN = 209
+FS_VOLNAME = 680
+FS_MAGIC = 1372
+UFS1_MAGIC = 0x011954
+
+
+def write_tree(folder, keys, plain=False):
+    """Fills `folder` with a store of `keys` (name to path): format 1, or as the articles have it."""
+    if plain:
+        folder.mkdir(parents=True)
+        for name, path in keys.items():
+            shutil.copy(path, folder / f"{name}.key")
+    else:
+        pairs = [f"{name}={path}" for name, path in keys.items()]
+        host.run(store_maker(), folder, *pairs)
+    seal(folder)
+
+
+def store_maker():
+    """The project's own example program that lays a format-1 store out."""
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", host.PROJECT / "target"))
+    return target / "release/examples/store"
+
+
+def seal(folder):
+    """Owner and modes as on a real stick."""
+    for path in [folder, *folder.rglob("*")]:
+        os.chown(path, 0, 0)
+        path.chmod(0o700 if path.is_dir() else 0o400)
+
+
+def copies(folder, name):
+    """Every file of the store that holds key `name`: the derived one and the generations."""
+    found = [folder / f"{name}.key", *sorted((folder / ".f3skeys" / name).glob("*.key"))]
+    return [path for path in found if path.exists()]
+
+
+def rewrite(path, data):
+    """Changes a file of a store in place, its mode kept."""
+    path.chmod(0o600)
+    path.write_bytes(data)
+    path.chmod(0o400)
+
+
+def flip(folder, name, only=None):
+    """One bit flipped in every copy of a key (or in the first `only` of them)."""
+    for path in copies(folder, name)[:only]:
+        data = bytearray(path.read_bytes())
+        data[17] ^= 0x04
+        rewrite(path, bytes(data))
+
+
+def truncate(folder, name):
+    """A key that lost its last byte, in every copy."""
+    for path in copies(folder, name):
+        rewrite(path, path.read_bytes()[:-1])
+
+
+def swap(folder, one, other):
+    """Two keys under each other's names, in every copy."""
+    for left, right in zip(copies(folder, one), copies(folder, other), strict=True):
+        a, b = left.read_bytes(), right.read_bytes()
+        rewrite(left, b)
+        rewrite(right, a)
+
+
+def image(folder, out, label=LABEL, clean=True):
+    """Makes the UFS1 image of a tree; what makefs cannot set is patched in."""
+    host.run("makefs", "-t", "ffs", "-o", "version=1", "-s", "4m", out, folder)
+    with open(out, "r+b") as file:
+        file.seek(SUPERBLOCK + FS_MAGIC)
+        if struct.unpack("<I", file.read(4))[0] != UFS1_MAGIC:
+            raise host.LabError(f"{out}: makefs made no UFS1")
+        file.seek(SUPERBLOCK + FS_VOLNAME)
+        file.write(label.encode().ljust(32, b"\0"))
+        file.seek(SUPERBLOCK + FS_CLEAN)
+        file.write(b"\1" if clean else b"\0")
+
+
+class Sticks:
+    """Makes each kind of stick once, in the run's working directory, when it is first asked for."""
+
+    def __init__(self, folder, keys):
+        self.folder, self.keys, self.digests = folder, keys, {}
+
+    def good(self):
+        """A format-1 store with every key."""
+        return self.make("good")
+
+    def blank(self):
+        """A stick with nothing on it, not even a file system."""
+        return self.keep("blank", lambda out: host.run("truncate", "-s", "4m", out))
+
+    def make(self, kind, damage=None, plain=False, **options):
+        """The image of `kind`; `damage` is applied to the tree before it is made."""
+        def fill(out):
+            tree = self.folder / f"stick-{kind}"
+            write_tree(tree, self.keys, plain)
+            if damage:
+                damage(tree)
+            image(tree, out, **options)
+            shutil.rmtree(tree)
+        return self.keep(kind, fill)
+
+    def keep(self, kind, fill):
+        """Makes an image once, and remembers what was in it."""
+        out = self.folder / f"stick-{kind}.img"
+        if out not in self.digests:
+            fill(out)
+            self.digests[out] = digest(out)
+        return out
+
+    def changed(self):
+        """The images that somebody has written to."""
+        return [path.name for path, before in self.digests.items() if digest(path) != before]
+
+
+def digest(path):
+    """Of an image, to see that nobody wrote to it."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
