@@ -469,8 +469,14 @@ pub fn is_loaded(observed: &Observed, root: &DatasetName) -> bool {
         .is_some_and(|dataset| dataset.key_status == KeyStatus::Available)
 }
 
-/// Whether any configured root is locked or could not be seen: only then is a stick needed.
+/// Whether a stick is needed: some configured root is locked, by a key that can be on a stick, or
+/// could not be seen.
 pub fn something_is_missing(config: &Config, observed: &Observed) -> bool {
     let mut roots = config.roots.iter();
-    roots.any(|root| !is_loaded(observed, &root.dataset))
+    roots.any(|root| match observed.dataset(&root.dataset) {
+        Some(dataset) => {
+            dataset.key_status == KeyStatus::Unavailable && dataset.key_format == KeyFormat::Raw
+        }
+        None => true,
+    })
 }

@@ -207,6 +207,22 @@ fn a_late_boot_does_nothing_when_nothing_is_missing() {
 }
 
 #[test]
+fn a_root_that_no_stick_can_open_does_not_make_every_stick_news() {
+    let text = CONFIG.replacen(
+        "roots: [",
+        r#"roots: [
+        (dataset: "zdata/words", key: "f0.lan.buetow.org:zdata", role: primary, required: true),"#,
+        1,
+    );
+    let config = Config::parse(&text).unwrap();
+    let mut words = sim::encrypted("zdata/words", "zdata/words");
+    words.key_format = KeyFormat::Passphrase;
+    let sim = f3s("words").stick(good_stick()).with(vec![words]);
+    assert_eq!(sim.verb(|node| boot(node, &config)).status, 69);
+    assert!(sim.verb(|node| late(node, &config)).is_none());
+}
+
+#[test]
 fn with_all_open_a_boot_without_stick_is_well_but_says_what_it_did_not_prove() {
     let sim = f3s("unproven").stick(good_stick());
     whole_boot(&sim);
