@@ -69,7 +69,7 @@ fn run(pass: &mut Pass, when: When) -> bool {
         None => {
             // Before any waiting: replicas are made read-only, which needs no key.
             look(pass);
-            let missing = plan::something_is_missing(pass.config, &pass.observed);
+            let missing = plan::waits_for_stick(pass.config, &pass.observed);
             if when == When::Late && !missing {
                 return false;
             }
@@ -167,7 +167,7 @@ fn complain_of_device(pass: &mut Pass, why: &str, missing: bool) {
         let remedy = "insert the stick; the boot completes by itself";
         pass.report.find(Severity::Failure, &subject, why, remedy);
     } else {
-        let what = format!("{why}; all roots are open, but their keys could not be proven");
+        let what = format!("{why}; no root waits for it, but no key could be proven");
         pass.report.find(Severity::Note, &subject, &what, "");
     }
 }

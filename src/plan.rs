@@ -469,14 +469,13 @@ pub fn is_loaded(observed: &Observed, root: &DatasetName) -> bool {
         .is_some_and(|dataset| dataset.key_status == KeyStatus::Available)
 }
 
-/// Whether a stick is needed: some configured root is locked, by a key that can be on a stick, or
-/// could not be seen.
-pub fn something_is_missing(config: &Config, observed: &Observed) -> bool {
+/// Whether a stick would help: some configured root is seen to be locked, by a key that can be on
+/// a stick.
+pub fn waits_for_stick(config: &Config, observed: &Observed) -> bool {
     let mut roots = config.roots.iter();
-    roots.any(|root| match observed.dataset(&root.dataset) {
-        Some(dataset) => {
+    roots.any(|root| {
+        observed.dataset(&root.dataset).is_some_and(|dataset| {
             dataset.key_status == KeyStatus::Unavailable && dataset.key_format == KeyFormat::Raw
-        }
-        None => true,
+        })
     })
 }

@@ -223,6 +223,19 @@ fn a_root_that_no_stick_can_open_does_not_make_every_stick_news() {
 }
 
 #[test]
+fn a_stick_is_not_waited_for_when_it_could_open_nothing() {
+    let sim = f3s("useless");
+    sim.states.borrow_mut().clear();
+    let report = boot_now(&sim);
+    assert_eq!(report.status, 69);
+    says(&report, "zdata/enc", "not imported");
+    assert!(
+        f3skeys::time::Clock::now(&sim) < Duration::from_secs(5),
+        "it waited"
+    );
+}
+
+#[test]
 fn with_all_open_a_boot_without_stick_is_well_but_says_what_it_did_not_prove() {
     let sim = f3s("unproven").stick(good_stick());
     whole_boot(&sim);
