@@ -34,9 +34,14 @@ enum When {
     Late,
 }
 
+/// What is said of a stick that was pulled too early.
+const GONE: &str = "the stick went away while it was read";
+
 /// What became of the key store.
 pub(crate) enum Store {
-    Open(Keyring),
+    /// It was read; `gone` when the stick was pulled meanwhile.
+    Open { keyring: Keyring, gone: bool },
+    /// It was not, and this is why.
     Closed(String),
 }
 
@@ -128,9 +133,9 @@ pub(crate) fn open_store(pass: &mut Pass, device: Found) -> Store {
     };
     pass.phase("key store", |pass| {
         match read_store(pass, &device, &filesystem) {
-            Ok(keyring) => {
+            Ok((keyring, gone)) => {
                 let words = keyring_in_words(&keyring);
-                (Store::Open(keyring), words)
+                (Store::Open { keyring, gone }, words)
             }
             Err(why) => {
                 let subject = device.node.display().to_string();
@@ -219,7 +224,7 @@ fn read_store(
     pass: &mut Pass,
     device: &Candidate,
     filesystem: &Filesystem,
-) -> Result<Keyring, String> {
+) -> Result<(Keyring, bool), String> {
     let wanted = pass.config.keys();
     let at = &pass.config.store.mountpoint;
     let deadline = pass.deadline.at_most(pass.clock(), READ_STORE);
@@ -232,14 +237,24 @@ fn read_store(
     for note in &reading.notes {
         pass.report.find(Severity::Note, &subject, note, "");
     }
+    let gone = reading.gone;
     let keyring = store::verify(&wanted, reading).map_err(|format| {
         format!(
             "the store is of format {}, which this version does not know; install a newer f3skeys",
             format.0
         )
     })?;
-    tell_damage(pass, &subject, &keyring);
-    Ok(keyring)
+    if gone {
+        pass.report.find(
+            Severity::Failure,
+            &subject,
+            GONE,
+            "insert the stick; the boot completes by itself",
+        );
+    } else {
+        tell_damage(pass, &subject, &keyring);
+    }
+    Ok((keyring, gone))
 }
 
 fn tell_damage(pass: &mut Pass, subject: &str, keyring: &Keyring) {
@@ -325,8 +340,9 @@ fn of_pool<'a>(steps: &'a [Step], pool: &'a str) -> impl Iterator<Item = &'a Ste
 pub(crate) fn key_states(config: &Config, store: &Store) -> BTreeMap<KeyName, KeyState> {
     let state = |key: &KeyName| match store {
         Store::Closed(why) => KeyState::NoStore(why.clone()),
-        Store::Open(keyring) => match keyring.keys.get(key) {
+        Store::Open { keyring, gone } => match keyring.keys.get(key) {
             Some(holding) if !holding.generations.is_empty() => KeyState::Usable,
+            _ if *gone => KeyState::NoStore(GONE.to_owned()),
             Some(holding) if holding.damage.iter().any(|d| d.what != store::MISSING) => {
                 let what = holding.damage.iter().map(|damage| damage.what.as_str());
                 KeyState::Damaged(what.collect::<Vec<_>>().join("; "))
@@ -371,7 +387,7 @@ fn load(pass: &mut Pass, step: &Step, store: &Store, deadline: Deadline) -> bool
 
 fn generations<'a>(store: &'a Store, key: &KeyName) -> &'a [Generation] {
     match store {
-        Store::Open(keyring) => keyring.keys.get(key).map_or(&[], |h| &h.generations),
+        Store::Open { keyring, .. } => keyring.keys.get(key).map_or(&[], |h| &h.generations),
         Store::Closed(_) => &[],
     }
 }

@@ -68,6 +68,7 @@ impl Told {
             files,
             state: self.state,
             notes: self.notes,
+            gone: false,
         })
     }
 }

@@ -43,6 +43,13 @@ impl<'a> UsbDisks<'a> {
         }
     }
 
+    /// Whether the very disk that was described as `device` is still plugged in.
+    fn is_there(&self, device: &Candidate) -> bool {
+        let known = self.known.borrow();
+        let disk = known.iter().find(|(_, candidate)| *candidate == device);
+        os::disks().is_ok_and(|now| disk.is_some_and(|(disk, _)| now.contains(disk)))
+    }
+
     /// Looks at a disk that is not known yet. One that fails is asked again at the next poll, one
     /// that hangs is not.
     fn describe(&self, disk: &Disk, deadline: Deadline) {
@@ -100,7 +107,10 @@ impl KeyDevices for UsbDisks<'_> {
             .map_err(|e| e.to_string())
         })?
         .map_err(|why| Trouble::failed(&what, &why))?;
-        read.into_reading(&mut intake).map_err(failed)
+        let mut reading = read.into_reading(&mut intake).map_err(failed)?;
+        // A file system whose disk was pulled may say "no such file" instead of "no such disk".
+        reading.gone = !self.is_there(device);
+        Ok(reading)
     }
 }
 

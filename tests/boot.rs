@@ -402,6 +402,24 @@ fn a_store_that_cannot_be_read_keeps_the_roots_locked_and_says_why() {
 }
 
 #[test]
+fn a_stick_pulled_while_it_is_read_costs_what_was_not_read_and_is_no_damage() {
+    for (count, open) in [(0, 0), (2, 1), (4, 2)] {
+        let mut stick = good_stick();
+        stick.pulled_after = Some(count);
+        let sim = f3s(&format!("pulled{count}")).stick(stick);
+        let report = boot_now(&sim);
+        assert_eq!(open_roots(&sim).len(), open, "{}", report.complaints());
+        assert_eq!(report.status, 66);
+        says(&report, "/dev/da0", "went away while it was read");
+        let text = report.complaints();
+        assert!(
+            !text.contains("missing") && !text.contains("damaged"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn law_5_and_6_a_sick_pool_does_not_stop_the_other() {
     type MakeSick = fn(&Sim);
     let sick: [(&str, MakeSick); 4] = [

@@ -33,6 +33,8 @@ pub struct Reading {
     pub state: Option<Result<Vec<u8>, String>>,
     /// What a person should know about how it was read.
     pub notes: Vec<String>,
+    /// The stick was gone when the reading was over: what seems missing or damaged need not be.
+    pub gone: bool,
 }
 
 /// One usable generation of a key.

@@ -58,7 +58,7 @@ fn holding(files: Vec<KeyFile>, state: Option<Result<Vec<u8>, String>>) -> (Hold
     let reading = Reading {
         files,
         state,
-        notes: Vec::new(),
+        ..Reading::default()
     };
     let mut keyring = verify(&[name()], reading).unwrap();
     (keyring.keys.remove(&name()).unwrap(), keyring)

@@ -45,6 +45,8 @@ pub struct Stick {
     pub files: BTreeMap<String, Vec<u8>>,
     /// Reading it fails with these words.
     pub broken: Option<String>,
+    /// It is pulled after this many files of it were read.
+    pub pulled_after: Option<usize>,
 }
 
 impl Stick {
@@ -62,6 +64,7 @@ impl Stick {
             },
             files: BTreeMap::new(),
             broken: None,
+            pulled_after: None,
         }
     }
 
@@ -533,7 +536,13 @@ impl KeyDevices for Sim {
         if let Some(why) = &stick.broken {
             return Err(Trouble::failed("reading the key store", why));
         }
-        Ok(reading(&stick.files, wanted))
+        let mut reading = reading(&stick.files, wanted);
+        if let Some(count) = stick.pulled_after {
+            reading.files.truncate(count);
+            reading.state = None;
+            reading.gone = true;
+        }
+        Ok(reading)
     }
 }
 
