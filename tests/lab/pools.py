@@ -81,7 +81,8 @@ def fill(work):
     try:
         maker.start()
         maker.write("/run/pools", (base.GUEST / "pools").read_bytes(), "0755")
-        maker.ok("modprobe zfs; udevadm settle", limit=300)
+        # The agent is there early; pools are made when udev and the boot are done with the disks.
+        maker.sh("systemctl is-system-running --wait; modprobe zfs; udevadm settle", limit=300)
         maker.ok("sh /run/pools", "\n".join(lines).encode(), limit=600)
         (work / "zpool.cache").write_bytes(maker.sh("cat /run/node.cache").raw)
         # Off like a machine that is switched off, pools imported: that is what a node wakes up to.

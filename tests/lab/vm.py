@@ -224,8 +224,11 @@ class Machine:
 
     def slow(self, iops):
         """Makes every stick answer only so many requests a second; 0 lets them run again."""
-        for name in self.plugged:
-            self.monitor.do("block_set_io_throttle", id=name, bps=0, bps_rd=0, bps_wr=0,
+        nodes = {f"n{name[5:]}" for name in self.plugged}
+        for block in self.monitor.do("query-block"):
+            if block.get("inserted", {}).get("node-name") not in nodes:
+                continue
+            self.monitor.do("block_set_io_throttle", id=block["qdev"], bps=0, bps_rd=0, bps_wr=0,
                             iops=iops, iops_rd=0, iops_wr=0)
 
     def unplug(self):
