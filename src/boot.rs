@@ -8,7 +8,7 @@ use crate::names::KeyName;
 use crate::pass::{Node, ONE_CALL, Pass};
 use crate::plan::{self, KeyState, Pool, Proof, Refusal, Step, Verdict};
 use crate::report::{Report, RootLine, Severity};
-use crate::store::{self, Generation, Keyring};
+use crate::store::{self, Generation, Keyring, Wanted};
 use crate::time::Deadline;
 use crate::trouble::Trouble;
 use crate::verdict;
@@ -231,7 +231,7 @@ fn read_store(
     let reading = pass
         .node
         .devices
-        .read(device, filesystem, at, &wanted, deadline)
+        .read(device, filesystem, at, Wanted::These(&wanted), deadline)
         .map_err(|e| e.to_string())?;
     let subject = device.node.display().to_string();
     for note in &reading.notes {

@@ -6,11 +6,12 @@ use crate::key::{Fingerprint, KEY_LEN};
 use crate::names::KeyName;
 use crate::os::Intake;
 use crate::store::layout::{self, Place};
-use crate::store::{KeyFile, Reading};
+use crate::store::{KeyFile, Reading, Wanted};
 use nix::dir::Dir;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,6 +19,8 @@ use std::path::Path;
 
 /// Generations of one key that are read at the most. A key is rotated a few times in its life.
 const MOST_GENERATIONS: usize = 32;
+/// Keys of a whole store that there is room for, were each of them to have all its generations.
+const MOST_KEYS: usize = 256;
 /// The largest state file that is read, in bytes.
 const LARGEST_STATE: u64 = 1 << 20;
 
@@ -26,6 +29,8 @@ const LARGEST_STATE: u64 = 1 << 20;
 pub struct Told {
     files: Vec<ToldFile>,
     state: Option<Result<Vec<u8>, String>>,
+    formatted: bool,
+    strays: Vec<String>,
     /// What a person should know about how it was read.
     pub notes: Vec<String>,
 }
@@ -67,6 +72,8 @@ impl Told {
         Ok(Reading {
             files,
             state: self.state,
+            formatted: self.formatted,
+            strays: self.strays,
             notes: self.notes,
             gone: false,
         })
@@ -81,8 +88,12 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Places that an intake needs for this many keys.
-    pub fn places_for(keys: usize) -> usize {
+    /// Places that an intake needs for these keys.
+    pub fn places_for(wanted: Wanted) -> usize {
+        let keys = match wanted {
+            Wanted::These(keys) => keys.len(),
+            Wanted::All => MOST_KEYS,
+        };
         keys * (MOST_GENERATIONS + 1)
     }
 
@@ -95,15 +106,19 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads what the store mounted at `top` holds of the keys in `wanted`.
+    /// Reads what the store mounted at `top` holds of the `wanted` keys.
     ///
     /// # Errors
     /// The store itself cannot be read. What is wrong with one file is told instead.
-    pub fn store(&mut self, top: &Path, wanted: &[KeyName]) -> io::Result<Told> {
+    pub fn store(&mut self, top: &Path, wanted: Wanted) -> io::Result<Told> {
         let top = open_directory(AT_FDCWD, top)?;
         let own = optional(open_directory(&top, Path::new(layout::DIRECTORY)))?;
         let mut files = Vec::new();
-        for key in wanted {
+        let (keys, strays) = match wanted {
+            Wanted::These(keys) => (keys.to_vec(), Vec::new()),
+            Wanted::All => all_keys(&top, own.as_ref())?,
+        };
+        for key in &keys {
             let name = layout::top_path(key);
             if let Some(content) = self.key_file(&top, &name)? {
                 files.push(ToldFile {
@@ -116,6 +131,7 @@ impl<'a> Reader<'a> {
                 self.generations(own, key, &mut files)?;
             }
         }
+        let formatted = own.is_some();
         let state = match own {
             Some(own) => state_file(&own)?,
             None => None,
@@ -123,6 +139,8 @@ impl<'a> Reader<'a> {
         Ok(Told {
             files,
             state,
+            formatted,
+            strays,
             notes: Vec::new(),
         })
     }
@@ -133,13 +151,21 @@ impl<'a> Reader<'a> {
         key: &KeyName,
         files: &mut Vec<ToldFile>,
     ) -> io::Result<()> {
-        let Some(directory) = optional(open_directory(own, Path::new(key.as_str())))? else {
-            return Ok(());
+        let directory = match open_directory(own, Path::new(key.as_str())) {
+            Ok(directory) => directory,
+            // No generations, or something else in their place: that is told as a stray.
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Ok(());
+            }
+            Err(e) => return Err(e),
         };
         let mut names = Vec::new();
-        let list = directory.try_clone()?;
-        for entry in Dir::from_fd(list)? {
-            let name = entry?.file_name().to_string_lossy().into_owned();
+        for name in names_in(&directory)? {
             if let Some(Place::Generation {
                 number,
                 fingerprint,
@@ -199,6 +225,64 @@ impl<'a> Reader<'a> {
             },
         ))
     }
+}
+
+/// Every key that has a file at the top or a directory of generations, and the paths of all else
+/// that lies where only keys belong.
+fn all_keys(top: &OwnedFd, own: Option<&OwnedFd>) -> io::Result<(Vec<KeyName>, Vec<String>)> {
+    let mut keys = BTreeSet::new();
+    let mut strays = Vec::new();
+    for name in names_in(top)? {
+        match layout::parse_top(&name) {
+            Some(key) => drop(keys.insert(key)),
+            // `lost+found` and whatever a person keeps on the stick is no business of ours.
+            None if layout::is_temporary(&name) || name.ends_with(layout::SUFFIX) => {
+                strays.push(name);
+            }
+            None => {}
+        }
+    }
+    let Some(own) = own else {
+        return Ok((keys.into_iter().collect(), strays));
+    };
+    for name in names_in(own)? {
+        match name.parse::<KeyName>() {
+            Ok(key) => {
+                strays.extend(strays_of(own, &key)?);
+                keys.insert(key);
+            }
+            Err(_) if layout::is_own(&name) => {}
+            Err(_) => strays.push(format!("{}/{name}", layout::DIRECTORY)),
+        }
+    }
+    Ok((keys.into_iter().collect(), strays))
+}
+
+fn strays_of(own: &OwnedFd, key: &KeyName) -> io::Result<Vec<String>> {
+    let path = |name: &str| format!("{}/{key}/{name}", layout::DIRECTORY);
+    match open_directory(own, Path::new(key.as_str())) {
+        Ok(directory) => Ok(names_in(&directory)?
+            .iter()
+            .filter(|name| layout::parse_generation(name).is_none())
+            .map(|name| path(name))
+            .collect()),
+        Err(e) if e.kind() == io::ErrorKind::NotADirectory => Ok(vec![layout::generations(key)]),
+        Err(e) => Err(e),
+    }
+}
+
+fn names_in(directory: &OwnedFd) -> io::Result<Vec<String>> {
+    // A handle of its own: reading a directory moves the position that handles share.
+    let list = open_directory(directory, Path::new("."))?;
+    let mut names = Vec::new();
+    for entry in Dir::from_fd(list)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name != "." && name != ".." {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 fn open_directory(at: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
@@ -288,9 +372,9 @@ mod tests {
         }
 
         fn read(&self) -> Reading {
-            let mut intake = Intake::new(Reader::places_for(1)).unwrap();
+            let mut intake = Intake::new(Reader::places_for(Wanted::These(&[key()]))).unwrap();
             let told = Reader::new(&mut intake, geteuid().as_raw())
-                .store(&self.0, &[key()])
+                .store(&self.0, Wanted::These(&[key()]))
                 .unwrap();
             told.into_reading(&mut intake).unwrap()
         }
@@ -388,10 +472,10 @@ mod tests {
     fn files_of_another_user_are_refused() {
         let store = Store::new("read-owner");
         store.put("f0:z.key", &[1; KEY_LEN], 0o400);
-        let mut intake = Intake::new(Reader::places_for(1)).unwrap();
+        let mut intake = Intake::new(Reader::places_for(Wanted::These(&[key()]))).unwrap();
         let stranger = geteuid().as_raw() + 1;
         let told = Reader::new(&mut intake, stranger)
-            .store(&store.0, &[key()])
+            .store(&store.0, Wanted::These(&[key()]))
             .unwrap();
         let reading = told.into_reading(&mut intake).unwrap();
         let why = reading.files[0].content.as_ref().unwrap_err();

@@ -3,9 +3,10 @@
 
 use crate::device::{Candidate, Filesystem};
 use crate::gate::{Live, Questions};
-use crate::names::{DatasetName, KeyName};
+use crate::names::DatasetName;
 use crate::os::{self, Mount, PoolState, worker};
-use crate::store::Reading;
+use crate::store::work::{Work, Worked};
+use crate::store::{Reading, Wanted};
 use crate::time::{Clock, Deadline, SystemClock};
 use crate::trouble::Trouble;
 use std::io;
@@ -35,7 +36,7 @@ pub trait KeyDevices {
     fn scan(&self, deadline: Deadline) -> Result<Vec<Candidate>, Trouble>;
 
     /// Mounts the store read-only at `at` (or uses it where a person has mounted it), reads the
-    /// files of the keys in `wanted`, each once, and unmounts what it mounted.
+    /// files of the `wanted` keys, each once, and unmounts what it mounted.
     ///
     /// # Errors
     /// The store could not be mounted or read in time.
@@ -44,9 +45,25 @@ pub trait KeyDevices {
         device: &Candidate,
         filesystem: &Filesystem,
         at: &Path,
-        wanted: &[KeyName],
+        wanted: Wanted,
         deadline: Deadline,
     ) -> Result<Reading, Trouble>;
+
+    /// Does a piece of work on the store: checks the file system, mounts it for writing at `at` (or
+    /// uses it where a person has mounted it), writes durably, unmounts, and reads back what is on
+    /// the medium. Only while no key is in memory.
+    ///
+    /// # Errors
+    /// The store could not be mounted or written in time. Keys that were on it before are still on
+    /// it.
+    fn work(
+        &self,
+        device: &Candidate,
+        filesystem: &Filesystem,
+        at: &Path,
+        work: &Work,
+        deadline: Deadline,
+    ) -> Result<Worked, Trouble>;
 }
 
 /// The real machine.

@@ -6,10 +6,10 @@
 
 use crate::device::{self, Candidate, Filesystem};
 use crate::marker;
-use crate::names::KeyName;
 use crate::os::{self, Disk, Intake, Mount, worker};
 use crate::reader::{Reader, Told};
-use crate::store::Reading;
+use crate::store::work::{Work, Worked};
+use crate::store::{Reading, Wanted};
 use crate::system::KeyDevices;
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
@@ -89,12 +89,12 @@ impl KeyDevices for UsbDisks<'_> {
         device: &Candidate,
         filesystem: &Filesystem,
         at: &Path,
-        wanted: &[KeyName],
+        wanted: Wanted,
         deadline: Deadline,
     ) -> Result<Reading, Trouble> {
         let what = format!("reading the key store on {}", device.node.display());
         let failed = |e: io::Error| Trouble::failed(&what, &e.to_string());
-        let mut intake = Intake::new(Reader::places_for(wanted.len())).map_err(failed)?;
+        let mut intake = Intake::new(Reader::places_for(wanted)).map_err(failed)?;
         let note = Note {
             path: &self.note,
             boot_id: self.boot_id.as_deref(),
@@ -111,6 +111,17 @@ impl KeyDevices for UsbDisks<'_> {
         // A file system whose disk was pulled may say "no such file" instead of "no such disk".
         reading.gone = !self.is_there(device);
         Ok(reading)
+    }
+
+    fn work(
+        &self,
+        _device: &Candidate,
+        _filesystem: &Filesystem,
+        _at: &Path,
+        _work: &Work,
+        _deadline: Deadline,
+    ) -> Result<Worked, Trouble> {
+        Err(Trouble::failed("writing on the key store", "not built"))
     }
 }
 

@@ -8,7 +8,11 @@ pub const DIRECTORY: &str = ".f3skeys";
 /// The state file, from the top of the store.
 pub const STATE: &str = ".f3skeys/state.ron";
 /// What every key file ends in.
-const SUFFIX: &str = ".key";
+pub const SUFFIX: &str = ".key";
+/// Where repair puts what is damaged.
+pub const ASIDE: &str = ".f3skeys/damaged";
+/// What a file is called while it is written.
+const TEMPORARY: &str = ".f3skeys-new.";
 
 /// Where a copy of a key lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +44,45 @@ impl Place {
 /// The path of a key's copy at the top.
 pub fn top_path(key: &KeyName) -> String {
     format!("{key}{SUFFIX}")
+}
+
+/// Reads the name of a file at the top; `None` when it is no key's.
+pub fn parse_top(name: &str) -> Option<KeyName> {
+    name.strip_suffix(SUFFIX)?.parse().ok()
+}
+
+/// The directory of a key's generations.
+pub fn generations(key: &KeyName) -> String {
+    format!("{DIRECTORY}/{key}")
+}
+
+/// What a file of this path is called until all of it is on the medium.
+pub fn temporary(path: &str) -> String {
+    let (directory, name) = split(path);
+    join(directory, &format!("{TEMPORARY}{name}"))
+}
+
+/// Whether a cut write has left a file of this name.
+pub fn is_temporary(name: &str) -> bool {
+    name.starts_with(TEMPORARY)
+}
+
+/// Whether a name in the store's own directory is one of its own, beside the keys.
+pub fn is_own(name: &str) -> bool {
+    [STATE, ASIDE].iter().any(|path| split(path).1 == name)
+}
+
+/// The directory of a path and its last name; the directory is empty at the top.
+pub fn split(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
+}
+
+/// A path of a directory and a name in it.
+pub fn join(directory: &str, name: &str) -> String {
+    match directory {
+        "" => name.to_owned(),
+        _ => format!("{directory}/{name}"),
+    }
 }
 
 /// The path of one generation's file.

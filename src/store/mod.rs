@@ -5,10 +5,12 @@
 
 pub mod layout;
 pub mod state;
+pub mod work;
 
 use crate::key::{Fingerprint, Key};
 use crate::names::KeyName;
 use layout::Place;
+use serde::{Deserialize, Serialize};
 use state::{Standing, State};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,6 +26,15 @@ pub struct KeyFile {
     pub content: Result<Key, String>,
 }
 
+/// Which keys are read.
+#[derive(Debug, Clone, Copy)]
+pub enum Wanted<'a> {
+    /// These.
+    These(&'a [KeyName]),
+    /// Every key that the store holds.
+    All,
+}
+
 /// All that was read of a store.
 #[derive(Debug, Default)]
 pub struct Reading {
@@ -31,6 +42,11 @@ pub struct Reading {
     pub files: Vec<KeyFile>,
     /// The bytes of the state file, if there is one, or in words why it cannot be read.
     pub state: Option<Result<Vec<u8>, String>>,
+    /// Whether the store has a directory of format 1, so that a state file is to be expected.
+    pub formatted: bool,
+    /// Paths of files that belong to no key, such as what a cut write has left. Only a reading of
+    /// all keys looks for them.
+    pub strays: Vec<String>,
     /// What a person should know about how it was read.
     pub notes: Vec<String>,
     /// The stick was gone when the reading was over: what seems missing or damaged need not be.
@@ -60,7 +76,7 @@ pub struct Holding {
 }
 
 /// A file of the store that is not what it should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Damage {
     /// Its path on the store.
     pub path: String,

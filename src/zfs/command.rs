@@ -43,6 +43,13 @@ impl Command<'_> {
 }
 
 impl Zfs for Command<'_> {
+    fn pools(&self, deadline: Deadline) -> Result<Vec<String>, Trouble> {
+        let text = self.done(&["list", "-H", "-d", "0", "-o", "name"], deadline)?;
+        let text = String::from_utf8(text)
+            .map_err(|_| Trouble::failed("zfs list", "its answer is not text"))?;
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+
     fn observe(&self, pool: &str, deadline: Deadline) -> Result<Vec<Dataset>, Trouble> {
         let properties = parse::properties();
         let args = [

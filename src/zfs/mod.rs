@@ -1,4 +1,4 @@
-//! ZFS as f3skeys sees it: datasets with the properties that decide a boot, and the five things
+//! ZFS as f3skeys sees it: datasets with the properties that decide a boot, and the six things
 //! that are asked of it.
 
 pub mod command;
@@ -107,6 +107,9 @@ pub struct Dataset {
     pub key_status: KeyStatus,
     /// The format of its root's key.
     pub key_format: KeyFormat,
+    /// Where `zfs load-key` alone would look for the key: a `file://` address or `prompt`. Only an
+    /// encryption root has one.
+    pub key_location: Option<String>,
     /// Whether it refuses writing.
     pub readonly: bool,
     /// Where that comes from.
@@ -144,6 +147,12 @@ pub enum Answer {
 
 /// ZFS on this node. One real implementation, [`command::Command`], and one simulated for tests.
 pub trait Zfs {
+    /// The names of the imported pools.
+    ///
+    /// # Errors
+    /// They could not be asked for, or the answer was not understood.
+    fn pools(&self, deadline: Deadline) -> Result<Vec<String>, Trouble>;
+
     /// Every file system and volume of a pool, with its properties.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 /// The properties that [`Dataset`] is made of.
 pub fn properties() -> String {
     format!(
-        "type,encryptionroot,keystatus,keyformat,readonly,canmount,mountpoint,mounted,{JAILED_PROPERTY}"
+        "type,encryptionroot,keystatus,keyformat,keylocation,readonly,canmount,mountpoint,mounted,{JAILED_PROPERTY}"
     )
 }
 
@@ -64,6 +64,10 @@ fn dataset(name: &str, row: &Row) -> Result<Dataset, String> {
             "passphrase" => KeyFormat::Passphrase,
             "none" | "-" => KeyFormat::None,
             other => return Err(format!("keyformat is `{other}`")),
+        },
+        key_location: match get("keylocation")?.0 {
+            "none" | "-" => None,
+            location => Some(location.to_owned()),
         },
         readonly: on_off("readonly", readonly)?,
         readonly_source: source(readonly_source)?,
@@ -142,6 +146,7 @@ zdata/enc\ttype\tfilesystem\t-
 zdata/enc\tencryptionroot\tzdata/enc\t-
 zdata/enc\tkeystatus\tunavailable\t-
 zdata/enc\tkeyformat\traw\t-
+zdata/enc\tkeylocation\tfile:///keys/f0:zdata.key\tlocal
 zdata/enc\treadonly\toff\tdefault
 zdata/enc\tcanmount\ton\tdefault
 zdata/enc\tmountpoint\t/data/enc\tinherited from zdata

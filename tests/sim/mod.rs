@@ -13,7 +13,8 @@ use f3skeys::os::{Mount, PoolState};
 use f3skeys::pass::Node;
 use f3skeys::store::layout::{self, Place};
 use f3skeys::store::state::{FORMAT, Generation, Standing, State};
-use f3skeys::store::{KeyFile, Reading};
+use f3skeys::store::work::{Work, Worked};
+use f3skeys::store::{KeyFile, Reading, Wanted};
 use f3skeys::system::{KeyDevices, System};
 use f3skeys::time::{Clock, Deadline};
 use f3skeys::trouble::Trouble;
@@ -123,6 +124,7 @@ pub fn dataset(name: &str) -> Dataset {
         encryption_root: None,
         key_status: KeyStatus::None,
         key_format: KeyFormat::None,
+        key_location: None,
         readonly: false,
         readonly_source: Source::Default,
         can_mount: CanMount::On,
@@ -138,6 +140,7 @@ pub fn encrypted(name: &str, root: &str) -> Dataset {
         encryption_root: Some(root.parse().unwrap()),
         key_status: KeyStatus::Unavailable,
         key_format: KeyFormat::Raw,
+        key_location: (name == root).then(|| "prompt".to_owned()),
         ..dataset(name)
     }
 }
@@ -437,6 +440,11 @@ impl System for Sim {
 }
 
 impl Zfs for Sim {
+    fn pools(&self, _deadline: Deadline) -> Result<Vec<String>, Trouble> {
+        self.sleep(ONE_CALL);
+        Ok(self.states.borrow().keys().cloned().collect())
+    }
+
     fn observe(&self, pool: &str, deadline: Deadline) -> Result<Vec<Dataset>, Trouble> {
         self.call(&format!("zfs get -r {pool}"), pool, deadline)?;
         let datasets = self.datasets.borrow();
@@ -524,7 +532,7 @@ impl KeyDevices for Sim {
         device: &Candidate,
         _filesystem: &Filesystem,
         _at: &Path,
-        wanted: &[KeyName],
+        wanted: Wanted,
         _deadline: Deadline,
     ) -> Result<Reading, Trouble> {
         self.sleep(ONE_CALL);
@@ -544,15 +552,31 @@ impl KeyDevices for Sim {
         }
         Ok(reading)
     }
+
+    fn work(
+        &self,
+        _device: &Candidate,
+        _filesystem: &Filesystem,
+        _at: &Path,
+        _work: &Work,
+        _deadline: Deadline,
+    ) -> Result<Worked, Trouble> {
+        Err(Trouble::failed("writing on the key store", "not built"))
+    }
 }
 
 /// What reading these files of a store gives.
-pub fn reading(files: &BTreeMap<String, Vec<u8>>, wanted: &[KeyName]) -> Reading {
+pub fn reading(files: &BTreeMap<String, Vec<u8>>, wanted: Wanted) -> Reading {
+    let wanted: Vec<KeyName> = match wanted {
+        Wanted::These(keys) => keys.to_vec(),
+        Wanted::All => keys_on(files),
+    };
     let mut reading = Reading {
         state: files.get(layout::STATE).cloned().map(Ok),
+        formatted: files.keys().any(|path| path.starts_with(layout::DIRECTORY)),
         ..Reading::default()
     };
-    for key in wanted {
+    for key in &wanted {
         let own = format!("{}/{key}/", layout::DIRECTORY);
         for (path, bytes) in files {
             let place = if *path == layout::top_path(key) {
@@ -570,6 +594,23 @@ pub fn reading(files: &BTreeMap<String, Vec<u8>>, wanted: &[KeyName]) -> Reading
         }
     }
     reading
+}
+
+fn keys_on(files: &BTreeMap<String, Vec<u8>>) -> Vec<KeyName> {
+    let mut keys: Vec<KeyName> = files
+        .keys()
+        .filter_map(|path| match layout::split(path) {
+            ("", name) => layout::parse_top(name),
+            (directory, _) => directory
+                .strip_prefix(layout::DIRECTORY)?
+                .strip_prefix('/')?
+                .parse()
+                .ok(),
+        })
+        .collect();
+    keys.sort();
+    keys.dedup();
+    keys
 }
 
 fn key_of(bytes: &[u8]) -> Result<Key, String> {
