@@ -158,6 +158,7 @@ zroot/bhyve/vol\ttype\tvolume\t-
 zroot/bhyve/vol\tencryptionroot\tzroot/bhyve\t-
 zroot/bhyve/vol\tkeystatus\tavailable\t-
 zroot/bhyve/vol\tkeyformat\traw\t-
+zroot/bhyve/vol\tkeylocation\tnone\tdefault
 zroot/bhyve/vol\treadonly\ton\treceived
 zroot/bhyve/vol\tcanmount\t-\t-
 zroot/bhyve/vol\tmountpoint\t-\t-
@@ -178,7 +179,10 @@ zroot/bhyve/vol\tJAILED\t-\t-
         assert_eq!(enc.key_status, KeyStatus::Unavailable);
         assert_eq!(enc.mountpoint, Mountpoint::Path("/data/enc".into()));
         assert_eq!(enc.readonly_source, Source::Default);
+        let location = enc.key_location.as_deref();
+        assert_eq!(location, Some("file:///keys/f0:zdata.key"));
         let volume = &found[1];
+        assert_eq!(volume.key_location, None);
         assert_eq!(volume.kind, Kind::Volume);
         assert!(volume.readonly);
         assert_eq!(volume.readonly_source, Source::Received);
