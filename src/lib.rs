@@ -28,6 +28,7 @@
 //! Effects sit behind three seams: [`zfs::Zfs`], [`system::KeyDevices`] and [`system::System`].
 //!
 //! - [`usb`] finds and mounts the key device, [`reader`] reads it.
+//! - [`host`] reads the files of the host that a boot depends on, and judges the boot hooks.
 //! - [`child`] is the one place that starts programs, [`os::worker`] the one place that forks.
 //! - [`key`] holds key bytes; [`os`] is the platform and all `unsafe`; [`marker`] is the run
 //!   directory; [`time`] has the deadlines; [`trouble`] is "could not ask".
@@ -39,6 +40,7 @@ pub mod config;
 pub mod device;
 pub mod exit;
 pub mod gate;
+pub mod host;
 pub mod key;
 pub mod late;
 pub mod marker;

@@ -2,6 +2,7 @@
 
 use super::{Disk, Mount, Paths, PoolState, freebsd_text, pool_state_from};
 use crate::device::{Filesystem, Kind};
+use crate::host::InitSystem;
 use nix::libc;
 use nix::mount::{MntFlags, Nmount, unmount};
 use std::ffi::{CStr, CString, c_char};
@@ -28,6 +29,7 @@ pub const PATHS: Paths = Paths {
         None => "/var/db/f3skeys",
     },
     zfs: "/sbin/zfs",
+    init: InitSystem::Rc,
 };
 
 /// There is one table of mounts for all, so a killed run leaves its mount behind.

@@ -2,6 +2,7 @@
 
 use super::{Disk, Mount, Paths, PoolState, pool_state_from};
 use crate::device::{Filesystem, Kind};
+use crate::host::InitSystem;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
@@ -31,6 +32,7 @@ pub const PATHS: Paths = Paths {
         None => "/var/lib/f3skeys",
     },
     zfs: "/sbin/zfs",
+    init: InitSystem::Systemd,
 };
 
 /// A namespace of mounts ends with its worker.

@@ -26,6 +26,7 @@ pub use platform::{
     disks, mount_store, mounts, pool_state, serial, source_is_device, unmount_store,
 };
 
+use crate::host::InitSystem;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -41,6 +42,8 @@ pub struct Paths {
     pub db: &'static str,
     /// The `zfs` program.
     pub zfs: &'static str,
+    /// What starts services here.
+    pub init: InitSystem,
 }
 
 /// A mounted file system as the kernel tells it now.
