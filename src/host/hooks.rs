@@ -105,7 +105,7 @@ impl<'a> Found<'a> {
     }
 
     /// Checks that a file is there, can be used, can be changed by root alone, and is there early
-    /// enough. Tells whether there is anything.
+    /// enough. Tells whether there is anything to read in it.
     pub fn file(&mut self, path: &str, wanted: &Wanted) -> bool {
         let about = match self.host.about(path) {
             Ok(Some(about)) => about,
@@ -122,7 +122,7 @@ impl<'a> Found<'a> {
         if !about.is_file() {
             let what = "is not a regular file; where a link leads may not be there at early boot";
             self.fail(path, what, INSTALL);
-            return true;
+            return false;
         }
         let mode = about.mode() & 0o7777;
         if about.uid() != self.host.owner() {
