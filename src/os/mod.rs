@@ -22,8 +22,9 @@ compile_error!("f3skeys runs on FreeBSD and Linux; add a file to src/os/ for ano
 pub use lockdown::{LockedDown, lock_down};
 pub use memory::{Intake, guard_memory};
 pub use platform::{
-    JAILED_PROPERTY, MOUNTS_OUTLIVE_US, PATHS, boot_id, covering, detach_mounts, die_with_parent,
-    disks, mount_store, mounts, pool_state, serial, source_is_device, unmount_store,
+    JAILED_PROPERTY, MOUNTS_OUTLIVE_US, PATHS, beneath, boot_id, covering, detach_mounts,
+    die_with_parent, disks, mount_store, mounts, pool_state, serial, source_is_device,
+    unmount_store,
 };
 
 use crate::host::InitSystem;

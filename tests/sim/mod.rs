@@ -7,6 +7,7 @@
 use f3skeys::config::Config;
 use f3skeys::device::{Candidate, Filesystem, Kind as FsKind};
 use f3skeys::gate::{Live, Questions};
+use f3skeys::host::bare::{Bare, Beneath};
 use f3skeys::key::{Fingerprint, Key};
 use f3skeys::names::{DatasetName, KeyName};
 use f3skeys::os::{Mount, PoolState};
@@ -22,7 +23,7 @@ use f3skeys::zfs::{
     Answer, CanMount, Dataset, KeyFormat, KeyStatus, Kind, Mountpoint, Source, Try, Zfs,
 };
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -178,6 +179,8 @@ pub struct Sim {
     pub asked_in_vain: Cell<u32>,
     /// Datasets on which `readonly` cannot be set.
     pub stubborn: RefCell<Vec<String>>,
+    /// What lies beneath mountpoints; elsewhere they are clean.
+    pub beneath: RefCell<Beneath>,
     mounts: RefCell<Vec<SimMount>>,
     pub directory: PathBuf,
 }
@@ -204,6 +207,7 @@ impl Sim {
             hanging_mounts: RefCell::default(),
             asked_in_vain: Cell::new(0),
             stubborn: RefCell::default(),
+            beneath: RefCell::default(),
             mounts: RefCell::new(vec![SimMount {
                 mount: Mount {
                     at: "/".into(),
@@ -436,6 +440,18 @@ impl System for Sim {
             live.files.insert(path.clone(), Ok(there));
         }
         Ok(live)
+    }
+
+    fn beneath(
+        &self,
+        points: &[PathBuf],
+        _known: &BTreeSet<PathBuf>,
+        _deadline: Deadline,
+    ) -> Result<Beneath, Trouble> {
+        self.sleep(ONE_CALL);
+        let laid = self.beneath.borrow();
+        let answer = |point| laid.get(point).cloned().unwrap_or(Ok(Bare::Clean));
+        Ok(points.iter().map(|p| (p.clone(), answer(p))).collect())
     }
 }
 
