@@ -3,12 +3,13 @@
 use crate::config::Config;
 use crate::exit::{Fault, USAGE};
 use crate::gate::Answer;
+use crate::host::Host;
 use crate::os::{self, PATHS};
 use crate::pass::Node;
 use crate::report::Report;
 use crate::system::{Machine, System};
 use crate::usb::UsbDisks;
-use crate::{boot, late, preview, ready, status, zfs};
+use crate::{boot, doctor, late, preview, ready, status, zfs};
 use argh::FromArgs;
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -35,6 +36,7 @@ enum Verb {
     Gate(Gate),
     Plan(Plan),
     Status(Status),
+    Doctor(Doctor),
     Version(Version),
 }
 
@@ -72,6 +74,15 @@ struct Plan {}
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "status")]
 struct Status {
+    /// as JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+/// Look for everything that will matter at the next boot or in a year. Changes nothing.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "doctor")]
+struct Doctor {
     /// as JSON
     #[argh(switch)]
     json: bool,
@@ -169,6 +180,7 @@ fn do_verb(verb: &Verb, config: &Config, command: &[OsString]) -> u8 {
             preview.report.status
         }),
         Verb::Status(Status { json }) => show_status(&status::status(node, config), *json),
+        Verb::Doctor(Doctor { json }) => privileged(|| examine(node, config, *json)),
         Verb::Version(_) => 0,
     }
 }
@@ -235,6 +247,15 @@ fn show_status(status: &status::Status, json: bool) -> u8 {
     } else {
         Fault::Unavailable.status()
     }
+}
+
+fn examine(node: Node, config: &Config, json: bool) -> u8 {
+    let findings = doctor::doctor(node, config, &Host::here());
+    match json {
+        true => say(&format!("{}\n", doctor::json(config, &findings))),
+        false => say(&doctor::text(&findings)),
+    }
+    doctor::status(&findings)
 }
 
 fn ask_gate(node: Node, config: &Config, name: &str, command: &[OsString]) -> u8 {

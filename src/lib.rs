@@ -22,7 +22,7 @@
 //! The verbs read as prose:
 //!
 //! - [`boot`], [`ready`] (and the question `gate`), [`late`] (both, for a stick that came late),
-//!   [`preview`] (`plan`), [`status`]; what they share is in [`pass`].
+//!   [`preview`] (`plan`), [`status`], [`doctor`]; what they share is in [`pass`].
 //! - [`report`], [`verdict`], [`exit`]: what is said, and the exit status.
 //!
 //! Effects sit behind three seams: [`zfs::Zfs`], [`system::KeyDevices`] and [`system::System`].
@@ -38,6 +38,7 @@ pub mod child;
 pub mod cli;
 pub mod config;
 pub mod device;
+pub mod doctor;
 pub mod exit;
 pub mod gate;
 pub mod host;

@@ -85,6 +85,11 @@ fn decisions_do_no_input_or_output() {
         "names.rs",
         "verdict.rs",
         "preview.rs",
+        "doctor/mod.rs",
+        "doctor/stick.rs",
+        "doctor/pools.rs",
+        "doctor/mounts.rs",
+        "doctor/system.rs",
     ];
     let effects = [
         "std::fs",

@@ -317,12 +317,14 @@ pub fn beneath<T>(
     mount(Some(&around), &stage, none, MsFlags::MS_BIND, none)?;
     let seen = look(&stage.join(inside));
     umount2(&stage, MntFlags::UMOUNT_NOFOLLOW)?;
+    fs::remove_dir(&stage)?;
     seen.map(Some)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::bare::{self, Bare};
     use crate::os::worker;
     use crate::time::{Deadline, SystemClock};
     use std::time::Duration;
@@ -390,6 +392,7 @@ mod tests {
 
     /// What is seen beneath a mount, of what is on it, and whether the mounts are as before.
     fn look_beneath(point: &Path) -> io::Result<(Vec<String>, Vec<String>, bool)> {
+        let known = [point.to_owned()].into();
         detach_mounts()?;
         let none: Option<&str> = None;
         mount(Some("none"), point, Some("tmpfs"), MsFlags::empty(), none)?;
@@ -399,6 +402,9 @@ mod tests {
         let failed = beneath(point, |_| -> io::Result<()> { Err(io::Error::other("no")) });
         assert!(failed.is_err());
         let same = fs::read("/proc/self/mountinfo")? == before;
+        let found = bare::look(&[point.to_owned()], &known)?;
+        let holds = Bare::Holds(point.join("left"));
+        assert_eq!(found, [(point.to_owned(), Ok(holds))].into());
         Ok((seen, names(point)?, same))
     }
 

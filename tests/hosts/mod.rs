@@ -4,10 +4,12 @@
 #![allow(dead_code)] // Each test program uses its own part of it.
 
 use f3skeys::host::{Host, InitSystem};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// A host's files; gone with it.
 pub struct Tree {
@@ -23,6 +25,61 @@ f3skeys_enable=\"YES\"
 f3sready_services=\"nfsd stunnel\"
 nfs_server_enable=\"YES\"
 ";
+
+/// What the installer put somewhere.
+enum Entry {
+    Directory,
+    File(Vec<u8>, u32),
+    Link(String),
+}
+
+/// What it puts on each system. It is run once, before any test goes on: a program that one thread
+/// starts holds, for a moment, the locks of all others.
+fn templates() -> &'static BTreeMap<&'static str, Vec<(String, Entry)>> {
+    static TEMPLATES: OnceLock<BTreeMap<&'static str, Vec<(String, Entry)>>> = OnceLock::new();
+    TEMPLATES.get_or_init(|| {
+        let systems = ["freebsd", "linux"].into_iter();
+        systems.map(|os| (os, template(os))).collect()
+    })
+}
+
+fn template(os: &str) -> Vec<(String, Entry)> {
+    let tree = Tree::empty(&format!("{os}-template"), InitSystem::Rc);
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let done = Command::new(top.join("install.sh"))
+        .arg("/bin/true")
+        .env("DESTDIR", &tree.root)
+        .env("F3SKEYS_OS", os)
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{done:?}");
+    let mut entries = Vec::new();
+    collect(&tree.root, &tree.root, &mut entries);
+    entries
+}
+
+fn collect(root: &Path, directory: &Path, into: &mut Vec<(String, Entry)>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let about = fs::symlink_metadata(&path).unwrap();
+        let name = path
+            .strip_prefix(root)
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
+        if about.is_dir() {
+            into.push((name, Entry::Directory));
+            collect(root, &path, into);
+        } else if about.is_symlink() {
+            let target = fs::read_link(&path).unwrap();
+            into.push((name, Entry::Link(target.to_str().unwrap().to_owned())));
+        } else {
+            let mode = about.permissions().mode();
+            into.push((name, Entry::File(fs::read(&path).unwrap(), mode)));
+        }
+    }
+}
 
 impl Tree {
     /// A healthy FreeBSD node.
@@ -67,19 +124,25 @@ impl Tree {
         }
     }
 
-    fn installed(name: &str, os: &str, init: InitSystem) -> Tree {
-        let root =
-            std::env::temp_dir().join(format!("f3skeys-tree-{os}-{name}-{}", std::process::id()));
+    fn installed(name: &str, os: &'static str, init: InitSystem) -> Tree {
+        let tree = Tree::empty(&format!("{os}-{name}"), init);
+        for (path, entry) in &templates()[os] {
+            match entry {
+                Entry::Directory => drop(tree.directory(path)),
+                Entry::Link(target) => drop(tree.link(path, target)),
+                Entry::File(bytes, mode) => {
+                    fs::write(tree.path(path), bytes).unwrap();
+                    tree.mode(path, *mode);
+                }
+            }
+        }
+        tree
+    }
+
+    fn empty(name: &str, init: InitSystem) -> Tree {
+        let root = std::env::temp_dir().join(format!("f3skeys-tree-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&root);
         fs::create_dir_all(&root).unwrap();
-        let top = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let done = Command::new(top.join("install.sh"))
-            .arg("/bin/true")
-            .env("DESTDIR", &root)
-            .env("F3SKEYS_OS", os)
-            .output()
-            .unwrap();
-        assert!(done.status.success(), "{done:?}");
         Tree { root, init }
     }
 
