@@ -8,7 +8,7 @@ use crate::names::KeyName;
 use crate::pass::{Node, ONE_CALL, Pass};
 use crate::plan::{self, KeyState, Pool, Proof, Refusal, Step, Verdict};
 use crate::report::{Report, RootLine, Severity};
-use crate::store::{self, Generation, Keyring, UnknownFormat, Wanted};
+use crate::store::{self, Generation, Keyring, Wanted};
 use crate::time::Deadline;
 use crate::trouble::Trouble;
 use crate::verdict;
@@ -238,7 +238,7 @@ fn read_store(
         pass.report.find(Severity::Note, &subject, note, "");
     }
     let gone = reading.gone;
-    let keyring = store::verify(&wanted, reading).map_err(|format| unknown_format(&format))?;
+    let keyring = store::verify(Wanted::These(&wanted), reading).map_err(|e| e.to_string())?;
     if gone {
         pass.report.find(
             Severity::Failure,
@@ -250,13 +250,6 @@ fn read_store(
         tell_damage(pass, &subject, &keyring);
     }
     Ok((keyring, gone))
-}
-
-pub(crate) fn unknown_format(format: &UnknownFormat) -> String {
-    format!(
-        "the store is of format {}, which this version does not know; install a newer f3skeys",
-        format.0
-    )
 }
 
 fn tell_damage(pass: &mut Pass, subject: &str, keyring: &Keyring) {

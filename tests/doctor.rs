@@ -11,7 +11,7 @@ use f3skeys::host::InitSystem::{self, Rc, Systemd};
 use f3skeys::host::bare::Bare;
 use f3skeys::os::{Mount, PoolState};
 use f3skeys::report::{Finding, Report, Severity};
-use f3skeys::store::Damage;
+use f3skeys::store::{Damage, layout};
 use f3skeys::zfs::{CanMount, Dataset, KeyFormat, Kind, Mountpoint, Source};
 use f3skeys::{boot, marker, ready};
 use hosts::Tree;
@@ -322,9 +322,9 @@ fn owner_and_modes_of_files_on_the_store() {
     let world = healthy(Rc, "modes");
     let mut facts = world.facts();
     let contents = facts.stick.contents.as_mut().unwrap().as_mut().unwrap();
-    let (good, damage) = contents.keys.values_mut().next().unwrap();
-    assert_eq!((*good, damage.len()), (1, 0));
-    damage.push(Damage {
+    let held = contents.keys.values_mut().next().unwrap();
+    assert_eq!((held.good, held.vouched, held.damage.len()), (1, true, 0));
+    held.damage.push(Damage {
         path: "some.key".to_owned(),
         what: "may be read by others (mode 0644); `chmod 400` it".to_owned(),
     });
@@ -341,8 +341,8 @@ fn what_else_a_store_may_hold() {
         change(facts.stick.contents.as_mut().unwrap().as_mut().unwrap());
         check(&world.config, &facts)
     };
-    let found = with(&|c| c.strays.push(".f3skeys/x.new".to_owned()));
-    assert_only(&found, WARNING, ".f3skeys/x.new", "belongs to no key");
+    let found = with(&|c| c.strangers.push(".f3skeys/x".to_owned()));
+    assert_only(&found, NOTE, ".f3skeys/x", "no file of the store's own");
     let found = with(&|c| {
         c.notes
             .push("the store was mounted on /mnt already".to_owned())
@@ -361,6 +361,27 @@ fn what_else_a_store_may_hold() {
         "/dev/da0",
         "format 9",
     );
+}
+
+#[test]
+fn what_a_cut_write_has_left() {
+    let world = healthy(Rc, "cut");
+    let path = &layout::temporary(layout::STATE);
+    let mut sticks = world.sim.sticks.borrow_mut();
+    sticks[0].files.insert(path.clone(), b"half".to_vec());
+    drop(sticks);
+    world.only(WARNING, path, "what a cut write has left");
+}
+
+/// A key that somebody copied to the top of a store of format 1.
+#[test]
+fn a_key_that_nothing_vouches_for() {
+    let world = healthy(Rc, "unvouched");
+    let key = "f9.lan.buetow.org:zdata";
+    let mut sticks = world.sim.sticks.borrow_mut();
+    sticks[0].files.insert(format!("{key}.key"), vec![0x55; 32]);
+    drop(sticks);
+    world.only(WARNING, key, "no fingerprint on the store vouches for it");
 }
 
 #[test]

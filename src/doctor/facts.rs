@@ -2,7 +2,6 @@
 //! looked at is kept as the reason why.
 
 use super::host_facts::{self, Service, Swap};
-use crate::boot;
 use crate::config::Config;
 use crate::device::{self, Candidate, Choice, Filesystem};
 use crate::gate::Questions;
@@ -13,7 +12,7 @@ use crate::os::Mount;
 use crate::pass::{Node, ONE_CALL, Pass};
 use crate::plan::{Observed, Pool};
 use crate::report::{Finding, Report};
-use crate::store::{self, Damage, Reading, Wanted};
+use crate::store::{self, Damage, Holding, Reading, Wanted};
 use crate::zfs::{CanMount, Dataset, Kind, Mountpoint};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -82,14 +81,25 @@ pub struct Contents {
     pub plain: bool,
     /// The stick was pulled while it was read.
     pub gone: bool,
-    /// Every key, with how many generations of it are good and what is damaged.
-    pub keys: BTreeMap<KeyName, (usize, Vec<Damage>)>,
+    /// Every key on it.
+    pub keys: BTreeMap<KeyName, Held>,
     /// Damage that belongs to no key.
     pub damage: Vec<Damage>,
-    /// Files that belong to no key.
-    pub strays: Vec<String>,
+    /// Files in the store's own directory that are none of its own.
+    pub strangers: Vec<String>,
     /// What there is to know about how it was read.
     pub notes: Vec<String>,
+}
+
+/// What a store holds of one key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Held {
+    /// How many generations of it can be used.
+    pub good: usize,
+    /// Whether fingerprints on the store vouch for all of those.
+    pub vouched: bool,
+    /// What is damaged.
+    pub damage: Vec<Damage>,
 }
 
 impl Facts {
@@ -175,30 +185,31 @@ fn read(pass: &mut Pass, device: &Candidate, filesystem: &Filesystem) -> Option<
     let devices = pass.node.devices;
     let reading = devices.read(device, filesystem, at, Wanted::All, deadline);
     Some(match reading {
-        Ok(reading) => contents(pass.config, reading),
+        Ok(reading) => contents(reading),
         Err(trouble) => Err(trouble.to_string()),
     })
 }
 
-/// Verifies every key of the store, those that the configuration wants and all others.
-fn contents(config: &Config, mut reading: Reading) -> Known<Contents> {
-    let mut keys: BTreeSet<KeyName> = config.keys().into_iter().collect();
-    keys.extend(reading.files.iter().map(|file| file.key.clone()));
-    let keys: Vec<KeyName> = keys.into_iter().collect();
+/// Verifies every key of the store.
+fn contents(mut reading: Reading) -> Known<Contents> {
     let gone = reading.gone;
-    let strays = std::mem::take(&mut reading.strays);
     let notes = std::mem::take(&mut reading.notes);
-    let keyring = store::verify(&keys, reading).map_err(|format| boot::unknown_format(&format))?;
+    let keyring = store::verify(Wanted::All, reading).map_err(|e| e.to_string())?;
+    let held = |holding: Holding| Held {
+        good: holding.generations.len(),
+        vouched: holding.generations.iter().all(|g| g.verified),
+        damage: holding.damage,
+    };
     Ok(Contents {
         plain: keyring.plain,
         gone,
         keys: keyring
             .keys
             .into_iter()
-            .map(|(key, held)| (key, (held.generations.len(), held.damage)))
+            .map(|(k, h)| (k, held(h)))
             .collect(),
         damage: keyring.damage,
-        strays,
+        strangers: keyring.strangers,
         notes,
     })
 }

@@ -86,11 +86,11 @@ fn found(config: &Config, facts: &Facts, node: &str, said: &mut Findings) {
 
 fn store(config: &Config, contents: &Contents, node: &str, said: &mut Findings) {
     let own = config.keys();
-    let lost = |key| contents.keys.get(key).is_none_or(|(good, _)| *good == 0);
-    let damaged = |key| contents.keys.get(key).is_some_and(|(_, d)| !d.is_empty());
+    let held = |key| contents.keys.get(key).cloned().unwrap_or_default();
+    let lost = |key| held(key).good == 0;
     if own
         .iter()
-        .all(|key| lost(key) && (contents.plain || !damaged(key)))
+        .all(|key| lost(key) && held(key).damage.is_empty())
     {
         let remedy = "is it the right stick? its keys are files OWNER:NAME.key at the top";
         said.fail(node, "holds no key of this node", remedy);
@@ -98,33 +98,30 @@ fn store(config: &Config, contents: &Contents, node: &str, said: &mut Findings) 
         if contents.plain {
             let what =
                 "a plain store: no fingerprint vouches for its keys, only ZFS's own check does";
-            said.warn(
-                node,
-                what,
-                "`f3skeys adopt` takes its keys into format 1 as they are",
-            );
+            said.warn(node, what, ADOPT);
         }
         for key in own.iter().filter(|key| lost(key)) {
-            let damage = contents.keys.get(key).map_or(&[][..], |(_, damage)| damage);
-            lost_key(key.as_str(), damage, said);
+            lost_key(key.as_str(), &held(key).damage, said);
         }
     }
-    let rest = contents
-        .keys
-        .iter()
-        .filter(|(key, _)| !own.contains(key) || !lost(key));
-    for damage in rest.flat_map(|(_, (_, d))| d).chain(&contents.damage) {
+    for (key, held) in &contents.keys {
+        if !held.vouched && !contents.plain {
+            let what = "no fingerprint on the store vouches for it, only ZFS's own check does";
+            said.warn(key.as_str(), what, ADOPT);
+        }
+    }
+    let keys = contents.keys.iter();
+    let others = keys.filter(|(key, held)| held.good > 0 || !own.contains(key));
+    let of_others = others.flat_map(|(_, held)| &held.damage);
+    for damage in of_others.chain(&contents.damage) {
         said.warn(&damage.path, &damage.what, remedy(damage));
     }
-    for path in &contents.strays {
-        let what = "belongs to no key, as what a write leaves that was cut";
-        said.warn(
-            path,
-            what,
-            "see `f3skeys verify`; take it away if it is not needed",
-        );
+    for path in &contents.strangers {
+        said.note(path, "is no file of the store's own, and left alone");
     }
 }
+
+const ADOPT: &str = "`f3skeys adopt` takes it into format 1 as it is";
 
 fn lost_key(key: &str, damage: &[Damage], said: &mut Findings) {
     let why: Vec<String> = damage.iter().map(Damage::to_string).collect();
