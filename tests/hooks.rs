@@ -317,6 +317,23 @@ fn units_that_are_masked_or_hidden() {
     }
 }
 
+/// What systemd prefers is judged instead of ours, not besides.
+#[test]
+fn of_two_units_the_preferred_counts() {
+    let tree = Tree::linux("preferred");
+    let (ours, preferred) = (
+        "/usr/lib/systemd/system/f3skeys.service",
+        "/etc/systemd/system/f3skeys.service",
+    );
+    let text = fs::read_to_string(tree.path(ours)).unwrap();
+    tree.link(preferred, "/dev/null").append(ours, "# mine\n");
+    only(&tree, FAILURE, preferred, "masks this version's");
+    tree.remove(preferred).put(preferred, &text).remove(ours);
+    assert_eq!(found(&tree), []);
+    tree.remove("/etc/systemd/system/zfs.target.wants/f3skeys.service");
+    only(&tree, FAILURE, "f3skeys.service", "is not enabled");
+}
+
 #[test]
 fn units_that_nothing_pulls_in() {
     for name in ["f3skeys.service", "f3sready.service"] {
