@@ -22,12 +22,12 @@
 //! The verbs read as prose:
 //!
 //! - [`boot`], [`ready`] (and the question `gate`), [`late`] (both, for a stick that came late),
-//!   [`preview`] (`plan`), [`status`]; what they share is in [`pass`].
+//!   [`preview`] (`plan`), [`status`], [`verify`], [`new_key`]; what they share is in [`pass`].
 //! - [`report`], [`verdict`], [`exit`]: what is said, and the exit status.
 //!
 //! Effects sit behind three seams: [`zfs::Zfs`], [`system::KeyDevices`] and [`system::System`].
 //!
-//! - [`usb`] finds and mounts the key device, [`reader`] reads it.
+//! - [`usb`] finds and mounts the key device, [`reader`] reads it, [`writer`] writes it.
 //! - [`child`] is the one place that starts programs, [`os::worker`] the one place that forks.
 //! - [`key`] holds key bytes; [`os`] is the platform and all `unsafe`; [`marker`] is the run
 //!   directory; [`time`] has the deadlines; [`trouble`] is "could not ask".
@@ -43,6 +43,7 @@ pub mod key;
 pub mod late;
 pub mod marker;
 pub mod names;
+pub mod new_key;
 pub mod os;
 pub mod pass;
 pub mod plan;
@@ -57,5 +58,6 @@ pub mod time;
 pub mod trouble;
 pub mod usb;
 pub mod verdict;
+pub mod verify;
 pub mod writer;
 pub mod zfs;
