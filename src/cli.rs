@@ -206,9 +206,11 @@ fn with_configuration(path: &Path, verb: impl FnOnce(&Config) -> u8) -> u8 {
     match Config::read(path) {
         Ok(config) => verb(&config),
         Err(error) => {
-            complain(&format!(
-                "f3skeys: {error}\n  -> correct it; nothing was touched\n"
-            ));
+            let remedy = match path.exists() {
+                true => "correct it; nothing was touched",
+                false => "`f3skeys adopt` prints one for this host",
+            };
+            complain(&format!("f3skeys: {error}\n  -> {remedy}\n"));
             Fault::Configuration.status()
         }
     }
