@@ -3,12 +3,13 @@
 use crate::config::Config;
 use crate::exit::{Fault, USAGE};
 use crate::gate::Answer;
+use crate::host::Host;
 use crate::os::{self, PATHS};
 use crate::pass::Node;
 use crate::report::Report;
 use crate::system::{Machine, System};
 use crate::usb::UsbDisks;
-use crate::{boot, late, preview, ready, status, zfs};
+use crate::{adopt, boot, late, preview, ready, status, zfs};
 use argh::FromArgs;
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -30,6 +31,7 @@ struct Arguments {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand)]
 enum Verb {
+    Adopt(Adopt),
     Boot(Boot),
     Ready(Ready),
     Gate(Gate),
@@ -77,6 +79,16 @@ struct Status {
     json: bool,
 }
 
+/// Make an existing host ready: write the key store's metadata without changing a key, and print a
+/// commented configuration. Needs none itself.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "adopt")]
+struct Adopt {
+    /// the node of the stick with the keys, when it is not mounted
+    #[argh(option, arg_name = "DEV")]
+    device: Option<PathBuf>,
+}
+
 /// Show the version.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "version")]
@@ -103,8 +115,9 @@ pub fn run(arguments: &[OsString]) -> u8 {
             say(&format!("f3skeys {}\n", env!("CARGO_PKG_VERSION")));
             0
         }
+        Verb::Adopt(Adopt { device }) => privileged(|| do_adopt(device.as_deref())),
         verb => with_configuration(&parsed.config.unwrap_or_else(|| PATHS.config.into()), |c| {
-            do_verb(&verb, c, command.unwrap_or_default())
+            with_node(|node| do_verb(&verb, c, node, command.unwrap_or_default()))
         }),
     }
 }
@@ -143,20 +156,24 @@ fn with_configuration(path: &Path, verb: impl FnOnce(&Config) -> u8) -> u8 {
     }
 }
 
-fn do_verb(verb: &Verb, config: &Config, command: &[OsString]) -> u8 {
+/// Calls a verb with the real machine.
+fn with_node(verb: impl FnOnce(Node) -> u8) -> u8 {
     let machine = Machine::new();
     let disks = UsbDisks::new(machine.clock(), Path::new(PATHS.db), machine.boot_id());
     let zfs = zfs::command::Command {
         program: PATHS.zfs.into(),
         clock: machine.clock(),
     };
-    let node = Node {
+    verb(Node {
         zfs: &zfs,
         devices: &disks,
         system: &machine,
         run: Path::new(PATHS.run),
         db: Path::new(PATHS.db),
-    };
+    })
+}
+
+fn do_verb(verb: &Verb, config: &Config, node: Node, command: &[OsString]) -> u8 {
     match verb {
         Verb::Boot(Boot { late: false }) => privileged(|| show(&boot::boot(node, config))),
         Verb::Boot(Boot { late: true }) => finish_late(node, config, command),
@@ -169,8 +186,18 @@ fn do_verb(verb: &Verb, config: &Config, command: &[OsString]) -> u8 {
             preview.report.status
         }),
         Verb::Status(Status { json }) => show_status(&status::status(node, config), *json),
-        Verb::Version(_) => 0,
+        Verb::Adopt(_) | Verb::Version(_) => 0,
     }
+}
+
+fn do_adopt(device: Option<&Path>) -> u8 {
+    with_node(|node| {
+        let host_name = os::host_name();
+        let adoption = adopt::adopt(node, &Host::here(), &host_name, device, PATHS.config);
+        complain(&adoption.complaints());
+        say(adoption.text.as_deref().unwrap_or_default());
+        adoption.status()
+    })
 }
 
 /// Runs a verb that keys may pass through, with the process locked down first.

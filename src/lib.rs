@@ -23,6 +23,7 @@
 //!
 //! - [`boot`], [`ready`] (and the question `gate`), [`late`] (both, for a stick that came late),
 //!   [`preview`] (`plan`), [`status`]; what they share is in [`pass`].
+//! - [`adopt`] proposes a configuration for a host that exists.
 //! - [`report`], [`verdict`], [`exit`]: what is said, and the exit status.
 //!
 //! Effects sit behind three seams: [`zfs::Zfs`], [`system::KeyDevices`] and [`system::System`].
@@ -33,6 +34,7 @@
 //! - [`key`] holds key bytes; [`os`] is the platform and all `unsafe`; [`marker`] is the run
 //!   directory; [`time`] has the deadlines; [`trouble`] is "could not ask".
 
+pub mod adopt;
 pub mod boot;
 pub mod child;
 pub mod cli;

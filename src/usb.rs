@@ -84,6 +84,19 @@ impl KeyDevices for UsbDisks<'_> {
         Ok(self.known.borrow().values().cloned().collect())
     }
 
+    fn mounted_at(&self, device: &Candidate) -> Result<Vec<PathBuf>, Trouble> {
+        let what = format!("asking where {} is mounted", device.node.display());
+        let mounts = os::mounts().map_err(|e| Trouble::failed(&what, &e.to_string()))?;
+        let labels = device.filesystems.iter().map(|fs| fs.label.as_deref());
+        let labels: Vec<Option<&str>> = labels.chain([None]).collect();
+        let is_of_device = |mount: &&Mount| {
+            let of = |label: &Option<&str>| os::source_is_device(mount, &device.node, *label);
+            labels.iter().any(of)
+        };
+        let mounts = mounts.iter().filter(is_of_device);
+        Ok(mounts.map(|mount| mount.at.clone()).collect())
+    }
+
     fn read(
         &self,
         device: &Candidate,

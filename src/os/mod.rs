@@ -86,6 +86,12 @@ pub enum PoolState {
     Unknown(String),
 }
 
+/// What the kernel calls this host; empty when it has no name, or none that is text.
+pub fn host_name() -> String {
+    let name = nix::unistd::gethostname().unwrap_or_default();
+    name.into_string().unwrap_or_default()
+}
+
 /// Reads the kernel's word for a pool's state.
 pub(crate) fn pool_state_from(word: &str) -> PoolState {
     match word.trim() {
