@@ -4,12 +4,13 @@ use crate::config::Config;
 use crate::exit::{Fault, USAGE};
 use crate::gate::Answer;
 use crate::host::Host;
+use crate::init::decide::Request;
 use crate::os::{self, PATHS};
 use crate::pass::Node;
 use crate::report::Report;
 use crate::system::{Machine, System};
 use crate::usb::UsbDisks;
-use crate::{adopt, boot, late, preview, ready, status, zfs};
+use crate::{adopt, boot, init, late, preview, ready, status, zfs};
 use argh::FromArgs;
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -33,6 +34,7 @@ struct Arguments {
 enum Verb {
     Adopt(Adopt),
     Boot(Boot),
+    Init(Init),
     Ready(Ready),
     Gate(Gate),
     Plan(Plan),
@@ -89,6 +91,28 @@ struct Adopt {
     device: Option<PathBuf>,
 }
 
+/// Make an empty key store on a stick. Destroys what the stick held, so the device, its own serial
+/// number and what is overwritten must be named. Never overwrites keys.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "init")]
+struct Init {
+    /// the node of the stick
+    #[argh(option, arg_name = "DEV")]
+    device: PathBuf,
+    /// its own serial number, read from the stick that is meant
+    #[argh(option, arg_name = "SERIAL")]
+    serial: Option<String>,
+    /// the label of the new file system (F3S_KEYS)
+    #[argh(option, arg_name = "LABEL", default = "init::LABEL.to_owned()")]
+    label: String,
+    /// what the stick holds and may lose, in the words in which a refusal has shown it
+    #[argh(option, arg_name = "WHAT")]
+    overwrite: Option<String>,
+    /// the device once more, if it is not a USB disk
+    #[argh(option, arg_name = "DEV")]
+    fixed: Option<PathBuf>,
+}
+
 /// Show the version.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "version")]
@@ -116,6 +140,7 @@ pub fn run(arguments: &[OsString]) -> u8 {
             0
         }
         Verb::Adopt(Adopt { device }) => privileged(|| do_adopt(device.as_deref())),
+        Verb::Init(init) => privileged(|| do_init(init)),
         verb => with_configuration(&parsed.config.unwrap_or_else(|| PATHS.config.into()), |c| {
             with_node(|node| do_verb(&verb, c, node, command.unwrap_or_default()))
         }),
@@ -158,19 +183,24 @@ fn with_configuration(path: &Path, verb: impl FnOnce(&Config) -> u8) -> u8 {
 
 /// Calls a verb with the real machine.
 fn with_node(verb: impl FnOnce(Node) -> u8) -> u8 {
+    with_machine(|node, _| verb(node))
+}
+
+fn with_machine(verb: impl FnOnce(Node, &UsbDisks) -> u8) -> u8 {
     let machine = Machine::new();
     let disks = UsbDisks::new(machine.clock(), Path::new(PATHS.db), machine.boot_id());
     let zfs = zfs::command::Command {
         program: PATHS.zfs.into(),
         clock: machine.clock(),
     };
-    verb(Node {
+    let node = Node {
         zfs: &zfs,
         devices: &disks,
         system: &machine,
         run: Path::new(PATHS.run),
         db: Path::new(PATHS.db),
-    })
+    };
+    verb(node, &disks)
 }
 
 fn do_verb(verb: &Verb, config: &Config, node: Node, command: &[OsString]) -> u8 {
@@ -186,8 +216,24 @@ fn do_verb(verb: &Verb, config: &Config, node: Node, command: &[OsString]) -> u8
             preview.report.status
         }),
         Verb::Status(Status { json }) => show_status(&status::status(node, config), *json),
-        Verb::Adopt(_) | Verb::Version(_) => 0,
+        Verb::Adopt(_) | Verb::Init(_) | Verb::Version(_) => 0,
     }
+}
+
+fn do_init(init: Init) -> u8 {
+    let request = Request {
+        device: init.device,
+        serial: init.serial,
+        label: init.label,
+        overwrite: init.overwrite,
+        fixed: init.fixed,
+    };
+    with_machine(|node, disks| {
+        let founded = init::init(node, disks, &request, os::SERIAL_HINT);
+        complain(&founded.complaints());
+        say(&founded.text);
+        founded.status
+    })
 }
 
 fn do_adopt(device: Option<&Path>) -> u8 {

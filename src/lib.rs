@@ -23,7 +23,7 @@
 //!
 //! - [`boot`], [`ready`] (and the question `gate`), [`late`] (both, for a stick that came late),
 //!   [`preview`] (`plan`), [`status`]; what they share is in [`pass`].
-//! - [`adopt`] proposes a configuration for a host that exists.
+//! - [`adopt`] proposes a configuration for a host that exists; [`init`] makes an empty store.
 //! - [`report`], [`verdict`], [`exit`]: what is said, and the exit status.
 //!
 //! Effects sit behind three seams: [`zfs::Zfs`], [`system::KeyDevices`] and [`system::System`].
@@ -43,6 +43,7 @@ pub mod device;
 pub mod exit;
 pub mod gate;
 pub mod host;
+pub mod init;
 pub mod key;
 pub mod late;
 pub mod marker;

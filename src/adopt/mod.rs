@@ -21,17 +21,10 @@ use crate::host::Host;
 use crate::marker::{self, Lock};
 use crate::pass::Node;
 use crate::report::{Finding, Severity};
-use crate::time::Deadline;
 use facts::Facts;
 use gather::Gather;
 use proposal::Proposal;
 use std::path::Path;
-use std::time::Duration;
-
-/// The longest wait for another run to give back the lock.
-const LOCK_WAIT: Duration = Duration::from_secs(5);
-/// Between two tries for the lock.
-const LOCK_POLL: Duration = Duration::from_millis(50);
 
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,25 +99,21 @@ pub fn adopt(
 
 /// The one lock, since the store may be written.
 fn lock(node: Node, gather: &mut Gather) -> Option<Lock> {
-    let clock = node.system.clock();
-    let deadline = Deadline::after(clock, LOCK_WAIT);
-    loop {
-        match marker::try_lock(node.run) {
-            Ok(Some(lock)) => return Some(lock),
-            Ok(None) if !deadline.passed(clock) => clock.sleep(LOCK_POLL),
-            Ok(None) => {
-                let remedy = "wait until it is done, then try again";
-                gather.fail(Fault::Busy, "lock", "another f3skeys is at work", remedy);
-                return None;
-            }
-            Err(e) => {
-                let remedy = "make the directory writable for root";
-                let subject = node.run.display().to_string();
-                gather.fail(Fault::System, &subject, &e.to_string(), remedy);
-                return None;
-            }
-        }
-    }
+    let (fault, subject, what) = match marker::lock(node.run, node.system.clock()) {
+        Ok(Some(lock)) => return Some(lock),
+        Ok(None) => (
+            Fault::Busy,
+            "lock".to_owned(),
+            "another f3skeys is at work".to_owned(),
+        ),
+        Err(e) => (Fault::System, node.run.display().to_string(), e.to_string()),
+    };
+    let remedy = match fault {
+        Fault::Busy => "wait until it is done, then try again",
+        _ => "make the directory writable for root",
+    };
+    gather.fail(fault, &subject, &what, remedy);
+    None
 }
 
 fn adoption(proposal: Proposal, changed: Vec<String>) -> Adoption {
