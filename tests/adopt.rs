@@ -133,6 +133,82 @@ fn adopting_changes_no_pool_and_no_store_of_format_1_and_says_the_same_twice() {
     assert!(sim.trace.borrow().is_empty(), "a pool was touched");
 }
 
+fn stick_of_the_articles() -> Stick {
+    Stick::new("/dev/da0", "", "4C530001").with_plain_store(&keys())
+}
+
+#[test]
+fn a_plain_stick_becomes_format_1_once_and_without_a_changed_key() {
+    let sim = running("plain", stick_of_the_articles());
+    let plain = sim.sticks.borrow()[0].files.clone();
+    let first = adopt_now(&sim);
+    assert_eq!(first.status(), 0, "{}", first.complaints());
+    assert!(!first.changed.is_empty());
+    says(&first, "changed: /dev/da0: wrote .f3skeys/");
+    let taken_in = sim.sticks.borrow()[0].files.clone();
+    for (path, bytes) in &plain {
+        assert_eq!(taken_in.get(path), Some(bytes), "{path}");
+    }
+    assert_eq!(
+        taken_in.len(),
+        2 * plain.len() + 1,
+        "each key once more, and the state"
+    );
+    let second = adopt_now(&sim);
+    assert_eq!(second.text, first.text);
+    assert!(second.changed.is_empty());
+    assert_eq!(sim.sticks.borrow()[0].files, taken_in);
+    boots(&sim, &config(&second));
+}
+
+#[test]
+fn both_layouts_give_the_same_configuration() {
+    let formatted = adopt_now(&running("layout-1", stick_of_format_1()));
+    let plain = adopt_now(&running("layout-0", stick_of_the_articles()));
+    assert_eq!(formatted.text, plain.text);
+}
+
+#[test]
+fn a_stick_that_cannot_be_written_here_still_boots_and_is_said_to_be_plain() {
+    let mut stick = stick_of_the_articles();
+    stick.unwritable = Some("UFS is read-only on Linux".to_owned());
+    let sim = running("unwritable", stick);
+    let adoption = adopt_now(&sim);
+    assert_eq!(adoption.status(), 0);
+    assert!(adoption.changed.is_empty());
+    says(&adoption, "the keys stay without fingerprints");
+    says(&adoption, "UFS is read-only on Linux");
+    boots(&sim, &config(&adoption));
+}
+
+#[test]
+fn a_plain_key_put_on_a_formatted_stick_is_taken_in_too() {
+    let mut stick = Stick::new("/dev/da0", "", "4C530001").with_store(&keys()[1..]);
+    let (name, bytes) = keys()[0];
+    stick.files.insert(format!("{name}.key"), bytes.to_vec());
+    let sim = running("mixed", stick);
+    let first = adopt_now(&sim);
+    assert_eq!(first.status(), 0, "{}", first.complaints());
+    assert!(!first.changed.is_empty());
+    assert!(adopt_now(&sim).changed.is_empty());
+    boots(&sim, &config(&first));
+}
+
+#[test]
+fn a_key_that_was_written_over_is_not_adopted_in_its_name() {
+    let mut stick = stick_of_format_1();
+    let path = "f0.lan.buetow.org:bhyve.key".to_owned();
+    stick.files.insert(path, vec![0x77; 32]);
+    let sim = running("over", stick).opened_by("zroot/bhyve", [0x77; 32]);
+    let adoption = adopt_now(&sim);
+    assert_eq!(adoption.status(), 65);
+    assert_eq!(config(&adoption).roots.len(), 2);
+    says(
+        &adoption,
+        "none of the generations of f0.lan.buetow.org:bhyve that the store knows",
+    );
+}
+
 #[test]
 fn what_a_person_still_has_to_do_is_said() {
     let sim = running("todo", stick_of_format_1());

@@ -98,6 +98,8 @@ pub enum Proof {
         /// What that generation is for.
         standing: Standing,
     },
+    /// The copy of this key at the top does, which is none of the generations that the store knows.
+    OpensUnlisted(KeyName),
     /// None does.
     NoneOpens,
     /// It could not be asked.

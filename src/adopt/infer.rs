@@ -217,25 +217,10 @@ fn key_of(facts: &Facts, dataset: &Dataset, named: Option<&KeyName>) -> KeyFound
             key,
             fingerprint,
             standing,
-        } => {
-            let why = match named {
-                Some(named) if named == key => "keylocation names it, and it",
-                _ => "of all keys on the store it",
-            };
-            let why = format!("{why} opens the root: proven ({fingerprint})");
-            let mut remarks = vec![Remark::Because("key", why)];
-            if let Some(named) = named.filter(|named| *named != key) {
-                remarks.push(Remark::Decide(format!(
-                    "keylocation names {named}, which does not open it; `zfs load-key` by hand would fail"
-                )));
-            }
-            if *standing != Standing::Current {
-                remarks.push(Remark::Decide(
-                    "it is not the key's current generation: a rotation was cut short".to_owned(),
-                ));
-            }
-            Ok((key.clone(), remarks))
-        }
+        } => Ok((
+            key.clone(),
+            proven(key, &fingerprint.to_string(), *standing, named),
+        )),
         Proof::NotAsked(why) => match named.filter(|key| held(key)) {
             Some(key) => Ok((
                 key.clone(),
@@ -249,8 +234,40 @@ fn key_of(facts: &Facts, dataset: &Dataset, named: Option<&KeyName>) -> KeyFound
                 Fault::Unavailable,
             )),
         },
+        Proof::OpensUnlisted(key) => Err((
+            format!(
+                "{} opens it, but is none of the generations of {key} that the store knows",
+                layout::top_path(key)
+            ),
+            Fault::BadKey,
+        )),
         Proof::NoneOpens => Err((no_key(dataset, named), Fault::BadKey)),
     }
+}
+
+fn proven(
+    key: &KeyName,
+    fingerprint: &str,
+    standing: Standing,
+    named: Option<&KeyName>,
+) -> Vec<Remark> {
+    let why = match named {
+        Some(named) if named == key => "keylocation names it, and it",
+        _ => "of all keys on the store it",
+    };
+    let why = format!("{why} opens the root: proven ({fingerprint})");
+    let mut remarks = vec![Remark::Because("key", why)];
+    if let Some(named) = named.filter(|named| *named != key) {
+        remarks.push(Remark::Decide(format!(
+            "keylocation names {named}, which does not open it; `zfs load-key` by hand would fail"
+        )));
+    }
+    if standing != Standing::Current {
+        remarks.push(Remark::Decide(
+            "it is not the key's current generation: a rotation was cut short".to_owned(),
+        ));
+    }
+    remarks
 }
 
 fn no_key(dataset: &Dataset, named: Option<&KeyName>) -> String {

@@ -7,13 +7,15 @@ use super::gather::Gather;
 use super::infer::named_key;
 use crate::device::{Candidate, Filesystem};
 use crate::exit::Fault;
+use crate::key::Fingerprint;
 use crate::names::{DatasetName, KeyName};
 use crate::pass::ONE_CALL;
 use crate::report::Severity;
+use crate::store::state::Standing;
 use crate::store::work::Work;
-use crate::store::{self, Keyring, Reading, Wanted, layout};
+use crate::store::{self, Keyring, Reading, Wanted};
 use crate::zfs::{Answer, Dataset, KeyFormat, Try};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -74,23 +76,18 @@ impl Gather<'_> {
         for note in &reading.notes {
             self.find(Severity::Note, &subject, note, "");
         }
-        for stray in &reading.strays {
-            self.stray(&subject, stray);
-        }
-        let keys: BTreeSet<KeyName> = reading.files.iter().map(|f| f.key.clone()).collect();
-        let wanted: Vec<KeyName> = keys.into_iter().collect();
-        match store::verify(&wanted, reading) {
+        match store::verify(Wanted::All, reading) {
             Ok(keyring) => {
+                for stranger in &keyring.strangers {
+                    self.stranger(&subject, stranger);
+                }
                 self.note_damage(&keyring);
                 self.facts.store = Some(store_facts(found, filesystem, disks, &keyring));
                 Some(keyring)
             }
-            Err(store::UnknownFormat(format)) => {
-                let what = format!(
-                    "the key store is of format {format}, which this f3skeys does not know"
-                );
-                let remedy = "use the f3skeys that made it, or a newer one";
-                self.fail(Fault::Unavailable, &subject, &what, remedy);
+            Err(unknown) => {
+                let remedy = "nothing was touched";
+                self.fail(Fault::Unavailable, &subject, &unknown.to_string(), remedy);
                 None
             }
         }
@@ -118,13 +115,13 @@ impl Gather<'_> {
         None
     }
 
-    fn stray(&mut self, subject: &str, stray: &str) {
-        let (what, remedy) = match stray.ends_with(layout::SUFFIX) && !stray.contains('/') {
-            true => (
-                format!("{stray} is not called OWNER:NAME.key, so it is no key to f3skeys"),
+    fn stranger(&mut self, subject: &str, path: &str) {
+        let (what, remedy) = match path.contains('/') {
+            false => (
+                format!("{path} is not called OWNER:NAME.key, so it is no key to f3skeys"),
                 "rename it if a root needs it",
             ),
-            false => (format!("{stray} belongs to no key"), ""),
+            true => (format!("{path} is no file of f3skeys"), ""),
         };
         self.find(Severity::Note, subject, &what, remedy);
     }
@@ -164,20 +161,15 @@ impl Gather<'_> {
         keys.sort_by_key(|(key, _)| named != Some(*key));
         let mut unanswered = None;
         for (name, holding) in keys {
-            for generation in &holding.generations {
+            let tried = holding
+                .generations
+                .iter()
+                .map(|g| (&g.key, Some(g.standing)));
+            let unlisted = holding.unlisted.iter().map(|key| (key, None));
+            for (key, standing) in tried.chain(unlisted) {
                 let deadline = self.at_most(ONE_CALL);
-                match self
-                    .node
-                    .zfs
-                    .try_key(root, &generation.key, Try::Probe, deadline)
-                {
-                    Answer::Opens => {
-                        return Proof::Opens {
-                            key: name.clone(),
-                            fingerprint: generation.key.fingerprint(),
-                            standing: generation.standing,
-                        };
-                    }
+                match self.node.zfs.try_key(root, key, Try::Probe, deadline) {
+                    Answer::Opens => return opens(name, key.fingerprint(), standing),
                     Answer::WrongKey => {}
                     Answer::CouldNotAsk(trouble) if trouble.is_timeout() => {
                         silent.insert(root.pool().to_owned(), trouble.to_string());
@@ -207,7 +199,7 @@ impl Gather<'_> {
                 Ok(worked) => {
                     let did = worked.did.iter().map(|did| format!("{subject}: {did}"));
                     self.changed.extend(did);
-                    self.damage.extend(worked.left);
+                    self.damage = worked.left.into_iter().collect();
                     for note in &worked.notes {
                         self.find(Severity::Note, &subject, note, "");
                     }
@@ -226,13 +218,22 @@ impl Gather<'_> {
     }
 }
 
+fn opens(name: &KeyName, fingerprint: Fingerprint, standing: Option<Standing>) -> Proof {
+    let key = name.clone();
+    match standing {
+        Some(standing) => Proof::Opens {
+            key,
+            fingerprint,
+            standing,
+        },
+        None => Proof::OpensUnlisted(key),
+    }
+}
+
 /// Whether there are keys that no fingerprint on the store vouches for.
 pub fn has_plain_keys(keyring: &Keyring) -> bool {
-    let any = keyring
-        .keys
-        .values()
-        .any(|holding| !holding.generations.is_empty());
-    keyring.plain && any
+    let mut generations = keyring.keys.values().flat_map(|h| &h.generations);
+    generations.any(|generation| !generation.verified)
 }
 
 fn store_facts(

@@ -24,9 +24,9 @@ compile_error!("f3skeys runs on FreeBSD and Linux; add a file to src/os/ for ano
 pub use lockdown::{LockedDown, lock_down};
 pub use memory::{Intake, guard_memory};
 pub use platform::{
-    JAILED_PROPERTY, MOUNTS_OUTLIVE_US, PATHS, SERIAL_HINT, boot_id, covering, detach_mounts,
-    die_with_parent, disks, formatting, is_disk, is_held, mount_store, mounts, parts, pool_state,
-    serial, signatures, source_is_device, unmount_store, users,
+    JAILED_PROPERTY, MOUNTS_OUTLIVE_US, PATHS, SERIAL_HINT, boot_id, checker, covering,
+    detach_mounts, die_with_parent, disks, formatting, is_disk, is_held, mount_store, mounts,
+    parts, pool_state, serial, signatures, source_is_device, unmount_store, users,
 };
 
 use crate::child::Finished;
@@ -73,6 +73,15 @@ pub struct Mount {
     /// The file system's own number in hex, which differs between datasets of one name. Empty where
     /// it was not asked for.
     pub fsid: String,
+}
+
+/// What a store is mounted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// To be read; nothing on the medium changes.
+    Read,
+    /// To be written.
+    Write,
 }
 
 /// A disk or partition that may hold a key store.
