@@ -10,8 +10,8 @@ use std::path::PathBuf;
 /// The longest label that ext has room for.
 const LONGEST_LABEL: usize = 16;
 /// Kinds of content that no key store can be on, by the names that either system gives them: FAT has
-/// no place for the `:` of a key's name, and a table without partitions holds no files.
-const NO_STORE: [&str; 6] = ["vfat", "msdosfs", "exfat", "dos", "gpt", "PMBR"];
+/// no place for the `:` of a key's name; swap and a table without partitions hold no files.
+const NO_STORE: [&str; 7] = ["vfat", "msdosfs", "exfat", "dos", "gpt", "PMBR", "swap"];
 
 /// What a person asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -495,6 +495,59 @@ mod tests {
         );
     }
 
+    /// Runs a program as the program does.
+    fn run(program: &str, args: &[&str]) -> Result<crate::child::Finished, Trouble> {
+        let clock = crate::time::SystemClock::start();
+        let deadline = crate::time::Deadline::after(&clock, std::time::Duration::from_secs(60));
+        let call = crate::child::Call {
+            program: Path::new(program),
+            args,
+            secret: None,
+        };
+        crate::child::run(&call, &clock, deadline)
+    }
+
+    fn format(image: &str, label: &str, wipe: bool) -> Vec<u8> {
+        for (program, args) in formatting(image, label, wipe) {
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            run(program, &args).unwrap().success().unwrap();
+        }
+        let mut head = vec![0; crate::device::HEAD_LEN];
+        io::Read::read_exact(&mut fs::File::open(image).unwrap(), &mut head).unwrap();
+        head
+    }
+
+    #[test]
+    fn formatting_leaves_one_labelled_file_system_without_a_journal() {
+        let name = format!("f3skeys-format-{}.img", std::process::id());
+        let image = std::env::temp_dir().join(name);
+        fs::File::create(&image).unwrap().set_len(32 << 20).unwrap();
+        let node = image.display().to_string();
+        let seen = || signatures(&image, &run).unwrap();
+        assert_eq!(seen(), []);
+        for (label, wipe) in [("F3S_KEYS", false), ("OTHER-1", true)] {
+            let head = format(&node, label, wipe);
+            let found = crate::device::identify(&head);
+            let expected = Filesystem {
+                kind: Kind::Ext,
+                label: Some(label.to_owned()),
+            };
+            assert_eq!(found, [expected]);
+            assert!(matches!(&seen()[..], [one] if one.label.as_deref() == Some(label)));
+            // `s_feature_compat` of the superblock, and in it `has_journal`.
+            assert_eq!(head[1024 + 0x5c] & 4, 0, "it has a journal");
+        }
+        fs::remove_file(&image).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_disk_is_known_by_its_node() {
+        assert!(!is_disk(Path::new("/dev/null")).unwrap());
+        assert!(is_disk(Path::new("/dev/no such disk")).is_err());
+        assert!(parts(Path::new("/dev/null"), &run).is_err());
+        assert!(users(Path::new("/dev/null"), &run).is_err());
+    }
+
     #[test]
     fn this_boot_has_an_identity() {
         assert!(boot_id().is_some_and(|id| id.len() == 36));
