@@ -12,6 +12,7 @@ use crate::exit::{Fault, USAGE};
 use crate::marker;
 use crate::pass::Node;
 use crate::report::{Finding, Severity};
+use crate::store::state::State;
 use crate::store::work::Work;
 use crate::store::{Reading, Wanted, layout};
 use crate::time::Deadline;
@@ -148,7 +149,17 @@ fn keys_in(reading: &Reading) -> Result<Vec<String>, String> {
     }
     let files = reading.files.iter().map(|file| file.place.path(&file.key));
     let mut keys: Vec<String> = files.chain(reading.strays.iter().cloned()).collect();
-    if keys.is_empty() && (reading.formatted && reading.state.is_none()) {
+    // A store that lists keys may have what is left of them among the damaged.
+    let state = reading.state.as_ref().map(|read| match read {
+        Ok(bytes) => State::parse(bytes).ok(),
+        Err(_) => None,
+    });
+    let empty = match state {
+        Some(Some(state)) => state.keys.is_empty(),
+        Some(None) => false,
+        None => !reading.formatted,
+    };
+    if keys.is_empty() && !empty {
         keys.push(layout::DIRECTORY.to_owned());
     }
     keys.sort();

@@ -137,7 +137,13 @@ fn law_7_every_kind_of_store_with_keys_is_refused_and_stays() {
     let mut odd = Stick::new("/dev/da0", "F3S_KEYS", "4C530001");
     odd.files
         .insert(".f3skeys/what is this".to_owned(), vec![1]);
+    let mut only_listed = good_stick();
+    only_listed.files.retain(|path, _| path == layout::STATE);
+    let mut unreadable_state = only_listed.clone();
+    unreadable_state.damage("state", |bytes| bytes.truncate(9));
     for (name, stick) in [
+        ("listed", only_listed),
+        ("state", unreadable_state),
         ("plain", plain),
         ("format", good_stick()),
         ("below", generations_only),

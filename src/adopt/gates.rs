@@ -46,8 +46,7 @@ fn served(facts: &Facts, proposal: &mut Proposal) -> Vec<Served> {
                     "exported by {file}, and {} all belong there: no gate is proposed for it",
                     several.join(" and ")
                 );
-                let remedy =
-                    "say with `needs: [mounted(path: …, dataset: …)]` which of them must be there";
+                let remedy = "say with `needs: [mounted(path: ..., dataset: ...)]` which of them must be there";
                 proposal.find(
                     Severity::Warning,
                     &path.display().to_string(),
