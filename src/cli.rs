@@ -3,12 +3,13 @@
 use crate::config::Config;
 use crate::exit::{Fault, USAGE};
 use crate::gate::Answer;
+use crate::host::{Host, hooks};
 use crate::os::{self, PATHS};
 use crate::pass::Node;
 use crate::report::Report;
 use crate::system::{Machine, System};
 use crate::usb::UsbDisks;
-use crate::{boot, late, preview, ready, status, zfs};
+use crate::{boot, late, preview, ready, rehearse, status, zfs};
 use argh::FromArgs;
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -34,6 +35,7 @@ enum Verb {
     Ready(Ready),
     Gate(Gate),
     Plan(Plan),
+    Rehearse(Rehearse),
     Status(Status),
     Version(Version),
 }
@@ -67,6 +69,16 @@ struct Gate {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "plan")]
 struct Plan {}
+
+/// Would this node come back from a power cut right now? Yes, or every reason why not. Changes
+/// nothing.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "rehearse")]
+struct Rehearse {
+    /// as JSON
+    #[argh(switch)]
+    json: bool,
+}
 
 /// Show how roots and gates stand now, and how the last boot went.
 #[derive(FromArgs, Debug)]
@@ -168,6 +180,10 @@ fn do_verb(verb: &Verb, config: &Config, command: &[OsString]) -> u8 {
             say(&preview.text);
             preview.report.status
         }),
+        Verb::Rehearse(Rehearse { json }) => privileged(|| {
+            let hooks = hooks::hooks(&Host::here(), PATHS.init);
+            show_rehearsal(&rehearse::rehearse(node, config, &hooks), *json)
+        }),
         Verb::Status(Status { json }) => show_status(&status::status(node, config), *json),
         Verb::Version(_) => 0,
     }
@@ -219,6 +235,18 @@ fn show(report: &Report) -> u8 {
     complain(&report.complaints());
     say(&report.results());
     report.status
+}
+
+fn show_rehearsal(rehearsal: &rehearse::Rehearsal, json: bool) -> u8 {
+    if json {
+        say(&format!(
+            "{}\n",
+            serde_json::to_string_pretty(rehearsal).unwrap_or_default()
+        ));
+    } else {
+        say(&rehearsal.text());
+    }
+    rehearsal.status
 }
 
 fn show_status(status: &status::Status, json: bool) -> u8 {

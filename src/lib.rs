@@ -22,7 +22,8 @@
 //! The verbs read as prose:
 //!
 //! - [`boot`], [`ready`] (and the question `gate`), [`late`] (both, for a stick that came late),
-//!   [`preview`] (`plan`), [`status`]; what they share is in [`pass`].
+//!   [`preview`] (`plan`), [`rehearse`] (both, on an imagined node), [`status`]; what they share is
+//!   in [`pass`].
 //! - [`report`], [`verdict`], [`exit`]: what is said, and the exit status.
 //!
 //! Effects sit behind three seams: [`zfs::Zfs`], [`system::KeyDevices`] and [`system::System`].
@@ -51,6 +52,7 @@ pub mod plan;
 pub mod preview;
 pub mod reader;
 pub mod ready;
+pub mod rehearse;
 pub mod report;
 pub mod status;
 pub mod store;
