@@ -246,12 +246,7 @@ fn read_store(
         pass.report.find(Severity::Note, &subject, note, "");
     }
     let gone = reading.gone;
-    let keyring = store::verify(&wanted, reading).map_err(|format| {
-        format!(
-            "the store is of format {}, which this version does not know; install a newer f3skeys",
-            format.0
-        )
-    })?;
+    let keyring = store::verify(Wanted::These(&wanted), reading).map_err(|e| e.to_string())?;
     if gone {
         pass.report.find(
             Severity::Failure,

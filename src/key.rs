@@ -125,7 +125,7 @@ impl Key {
         self.fingerprint
     }
 
-    /// The bytes, for the pipe that hands them to ZFS and for nothing else.
+    /// The bytes, for the pipe that hands them to ZFS, for a key store, and for nothing else.
     pub fn expose(&self) -> &[u8; KEY_LEN] {
         self.bytes.expose_secret()
     }

@@ -61,4 +61,5 @@ pub mod time;
 pub mod trouble;
 pub mod usb;
 pub mod verdict;
+pub mod writer;
 pub mod zfs;

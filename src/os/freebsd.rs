@@ -1,6 +1,6 @@
 //! FreeBSD.
 
-use super::{Disk, Mount, Paths, PoolState, freebsd_text, pool_state_from};
+use super::{Access, Disk, Mount, Paths, PoolState, freebsd_text, pool_state_from};
 use crate::device::{Filesystem, Kind};
 use crate::host::InitSystem;
 use nix::libc;
@@ -230,15 +230,24 @@ pub fn detach_mounts() -> io::Result<()> {
     Ok(())
 }
 
-/// Mounts the key store on `node` at `at`, read-only, with nothing on it followed or run.
+/// Mounts the key store on `node` at `at`, with nothing on it followed or run.
 ///
 /// # Errors
 /// The kernel refused, or cannot read this kind of file system.
-pub fn mount_store(node: &Path, filesystem: &Filesystem, at: &Path) -> io::Result<()> {
+pub fn mount_store(
+    node: &Path,
+    filesystem: &Filesystem,
+    at: &Path,
+    access: Access,
+) -> io::Result<()> {
     if filesystem.kind == Kind::Ext {
-        return Err(io::Error::other("FreeBSD reads key stores on UFS only"));
+        return Err(not_ufs());
     }
-    let flags = MntFlags::MNT_RDONLY
+    let read_only = match access {
+        Access::Read => MntFlags::MNT_RDONLY,
+        Access::Write => MntFlags::empty(),
+    };
+    let flags = read_only
         | MntFlags::MNT_NOEXEC
         | MntFlags::MNT_NOSUID
         | MntFlags::MNT_NOATIME
@@ -252,6 +261,22 @@ pub fn mount_store(node: &Path, filesystem: &Filesystem, at: &Path) -> io::Resul
     nmount
         .nmount(flags)
         .map_err(|e| io::Error::other(e.to_string()))
+}
+
+fn not_ufs() -> io::Error {
+    io::Error::other("FreeBSD takes key stores on UFS only")
+}
+
+/// The program that checks a file system before it is written on, and its arguments before the
+/// node.
+///
+/// # Errors
+/// This kind of file system cannot be written here.
+pub fn checker(kind: Kind) -> io::Result<(&'static str, &'static [&'static str])> {
+    match kind {
+        Kind::Ufs1 | Kind::Ufs2 => Ok(("/sbin/fsck_ufs", &["-p"])),
+        Kind::Ext => Err(not_ufs()),
+    }
 }
 
 /// Unmounts the key store.

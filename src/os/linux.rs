@@ -1,6 +1,6 @@
 //! Linux.
 
-use super::{Disk, Mount, Paths, PoolState, pool_state_from};
+use super::{Access, Disk, Mount, Paths, PoolState, pool_state_from};
 use crate::device::{Filesystem, Kind};
 use crate::host::InitSystem;
 use nix::fcntl::{OFlag, open};
@@ -269,24 +269,51 @@ pub fn detach_mounts() -> io::Result<()> {
     Ok(())
 }
 
-/// Mounts the key store on `node` at `at`, read-only, with nothing on it followed or run.
+/// Mounts the key store on `node` at `at`, with nothing on it followed or run.
 ///
 /// # Errors
-/// The kernel refused, or cannot read this kind of file system.
-pub fn mount_store(node: &Path, filesystem: &Filesystem, at: &Path) -> io::Result<()> {
-    let (fstype, options) = match filesystem.kind {
-        Kind::Ufs1 => ("ufs", "ufstype=44bsd"),
-        Kind::Ufs2 => ("ufs", "ufstype=ufs2"),
-        Kind::Ext => ("ext4", "noload"),
+/// The kernel refused, or cannot read, or not write, this kind of file system.
+pub fn mount_store(
+    node: &Path,
+    filesystem: &Filesystem,
+    at: &Path,
+    access: Access,
+) -> io::Result<()> {
+    let (fstype, options) = match (filesystem.kind, access) {
+        (Kind::Ufs1, Access::Read) => ("ufs", Some("ufstype=44bsd")),
+        (Kind::Ufs2, Access::Read) => ("ufs", Some("ufstype=ufs2")),
+        (Kind::Ext, Access::Read) => ("ext4", Some("noload")),
+        (Kind::Ext, Access::Write) => ("ext4", None),
+        (Kind::Ufs1 | Kind::Ufs2, Access::Write) => return Err(cannot_write_ufs()),
     };
-    let flags = MsFlags::MS_RDONLY
+    let read_only = match access {
+        Access::Read => MsFlags::MS_RDONLY,
+        Access::Write => MsFlags::empty(),
+    };
+    let flags = read_only
         | MsFlags::MS_NOEXEC
         | MsFlags::MS_NOSUID
         | MsFlags::MS_NODEV
         | MsFlags::MS_NOATIME
         | NOSYMFOLLOW;
-    mount(Some(node), at, Some(fstype), flags, Some(options))?;
+    mount(Some(node), at, Some(fstype), flags, options)?;
     Ok(())
+}
+
+fn cannot_write_ufs() -> io::Error {
+    io::Error::other("Linux only reads UFS; write it on FreeBSD, or use a stick with ext4")
+}
+
+/// The program that checks a file system before it is written on, and its arguments before the
+/// node.
+///
+/// # Errors
+/// This kind of file system cannot be written here.
+pub fn checker(kind: Kind) -> io::Result<(&'static str, &'static [&'static str])> {
+    match kind {
+        Kind::Ext => Ok(("/sbin/e2fsck", &["-p"])),
+        Kind::Ufs1 | Kind::Ufs2 => Err(cannot_write_ufs()),
+    }
 }
 
 /// Unmounts the key store.

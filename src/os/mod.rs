@@ -22,8 +22,9 @@ compile_error!("f3skeys runs on FreeBSD and Linux; add a file to src/os/ for ano
 pub use lockdown::{LockedDown, lock_down};
 pub use memory::{Intake, guard_memory};
 pub use platform::{
-    JAILED_PROPERTY, MOUNTS_OUTLIVE_US, PATHS, boot_id, covering, detach_mounts, die_with_parent,
-    disks, mount_store, mounts, pool_state, serial, source_is_device, unmount_store,
+    JAILED_PROPERTY, MOUNTS_OUTLIVE_US, PATHS, boot_id, checker, covering, detach_mounts,
+    die_with_parent, disks, mount_store, mounts, pool_state, serial, source_is_device,
+    unmount_store,
 };
 
 use crate::host::InitSystem;
@@ -62,6 +63,15 @@ pub struct Mount {
     /// The file system's own number in hex, which differs between datasets of one name. Empty where
     /// it was not asked for.
     pub fsid: String,
+}
+
+/// What a store is mounted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// To be read; nothing on the medium changes.
+    Read,
+    /// To be written.
+    Write,
 }
 
 /// A disk or partition that may hold a key store.

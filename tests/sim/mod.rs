@@ -4,6 +4,8 @@
 
 #![allow(dead_code)] // Each test program uses its own part of it.
 
+pub mod medium;
+
 use f3skeys::config::Config;
 use f3skeys::device::{Candidate, Filesystem, Kind as FsKind};
 use f3skeys::gate::{Live, Questions};
@@ -13,14 +15,17 @@ use f3skeys::os::{Mount, PoolState};
 use f3skeys::pass::Node;
 use f3skeys::store::layout::{self, Place};
 use f3skeys::store::state::{FORMAT, Generation, Standing, State};
+use f3skeys::store::survey::survey;
 use f3skeys::store::work::{Work, Worked};
 use f3skeys::store::{KeyFile, Reading, Wanted};
 use f3skeys::system::{KeyDevices, System};
 use f3skeys::time::{Clock, Deadline};
 use f3skeys::trouble::Trouble;
+use f3skeys::writer;
 use f3skeys::zfs::{
     Answer, CanMount, Dataset, KeyFormat, KeyStatus, Kind, Mountpoint, Source, Try, Zfs,
 };
+use medium::SimMedium;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
@@ -46,6 +51,8 @@ pub struct Stick {
     pub files: BTreeMap<String, Vec<u8>>,
     /// Reading it fails with these words.
     pub broken: Option<String>,
+    /// Writing on it fails with these words.
+    pub unwritable: Option<String>,
     /// It is pulled after this many files of it were read.
     pub pulled_after: Option<usize>,
 }
@@ -65,6 +72,7 @@ impl Stick {
             },
             files: BTreeMap::new(),
             broken: None,
+            unwritable: None,
             pulled_after: None,
         }
     }
@@ -598,23 +606,57 @@ impl KeyDevices for Sim {
 
     fn work(
         &self,
-        _device: &Candidate,
+        device: &Candidate,
         _filesystem: &Filesystem,
         _at: &Path,
-        _work: &Work,
+        work: &Work,
         _deadline: Deadline,
     ) -> Result<Worked, Trouble> {
-        Err(Trouble::failed("writing on the key store", "not built"))
+        self.sleep(ONE_CALL);
+        let mut sticks = self.sticks.borrow_mut();
+        let stick = sticks
+            .iter_mut()
+            .find(|stick| stick.candidate == *device)
+            .unwrap();
+        let failed = |why: &str| Trouble::failed("writing on the key store", why);
+        if let Some(why) = stick.broken.as_ref().or(stick.unwritable.as_ref()) {
+            return Err(failed(why));
+        }
+        let mut medium = SimMedium::new(&stick.files, None);
+        let whole = reading(&stick.files, Wanted::All);
+        let done = writer::work(work, whole, &mut medium, &mut counting())
+            .map_err(|e| failed(&e.to_string()))?;
+        stick.files = medium.files();
+        let back = survey(Wanted::All, reading(&stick.files, Wanted::All));
+        let back = back.map_err(|e| failed(&e.to_string()))?;
+        Ok(writer::worked(done, &back, Vec::new()))
+    }
+}
+
+/// Bytes that are as good as random to a test: no two fillings are equal.
+pub fn counting() -> impl FnMut(&mut [u8]) -> io::Result<()> {
+    let mut count = 0_u64;
+    move |into| {
+        count += 1;
+        let digest = blake3::hash(&count.to_le_bytes());
+        into.copy_from_slice(&digest.as_bytes()[..into.len()]);
+        Ok(())
     }
 }
 
 /// What reading these files of a store gives.
 pub fn reading(files: &BTreeMap<String, Vec<u8>>, wanted: Wanted) -> Reading {
+    let wanted_all = matches!(wanted, Wanted::All);
     let wanted: Vec<KeyName> = match wanted {
         Wanted::These(keys) => keys.to_vec(),
         Wanted::All => keys_on(files),
     };
+    let strays = match wanted_all {
+        true => strays_on(files),
+        false => Vec::new(),
+    };
     let mut reading = Reading {
+        strays,
         state: files.get(layout::STATE).cloned().map(Ok),
         formatted: files.keys().any(|path| path.starts_with(layout::DIRECTORY)),
         ..Reading::default()
@@ -637,6 +679,17 @@ pub fn reading(files: &BTreeMap<String, Vec<u8>>, wanted: Wanted) -> Reading {
         }
     }
     reading
+}
+
+/// Files that belong to no key.
+fn strays_on(files: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
+    let is_stray = |path: &&String| match layout::split(path) {
+        ("", name) => layout::is_temporary(name),
+        (layout::ASIDE, _) => false,
+        (layout::DIRECTORY, name) => !layout::is_own(name),
+        (_, name) => layout::parse_generation(name).is_none(),
+    };
+    files.keys().filter(is_stray).cloned().collect()
 }
 
 fn keys_on(files: &BTreeMap<String, Vec<u8>>) -> Vec<KeyName> {
