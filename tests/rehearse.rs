@@ -284,6 +284,30 @@ const KEYS: &[Fault] = &[
             s.files.remove(layout::STATE);
         });
     }),
+    on_node("key at the top alone, vouched for by nothing", |sim| {
+        generations(sim, ZKEY, &[]);
+        with_stick(sim, |s| {
+            s.files.insert(top(ZKEY), ZDATA.to_vec());
+        });
+    }),
+    on_node("wrong key at the top alone", |sim| {
+        generations(sim, ZKEY, &[]);
+        with_stick(sim, |s| {
+            s.files.insert(top(ZKEY), OTHER.to_vec());
+        });
+    }),
+    on_node("key of another stick at the top", |sim| {
+        with_stick(sim, |s| s.damage(&top(ZKEY), |b| *b = OTHER.to_vec()));
+    }),
+    on_node(
+        "only the key at the top opens, and another is vouched for",
+        |sim| {
+            generations(sim, ZKEY, &[(1, OTHER, Standing::Current)]);
+            with_stick(sim, |s| {
+                s.files.insert(top(ZKEY), ZDATA.to_vec());
+            });
+        },
+    ),
     in_config("key named wrongly", |text| {
         swap(text, ZKEY, "f0.lan.buetow.org:other")
     }),
