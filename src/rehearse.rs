@@ -179,31 +179,19 @@ impl Rehearsal {
         let gone = report.findings.iter().any(|f| f.what == boot::GONE);
         let fault = report.fault.max(gone.then_some(Fault::NoKeyDevice));
         fault.into_iter().for_each(|fault| self.fail(fault));
-        let stops = |line: &RootLine, name| !line.open && (line.required || wanted.contains(name));
-        let stopping: BTreeSet<&str> = config
-            .roots
-            .iter()
-            .zip(&report.roots)
-            .filter(|(root, line)| stops(line, &root.dataset))
-            .map(|(root, _)| root.dataset.as_str())
-            .collect();
+        let stopping = stopping(config, &report, wanted);
+        let stick_counts = gone || !stopping.is_empty();
         for finding in report.findings {
-            let known = report.roots.iter().any(|r| r.dataset == finding.subject);
-            let finding = match stopping.is_empty() {
-                true => finding,
-                false => masked(finding),
+            let is_reason = match report.roots.iter().any(|r| r.dataset == finding.subject) {
+                true => stopping.contains(&finding.subject),
+                false => stick_counts && masked(&finding).severity >= Severity::Failure,
             };
-            let is_reason = match known {
-                true => stopping.contains(finding.subject.as_str()),
-                false => {
-                    let any = gone || !stopping.is_empty();
-                    any && finding.severity >= Severity::Failure
-                }
-            };
-            let finding = locked_out(stage, config, &finding).unwrap_or(finding);
             match is_reason {
-                true => self.reason(fault.unwrap_or(Fault::Unavailable), finding),
-                false => self.remark(finding),
+                true => {
+                    let finding = locked_out(stage, config, &finding);
+                    self.reason(fault.unwrap_or(Fault::Unavailable), masked(&finding));
+                }
+                false => self.remark(locked_out(stage, config, &finding)),
             }
         }
         self.roots = report.roots;
@@ -299,9 +287,18 @@ fn write_finding(text: &mut String, head: &str, finding: &Finding) {
     }
 }
 
+/// The roots that stay locked and must not: a required one, or one that a gate needs.
+fn stopping(config: &Config, report: &Report, wanted: &Roots) -> BTreeSet<String> {
+    let roots = config.roots.iter().zip(&report.roots);
+    roots
+        .filter(|(root, line)| !line.open && (line.required || wanted.contains(&root.dataset)))
+        .map(|(root, _)| root.dataset.to_string())
+        .collect()
+}
+
 /// A missing stick that nothing waits for yet, since what needs it is not there either: once that is
 /// mended, the stick is missed.
-fn masked(finding: Finding) -> Finding {
+fn masked(finding: &Finding) -> Finding {
     match finding.what.strip_suffix(boot::NOT_WAITED_FOR) {
         Some(what) => Finding::new(
             Severity::Failure,
@@ -309,21 +306,18 @@ fn masked(finding: Finding) -> Finding {
             what,
             "insert the stick",
         ),
-        None => finding,
+        None => finding.clone(),
     }
 }
 
-/// What is to be said of a root that is open now and could not be opened again.
-fn locked_out(stage: &Stage, config: &Config, finding: &Finding) -> Option<Finding> {
-    let subject = &finding.subject;
-    let root = config
-        .roots
-        .iter()
-        .find(|r| r.dataset.as_str() == subject)?;
-    if !stage.is_locked_out(&root.dataset) {
-        return None;
-    }
-    verdict::of_root(root, &Verdict::OpenByNoKey, None).finding
+/// What is to be said instead of a root that is open now and could not be opened again.
+fn locked_out(stage: &Stage, config: &Config, finding: &Finding) -> Finding {
+    let subject = finding.subject.as_str();
+    let root = config.roots.iter().find(|r| r.dataset.as_str() == subject);
+    root.filter(|root| stage.is_locked_out(&root.dataset))
+        .filter(|_| finding.severity == Severity::Failure)
+        .and_then(|root| verdict::of_root(root, &Verdict::OpenByNoKey, None).finding)
+        .unwrap_or_else(|| finding.clone())
 }
 
 fn gate_remedy(gate: &Asked) -> String {
