@@ -4,15 +4,19 @@ use crate::config::Config;
 use crate::exit::{Fault, USAGE};
 use crate::gate::Answer;
 use crate::host::{Host, hooks};
+use crate::key::Key;
+use crate::names::DatasetName;
 use crate::os::{self, PATHS};
 use crate::pass::Node;
 use crate::report::Report;
 use crate::system::{Machine, System};
 use crate::usb::UsbDisks;
-use crate::{boot, late, preview, ready, rehearse, status, zfs};
+use crate::{boot, late, new_key, preview, ready, rehearse, status, verify, zfs};
 use argh::FromArgs;
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
@@ -37,6 +41,8 @@ enum Verb {
     Plan(Plan),
     Rehearse(Rehearse),
     Status(Status),
+    Verify(Verify),
+    NewKey(NewKey),
     Version(Version),
 }
 
@@ -48,6 +54,12 @@ struct Boot {
     /// and become the command after `--`, if any, when that has opened a gate
     #[argh(switch)]
     late: bool,
+    /// open only this root, with --key-from-stdin, when the stick is dead
+    #[argh(option, arg_name = "DATASET")]
+    root: Option<DatasetName>,
+    /// read the root's key from standard input: 32 bytes or 64 hex digits
+    #[argh(switch)]
+    key_from_stdin: bool,
 }
 
 /// Mount what is still missing and write the markers of the gates that hold.
@@ -89,6 +101,36 @@ struct Status {
     json: bool,
 }
 
+/// Verify every file of the key store. Exit 65: something is damaged, or opens nothing.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "verify")]
+struct Verify {
+    /// ask ZFS whether a key of the store opens each root of this node; loads none
+    #[argh(switch)]
+    pools: bool,
+    /// rebuild what is damaged from the other copy; what was damaged is moved aside, never deleted
+    #[argh(switch)]
+    repair: bool,
+    /// verify a copy of a store in this directory instead; needs no configuration
+    #[argh(option, arg_name = "DIR")]
+    store: Option<PathBuf>,
+    /// as JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+/// Make a new key on the store for a root that is yet to be made, and show how to use it.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "new-key")]
+struct NewKey {
+    /// its name; without an owner it is this node's
+    #[argh(positional)]
+    name: String,
+    /// the dataset that it is for, for the lines that are shown
+    #[argh(option, long = "for", arg_name = "DATASET")]
+    dataset: Option<DatasetName>,
+}
+
 /// Show the version.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "version")]
@@ -105,12 +147,25 @@ pub fn run(arguments: &[OsString]) -> u8 {
         Ok(parsed) => parsed,
         Err(exit) => return show_usage(&exit),
     };
-    let takes_command = matches!(parsed.verb, Verb::Gate(_) | Verb::Boot(Boot { late: true }));
+    let takes_command = matches!(
+        parsed.verb,
+        Verb::Gate(_) | Verb::Boot(Boot { late: true, .. })
+    );
     if command.is_some() && !takes_command {
         complain("f3skeys: only `gate` and `boot --late` take a command after `--`\n");
         return USAGE;
     }
+    if let Some(wrong) = wrong_together(&parsed.verb) {
+        complain(&format!("f3skeys: {wrong}\n"));
+        return USAGE;
+    }
     match parsed.verb {
+        Verb::Verify(Verify {
+            store: Some(store),
+            repair,
+            json,
+            ..
+        }) => verify_directory(&store, repair, json),
         Verb::Version(_) => {
             say(&format!("f3skeys {}\n", env!("CARGO_PKG_VERSION")));
             0
@@ -118,6 +173,22 @@ pub fn run(arguments: &[OsString]) -> u8 {
         verb => with_configuration(&parsed.config.unwrap_or_else(|| PATHS.config.into()), |c| {
             do_verb(&verb, c, command.unwrap_or_default())
         }),
+    }
+}
+
+/// Options that make no sense with one another.
+fn wrong_together(verb: &Verb) -> Option<&'static str> {
+    match verb {
+        Verb::Boot(boot) if boot.root.is_some() != boot.key_from_stdin => {
+            Some("`boot` takes --root and --key-from-stdin only together")
+        }
+        Verb::Boot(boot) if boot.root.is_some() && boot.late => {
+            Some("`boot --late` takes no --root")
+        }
+        Verb::Verify(verify) if verify.store.is_some() && verify.pools => {
+            Some("`verify --pools` is about this node's own store; it takes no --store")
+        }
+        _ => None,
     }
 }
 
@@ -170,8 +241,11 @@ fn do_verb(verb: &Verb, config: &Config, command: &[OsString]) -> u8 {
         db: Path::new(PATHS.db),
     };
     match verb {
-        Verb::Boot(Boot { late: false }) => privileged(|| show(&boot::boot(node, config))),
-        Verb::Boot(Boot { late: true }) => finish_late(node, config, command),
+        Verb::Boot(Boot { late: true, .. }) => finish_late(node, config, command),
+        Verb::Boot(Boot {
+            root: Some(root), ..
+        }) => privileged(|| boot_by_hand(node, config, root)),
+        Verb::Boot(_) => privileged(|| show(&boot::boot(node, config))),
         Verb::Ready(_) => privileged(|| show(&ready::ready(node, config))),
         Verb::Gate(gate) => ask_gate(node, config, &gate.name, command),
         Verb::Plan(_) => privileged(|| {
@@ -185,7 +259,68 @@ fn do_verb(verb: &Verb, config: &Config, command: &[OsString]) -> u8 {
             show_rehearsal(&rehearse::rehearse(node, config, &hooks), *json)
         }),
         Verb::Status(Status { json }) => show_status(&status::status(node, config), *json),
+        Verb::Verify(options) => privileged(|| {
+            let (pools, repair) = (options.pools, options.repair);
+            let told = verify::verify(node, config, verify::Options { pools, repair });
+            show_verification(&told, options.json)
+        }),
+        Verb::NewKey(new) => match new_key::name(config, &new.name) {
+            Ok(name) => privileged(|| {
+                let made = new_key::new_key(node, config, &name, new.dataset.as_ref());
+                complain(&made.report.complaints());
+                say(&made.text);
+                made.report.status
+            }),
+            Err(what) => {
+                complain(&format!("f3skeys: {what}\n"));
+                USAGE
+            }
+        },
         Verb::Version(_) => 0,
+    }
+}
+
+fn verify_directory(store: &Path, repair: bool, json: bool) -> u8 {
+    // A copy may be anybody's: an off-site archive is best tried far from the node, without root.
+    locked_by(os::harden, |_| {
+        let machine = Machine::new();
+        let told = verify::directory(store, os::user(), machine.clock(), repair);
+        show_verification(&told, json)
+    })
+}
+
+fn show_verification(told: &verify::Verification, json: bool) -> u8 {
+    complain(&told.complaints());
+    match json {
+        true => say_json(told),
+        false => say(&told.text()),
+    }
+    told.status
+}
+
+fn say_json(value: &impl serde::Serialize) {
+    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    say(&format!("{text}\n"));
+}
+
+fn boot_by_hand(node: Node, config: &Config, root: &DatasetName) -> u8 {
+    let input = io::stdin();
+    if input.is_terminal() {
+        complain(
+            "f3skeys: the key is not read from a terminal, where it would be seen\n  -> `f3skeys boot --root DATASET --key-from-stdin < FILE`\n",
+        );
+        return USAGE;
+    }
+    // Not by way of `Stdin`: its buffer is never wiped.
+    let key = input.as_fd().try_clone_to_owned().map(File::from);
+    match key.and_then(Key::read) {
+        Ok(key) => show(&boot::by_hand(node, config, root, key)),
+        Err(e) => {
+            complain(&format!(
+                "f3skeys: standard input: {e}\n  -> nothing was loaded\n"
+            ));
+            Fault::BadKey.status()
+        }
     }
 }
 
@@ -195,7 +330,14 @@ fn privileged(verb: impl FnOnce() -> u8) -> u8 {
 }
 
 fn locked_down(verb: impl FnOnce(os::LockedDown) -> u8) -> u8 {
-    match os::lock_down() {
+    locked_by(os::lock_down, verb)
+}
+
+fn locked_by(
+    lock: impl FnOnce() -> io::Result<os::LockedDown>,
+    verb: impl FnOnce(os::LockedDown) -> u8,
+) -> u8 {
+    match lock() {
         Ok(locked) => verb(locked),
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
             complain("f3skeys: only root can do this\n  -> run it as root\n");
@@ -239,10 +381,7 @@ fn show(report: &Report) -> u8 {
 
 fn show_rehearsal(rehearsal: &rehearse::Rehearsal, json: bool) -> u8 {
     if json {
-        say(&format!(
-            "{}\n",
-            serde_json::to_string_pretty(rehearsal).unwrap_or_default()
-        ));
+        say_json(rehearsal);
     } else {
         say(&rehearsal.text());
     }
@@ -251,10 +390,7 @@ fn show_rehearsal(rehearsal: &rehearse::Rehearsal, json: bool) -> u8 {
 
 fn show_status(status: &status::Status, json: bool) -> u8 {
     if json {
-        say(&format!(
-            "{}\n",
-            serde_json::to_string_pretty(status).unwrap_or_default()
-        ));
+        say_json(status);
     } else {
         say(&status.text());
     }
