@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::exit::{Fault, USAGE};
 use crate::gate::Answer;
 use crate::host::{Host, hooks};
+use crate::init::decide::Request;
 use crate::key::Key;
 use crate::names::DatasetName;
 use crate::os::{self, PATHS};
@@ -11,7 +12,7 @@ use crate::pass::Node;
 use crate::report::Report;
 use crate::system::{Machine, System};
 use crate::usb::UsbDisks;
-use crate::{boot, late, new_key, preview, ready, rehearse, status, verify, zfs};
+use crate::{adopt, boot, init, late, new_key, preview, ready, rehearse, status, verify, zfs};
 use argh::FromArgs;
 use std::ffi::OsString;
 use std::fs::File;
@@ -35,7 +36,9 @@ struct Arguments {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand)]
 enum Verb {
+    Adopt(Adopt),
     Boot(Boot),
+    Init(Init),
     Ready(Ready),
     Gate(Gate),
     Plan(Plan),
@@ -99,6 +102,38 @@ struct Status {
     /// as JSON
     #[argh(switch)]
     json: bool,
+}
+
+/// Make an existing host ready: write the key store's metadata without changing a key, and print a
+/// commented configuration. Needs none itself.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "adopt")]
+struct Adopt {
+    /// the node of the stick with the keys, when it is not mounted
+    #[argh(option, arg_name = "DEV")]
+    device: Option<PathBuf>,
+}
+
+/// Make an empty key store on a stick. Destroys what the stick held, so the device, its own serial
+/// number and what is overwritten must be named. Never overwrites keys.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "init")]
+struct Init {
+    /// the node of the stick
+    #[argh(option, arg_name = "DEV")]
+    device: PathBuf,
+    /// its own serial number, read from the stick that is meant
+    #[argh(option, arg_name = "SERIAL")]
+    serial: Option<String>,
+    /// the label of the new file system (F3S_KEYS)
+    #[argh(option, arg_name = "LABEL", default = "init::LABEL.to_owned()")]
+    label: String,
+    /// what the stick holds and may lose, in the words in which a refusal has shown it
+    #[argh(option, arg_name = "WHAT")]
+    overwrite: Option<String>,
+    /// the device once more, if it is not a USB disk
+    #[argh(option, arg_name = "DEV")]
+    fixed: Option<PathBuf>,
 }
 
 /// Verify every file of the key store. Exit 65: something is damaged, or opens nothing.
@@ -170,8 +205,10 @@ pub fn run(arguments: &[OsString]) -> u8 {
             say(&format!("f3skeys {}\n", env!("CARGO_PKG_VERSION")));
             0
         }
+        Verb::Adopt(Adopt { device }) => privileged(|| do_adopt(device.as_deref())),
+        Verb::Init(init) => privileged(|| do_init(init)),
         verb => with_configuration(&parsed.config.unwrap_or_else(|| PATHS.config.into()), |c| {
-            do_verb(&verb, c, command.unwrap_or_default())
+            with_node(|node| do_verb(&verb, c, node, command.unwrap_or_default()))
         }),
     }
 }
@@ -218,15 +255,22 @@ fn with_configuration(path: &Path, verb: impl FnOnce(&Config) -> u8) -> u8 {
     match Config::read(path) {
         Ok(config) => verb(&config),
         Err(error) => {
-            complain(&format!(
-                "f3skeys: {error}\n  -> correct it; nothing was touched\n"
-            ));
+            let remedy = match path.exists() {
+                true => "correct it; nothing was touched",
+                false => "`f3skeys adopt` prints one for this host",
+            };
+            complain(&format!("f3skeys: {error}\n  -> {remedy}\n"));
             Fault::Configuration.status()
         }
     }
 }
 
-fn do_verb(verb: &Verb, config: &Config, command: &[OsString]) -> u8 {
+/// Calls a verb with the real machine.
+fn with_node(verb: impl FnOnce(Node) -> u8) -> u8 {
+    with_machine(|node, _| verb(node))
+}
+
+fn with_machine(verb: impl FnOnce(Node, &UsbDisks) -> u8) -> u8 {
     let machine = Machine::new();
     let disks = UsbDisks::new(machine.clock(), Path::new(PATHS.db), machine.boot_id());
     let zfs = zfs::command::Command {
@@ -240,6 +284,10 @@ fn do_verb(verb: &Verb, config: &Config, command: &[OsString]) -> u8 {
         run: Path::new(PATHS.run),
         db: Path::new(PATHS.db),
     };
+    verb(node, &disks)
+}
+
+fn do_verb(verb: &Verb, config: &Config, node: Node, command: &[OsString]) -> u8 {
     match verb {
         Verb::Boot(Boot { late: true, .. }) => finish_late(node, config, command),
         Verb::Boot(Boot {
@@ -276,7 +324,7 @@ fn do_verb(verb: &Verb, config: &Config, command: &[OsString]) -> u8 {
                 USAGE
             }
         },
-        Verb::Version(_) => 0,
+        Verb::Adopt(_) | Verb::Init(_) | Verb::Version(_) => 0,
     }
 }
 
@@ -322,6 +370,32 @@ fn boot_by_hand(node: Node, config: &Config, root: &DatasetName) -> u8 {
             Fault::BadKey.status()
         }
     }
+}
+
+fn do_init(init: Init) -> u8 {
+    let request = Request {
+        device: init.device,
+        serial: init.serial,
+        label: init.label,
+        overwrite: init.overwrite,
+        fixed: init.fixed,
+    };
+    with_machine(|node, disks| {
+        let founded = init::init(node, disks, &request, os::SERIAL_HINT);
+        complain(&founded.complaints());
+        say(&founded.text);
+        founded.status
+    })
+}
+
+fn do_adopt(device: Option<&Path>) -> u8 {
+    with_node(|node| {
+        let host_name = os::host_name();
+        let adoption = adopt::adopt(node, &Host::here(), &host_name, device, PATHS.config);
+        complain(&adoption.complaints());
+        say(adoption.text.as_deref().unwrap_or_default());
+        adoption.status()
+    })
 }
 
 /// Runs a verb that keys may pass through, with the process locked down first.
@@ -465,6 +539,8 @@ mod tests {
             "f3skeys bot",
             "f3skeys boot now",
             "f3skeys gate",
+            "f3skeys init",
+            "f3skeys adopt /dev/da0",
             "f3skeys boot -- ls",
         ] {
             assert_eq!(run(&words(line)), USAGE, "{line}");

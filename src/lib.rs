@@ -24,6 +24,7 @@
 //! - [`boot`], [`ready`] (and the question `gate`), [`late`] (both, for a stick that came late),
 //!   [`preview`] (`plan`), [`rehearse`] (both, on an imagined node), [`status`], [`verify`],
 //!   [`new_key`]; what they share is in [`pass`].
+//! - [`adopt`] proposes a configuration for a host that exists; [`init`] makes an empty store.
 //! - [`report`], [`verdict`], [`exit`]: what is said, and the exit status.
 //!
 //! Effects sit behind three seams: [`zfs::Zfs`], [`system::KeyDevices`] and [`system::System`].
@@ -34,6 +35,7 @@
 //! - [`key`] holds key bytes; [`os`] is the platform and all `unsafe`; [`marker`] is the run
 //!   directory; [`time`] has the deadlines; [`trouble`] is "could not ask".
 
+pub mod adopt;
 pub mod boot;
 pub mod child;
 pub mod cli;
@@ -42,6 +44,7 @@ pub mod device;
 pub mod exit;
 pub mod gate;
 pub mod host;
+pub mod init;
 pub mod key;
 pub mod late;
 pub mod marker;

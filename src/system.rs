@@ -35,6 +35,12 @@ pub trait KeyDevices {
     /// The kernel did not say.
     fn scan(&self, deadline: Deadline) -> Result<Vec<Candidate>, Trouble>;
 
+    /// The directories on which the file system of a disk is mounted now.
+    ///
+    /// # Errors
+    /// The kernel did not say.
+    fn mounted_at(&self, device: &Candidate) -> Result<Vec<PathBuf>, Trouble>;
+
     /// Mounts the store read-only at `at` (or uses it where a person has mounted it), reads the
     /// files of the `wanted` keys, each once, and unmounts what it mounted.
     ///

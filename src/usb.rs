@@ -62,6 +62,28 @@ impl<'a> UsbDisks<'a> {
         os::disks().is_ok_and(|now| disk.is_some_and(|(disk, _)| now.contains(disk)))
     }
 
+    /// The clock of its deadlines.
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        self.clock
+    }
+
+    /// Looks at a disk as it is now, even if it was looked at before; also at one that is no USB
+    /// disk.
+    ///
+    /// # Errors
+    /// It cannot be read in time.
+    pub(crate) fn look_again(&self, node: &Path, deadline: Deadline) -> Result<Candidate, Trouble> {
+        self.known.borrow_mut().retain(|disk, _| disk.node != node);
+        let what = format!("looking at {}", node.display());
+        let found = worker::run(&what, self.clock, deadline, || describe(node))?;
+        let candidate = found.ok_or_else(|| Trouble::failed(&what, "it cannot be read"))?;
+        let disks = os::disks().map_err(|e| Trouble::failed(&what, &e.to_string()))?;
+        if let Some(disk) = disks.into_iter().find(|disk| disk.node == node) {
+            self.known.borrow_mut().insert(disk, candidate.clone());
+        }
+        Ok(candidate)
+    }
+
     /// Looks at a disk that is not known yet. One that fails is asked again at the next poll, one
     /// that hangs is not.
     fn describe(&self, disk: &Disk, deadline: Deadline) {
@@ -94,6 +116,19 @@ impl KeyDevices for UsbDisks<'_> {
             self.describe(disk, deadline);
         }
         Ok(self.known.borrow().values().cloned().collect())
+    }
+
+    fn mounted_at(&self, device: &Candidate) -> Result<Vec<PathBuf>, Trouble> {
+        let what = format!("asking where {} is mounted", device.node.display());
+        let mounts = os::mounts().map_err(|e| Trouble::failed(&what, &e.to_string()))?;
+        let labels = device.filesystems.iter().map(|fs| fs.label.as_deref());
+        let labels: Vec<Option<&str>> = labels.chain([None]).collect();
+        let is_of_device = |mount: &&Mount| {
+            let of = |label: &Option<&str>| os::source_is_device(mount, &device.node, *label);
+            labels.iter().any(of)
+        };
+        let mounts = mounts.iter().filter(is_of_device);
+        Ok(mounts.map(|mount| mount.at.clone()).collect())
     }
 
     fn read(

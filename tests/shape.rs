@@ -85,8 +85,21 @@ fn decisions_do_no_input_or_output() {
         "names.rs",
         "verdict.rs",
         "preview.rs",
+        "adopt/advice.rs",
+        "adopt/exports.rs",
+        "adopt/facts.rs",
+        "adopt/find.rs",
+        "adopt/gates.rs",
+        "adopt/infer.rs",
+        "adopt/proposal.rs",
+        "adopt/text.rs",
+        "init/decide.rs",
         "rehearse/world.rs",
     ];
+    for name in pure {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(name);
+        assert!(path.exists(), "{name} is elsewhere");
+    }
     let effects = [
         "std::fs",
         "std::io",

@@ -263,6 +263,10 @@ impl KeyDevices for Stage<'_> {
         self.real.devices.scan(deadline)
     }
 
+    fn mounted_at(&self, device: &Candidate) -> Result<Vec<PathBuf>, Trouble> {
+        self.real.devices.mounted_at(device)
+    }
+
     fn read(
         &self,
         device: &Candidate,

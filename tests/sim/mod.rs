@@ -578,6 +578,13 @@ impl KeyDevices for Sim {
         Ok(there.map(|stick| stick.candidate.clone()).collect())
     }
 
+    fn mounted_at(&self, device: &Candidate) -> Result<Vec<PathBuf>, Trouble> {
+        let mounts = self.mounts.borrow();
+        let source = device.node.display().to_string();
+        let of_device = mounts.iter().filter(|m| m.mount.source == source);
+        Ok(of_device.map(|m| m.mount.at.clone()).collect())
+    }
+
     fn read(
         &self,
         device: &Candidate,
