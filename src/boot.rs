@@ -29,7 +29,7 @@ const ROUNDS: usize = 3;
 
 /// When a boot runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum When {
+pub(crate) enum When {
     /// At boot, or started by a person: waits for the key device as configured.
     Now,
     /// After a stick was plugged in: ends at once when no root is missing.
@@ -38,6 +38,9 @@ enum When {
 
 /// What is said of a stick that was pulled too early.
 pub(crate) const GONE: &str = "the stick went away while it was read";
+
+/// What is said of a key device that is not there and would not help.
+pub(crate) const NOT_WAITED_FOR: &str = "; no root waits for it, but no key could be proven";
 
 /// What became of the key store.
 pub(crate) enum Store {
@@ -152,6 +155,11 @@ fn run(pass: &mut Pass, when: When) -> bool {
         return true;
     };
     pass.drop_stale_markers();
+    open_roots(pass, when)
+}
+
+/// The pass without its lock and markers, as a rehearsal plays it too.
+pub(crate) fn open_roots(pass: &mut Pass, when: When) -> bool {
     let device = match when {
         When::Now => key_device(pass, Duration::ZERO).ok(),
         When::Late => None,
@@ -259,7 +267,7 @@ fn complain_of_device(pass: &mut Pass, why: &str, missing: bool) {
         let remedy = "insert the stick; the boot completes by itself";
         pass.report.find(Severity::Failure, &subject, why, remedy);
     } else {
-        let what = format!("{why}; no root waits for it, but no key could be proven");
+        let what = format!("{why}{NOT_WAITED_FOR}");
         pass.report.find(Severity::Note, &subject, &what, "");
     }
 }

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::exit::{Fault, USAGE};
 use crate::gate::Answer;
-use crate::host::Host;
+use crate::host::{Host, hooks};
 use crate::init::decide::Request;
 use crate::key::Key;
 use crate::names::DatasetName;
@@ -12,7 +12,7 @@ use crate::pass::Node;
 use crate::report::Report;
 use crate::system::{Machine, System};
 use crate::usb::UsbDisks;
-use crate::{adopt, boot, init, late, new_key, preview, ready, status, verify, zfs};
+use crate::{adopt, boot, init, late, new_key, preview, ready, rehearse, status, verify, zfs};
 use argh::FromArgs;
 use std::ffi::OsString;
 use std::fs::File;
@@ -42,6 +42,7 @@ enum Verb {
     Ready(Ready),
     Gate(Gate),
     Plan(Plan),
+    Rehearse(Rehearse),
     Status(Status),
     Verify(Verify),
     NewKey(NewKey),
@@ -83,6 +84,16 @@ struct Gate {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "plan")]
 struct Plan {}
+
+/// Would this node come back from a power cut right now? Yes, or every reason why not. Changes
+/// nothing.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "rehearse")]
+struct Rehearse {
+    /// as JSON
+    #[argh(switch)]
+    json: bool,
+}
 
 /// Show how roots and gates stand now, and how the last boot went.
 #[derive(FromArgs, Debug)]
@@ -244,9 +255,11 @@ fn with_configuration(path: &Path, verb: impl FnOnce(&Config) -> u8) -> u8 {
     match Config::read(path) {
         Ok(config) => verb(&config),
         Err(error) => {
-            complain(&format!(
-                "f3skeys: {error}\n  -> correct it; nothing was touched\n"
-            ));
+            let remedy = match path.exists() {
+                true => "correct it; nothing was touched",
+                false => "`f3skeys adopt` prints one for this host",
+            };
+            complain(&format!("f3skeys: {error}\n  -> {remedy}\n"));
             Fault::Configuration.status()
         }
     }
@@ -288,6 +301,10 @@ fn do_verb(verb: &Verb, config: &Config, node: Node, command: &[OsString]) -> u8
             complain(&preview.report.complaints());
             say(&preview.text);
             preview.report.status
+        }),
+        Verb::Rehearse(Rehearse { json }) => privileged(|| {
+            let hooks = hooks::hooks(&Host::here(), PATHS.init);
+            show_rehearsal(&rehearse::rehearse(node, config, &hooks), *json)
         }),
         Verb::Status(Status { json }) => show_status(&status::status(node, config), *json),
         Verb::Verify(options) => privileged(|| {
@@ -434,6 +451,15 @@ fn show(report: &Report) -> u8 {
     complain(&report.complaints());
     say(&report.results());
     report.status
+}
+
+fn show_rehearsal(rehearsal: &rehearse::Rehearsal, json: bool) -> u8 {
+    if json {
+        say_json(rehearsal);
+    } else {
+        say(&rehearsal.text());
+    }
+    rehearsal.status
 }
 
 fn show_status(status: &status::Status, json: bool) -> u8 {

@@ -13,6 +13,7 @@ use crate::pass::{Node, ONE_CALL, Pass};
 use crate::plan::{self, Refusal, Verdict};
 use crate::reader::Reader;
 use crate::report::{Finding, RootLine, Severity, write_roots};
+use crate::store::layout::{self, Place};
 use crate::store::repair::Opens;
 use crate::store::state::Standing;
 use crate::store::survey::survey;
@@ -142,6 +143,7 @@ impl Verification {
             n => format!(", {} asked for", count(n, "root")),
         };
         match (self.status, self.damage.len()) {
+            (1.., 0) if self.keys.is_empty() => "nothing was verified".to_owned(),
             (0, 0) => format!("{keys}{roots}: all well"),
             (0, n) => format!(
                 "{keys}{roots}: all well now; {} mended",
@@ -380,18 +382,15 @@ fn tell_unproven(told: &mut Verification, keyring: &Keyring) {
 }
 
 fn tell_damage(told: &mut Verification, keyring: &Keyring) {
+    // What belongs to no key is rebuilt from the names of files.
     let of_store = keyring.damage.iter().map(|damage| (damage, true));
     let of_keys = keyring.keys.values().flat_map(|held| {
-        let mendable = !held.generations.is_empty();
-        held.damage.iter().map(move |damage| (damage, mendable))
+        let damage = held.damage.iter();
+        damage.map(|damage| (damage, has_second_copy(held, damage)))
     });
-    let all: Vec<(Damage, bool)> = of_store
-        .chain(of_keys)
-        .map(|(damage, mendable)| (damage.clone(), mendable))
-        .collect();
-    for (damage, mendable) in all {
+    for (damage, mendable) in of_store.chain(of_keys) {
         let remedy = match mendable {
-            true => "`f3skeys verify --repair` rebuilds what has a second copy",
+            true => "`--repair` rebuilds it from its second copy",
             false => NO_COPY,
         };
         told.find(Severity::Failure, &damage.path, &damage.what, remedy);
@@ -399,8 +398,18 @@ fn tell_damage(told: &mut Verification, keyring: &Keyring) {
     }
 }
 
-const NO_COPY: &str = "no good copy is left here: lay one from another stick or peer at the top of \
-     this one as OWNER:NAME.key, mode 400, then `f3skeys verify --repair`";
+fn has_second_copy(held: &Holding, damage: &Damage) -> bool {
+    let mut good = held.generations.iter();
+    match layout::parse_generation(layout::split(&damage.path).1) {
+        Some(Place::Generation { fingerprint, .. }) => {
+            good.any(|generation| generation.key.fingerprint() == fingerprint)
+        }
+        _ => good.any(|generation| generation.standing == Standing::Current),
+    }
+}
+
+const NO_COPY: &str = "no good copy is left here; unless its mode or owner is all that is wrong, \
+     lay one from another stick at the top of this one as OWNER:NAME.key, mode 400, and repair";
 
 /// The generation that was seen to open a root.
 struct Found {

@@ -177,6 +177,8 @@ pub struct Sim {
     pub wrapped: RefCell<BTreeMap<String, [u8; 32]>>,
     pub sticks: RefCell<Vec<Stick>>,
     pub files: RefCell<Vec<PathBuf>>,
+    /// Files of a file system, seen only where a visitor reaches it.
+    pub files_on: RefCell<Vec<(String, PathBuf)>>,
     pub trace: RefCell<Vec<Event>>,
     /// Pools whose every answer takes for ever.
     pub hanging: RefCell<Vec<String>>,
@@ -184,12 +186,18 @@ pub struct Sim {
     pub hanging_mounts: RefCell<Vec<String>>,
     /// How often a hanging pool was asked.
     pub asked_in_vain: Cell<u32>,
+    /// How often a key was only tried.
+    pub probes: Cell<u32>,
     /// Datasets on which `readonly` cannot be set.
     pub stubborn: RefCell<Vec<String>>,
+    /// Of several file systems with one mountpoint the last by name is mounted first.
+    pub twins_reversed: Cell<bool>,
     mounts: RefCell<Vec<SimMount>>,
     pub directory: PathBuf,
 }
 
+/// What is mounted on `/`.
+pub const ROOT_FILESYSTEM: &str = "zroot/ROOT/default";
 /// What one call of ZFS costs.
 const ONE_CALL: Duration = Duration::from_millis(40);
 
@@ -207,16 +215,19 @@ impl Sim {
             wrapped: RefCell::default(),
             sticks: RefCell::default(),
             files: RefCell::default(),
+            files_on: RefCell::default(),
             trace: RefCell::default(),
             hanging: RefCell::default(),
             hanging_mounts: RefCell::default(),
             asked_in_vain: Cell::new(0),
+            probes: Cell::new(0),
             stubborn: RefCell::default(),
+            twins_reversed: Cell::default(),
             mounts: RefCell::new(vec![SimMount {
                 mount: Mount {
                     at: "/".into(),
                     fstype: "zfs".to_owned(),
-                    source: "zroot/ROOT/default".to_owned(),
+                    source: ROOT_FILESYSTEM.to_owned(),
                     read_only: false,
                     sealed: false,
                     fsid: "root".to_owned(),
@@ -285,33 +296,57 @@ impl Sim {
         change(found.unwrap_or_else(|| panic!("no {name}")));
     }
 
-    /// What the system does after `boot`: mounts all it can, in the order of paths.
+    /// What the system does after `boot`: mounts all it can, in the order of paths. Which of several
+    /// with one mountpoint comes first is not ordained: see `twins_reversed`.
     pub fn zfs_mount_all(&self) {
+        let answers = |d: &&Dataset| {
+            let hangs = self.hanging.borrow().iter().any(|p| p == d.name.pool());
+            let absent = matches!(
+                self.pool_state(d.name.pool()),
+                PoolState::NotImported | PoolState::Suspended
+            );
+            !hangs && !absent
+        };
         let mut all: Vec<(PathBuf, DatasetName)> = self
             .datasets
             .borrow()
             .iter()
+            .filter(answers)
             .filter(|d| !d.mounted && d.can_mount == CanMount::On && d.kind == Kind::Filesystem)
-            .filter(|d| d.key_status != KeyStatus::Unavailable)
+            .filter(|d| d.key_status != KeyStatus::Unavailable && !d.jailed)
             .filter_map(|d| match &d.mountpoint {
                 Mountpoint::Path(path) => Some((path.clone(), d.name.clone())),
                 _ => None,
             })
             .collect();
         all.sort();
+        if self.twins_reversed.get() {
+            all.reverse();
+            all.sort_by(|a, b| a.0.cmp(&b.0));
+        }
         for (_, name) in all {
             self.mount_now(&name);
         }
     }
 
-    /// The power fails and comes back: mounts, keys and the boot's identity are gone.
+    /// The power fails and comes back: mounts, keys and the boot's identity are gone. The root file
+    /// system is mounted, and its key was asked for, before anything else runs.
     pub fn reboot(&self, boot_id: &str) {
         *self.boot_id.borrow_mut() = Some(boot_id.to_owned());
         self.mounts.borrow_mut().truncate(1);
-        for dataset in self.datasets.borrow_mut().iter_mut() {
-            dataset.mounted = false;
-            if dataset.encryption_root.is_some() {
+        let is_root = |d: &Dataset| d.name.as_str() == ROOT_FILESYSTEM;
+        let mut datasets = self.datasets.borrow_mut();
+        let kept = datasets.iter().find(|d| is_root(d));
+        let kept = kept.and_then(|d| d.encryption_root.clone());
+        for dataset in datasets.iter_mut() {
+            dataset.mounted = is_root(dataset);
+            if dataset.encryption_root.is_some() && dataset.encryption_root != kept {
                 dataset.key_status = KeyStatus::Unavailable;
+            }
+            // Temporary is what a mount was given against the property.
+            if dataset.readonly_source == Source::Temporary {
+                dataset.readonly = !dataset.readonly;
+                dataset.readonly_source = Source::Local;
             }
         }
         self.trace.borrow_mut().clear();
@@ -440,7 +475,12 @@ impl System for Sim {
             live.covering.insert(path.clone(), Ok(Some(mount)));
         }
         for path in &questions.files {
-            let there = self.files.borrow().contains(path);
+            let shown = self.mounts.borrow()[self.resolve(path)]
+                .mount
+                .source
+                .clone();
+            let there = self.files.borrow().contains(path)
+                || self.files_on.borrow().contains(&(shown, path.clone()));
             live.files.insert(path.clone(), Ok(there));
         }
         Ok(live)
@@ -463,6 +503,9 @@ impl Zfs for Sim {
     fn try_key(&self, root: &DatasetName, key: &Key, how: Try, deadline: Deadline) -> Answer {
         if let Err(trouble) = self.call("zfs load-key", root.pool(), deadline) {
             return Answer::CouldNotAsk(trouble);
+        }
+        if how == Try::Probe {
+            self.probes.set(self.probes.get() + 1);
         }
         if self.wrapped.borrow().get(root.as_str()) != Some(key.expose()) {
             return Answer::WrongKey;
