@@ -12,7 +12,9 @@ use crate::pass::Node;
 use crate::report::Report;
 use crate::system::{Machine, System};
 use crate::usb::UsbDisks;
-use crate::{adopt, boot, init, late, new_key, preview, ready, rehearse, status, verify, zfs};
+use crate::{
+    adopt, boot, doctor, init, late, new_key, preview, ready, rehearse, status, verify, zfs,
+};
 use argh::FromArgs;
 use std::ffi::OsString;
 use std::fs::File;
@@ -46,6 +48,7 @@ enum Verb {
     Status(Status),
     Verify(Verify),
     NewKey(NewKey),
+    Doctor(Doctor),
     Version(Version),
 }
 
@@ -149,6 +152,15 @@ struct Verify {
     /// verify a copy of a store in this directory instead; needs no configuration
     #[argh(option, arg_name = "DIR")]
     store: Option<PathBuf>,
+    /// as JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+/// Look for everything that will matter at the next boot or in a year. Changes nothing.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "doctor")]
+struct Doctor {
     /// as JSON
     #[argh(switch)]
     json: bool,
@@ -324,6 +336,7 @@ fn do_verb(verb: &Verb, config: &Config, node: Node, command: &[OsString]) -> u8
                 USAGE
             }
         },
+        Verb::Doctor(Doctor { json }) => privileged(|| examine(node, config, *json)),
         Verb::Adopt(_) | Verb::Init(_) | Verb::Version(_) => 0,
     }
 }
@@ -473,6 +486,15 @@ fn show_status(status: &status::Status, json: bool) -> u8 {
     } else {
         Fault::Unavailable.status()
     }
+}
+
+fn examine(node: Node, config: &Config, json: bool) -> u8 {
+    let findings = doctor::doctor(node, config, &Host::here());
+    match json {
+        true => say(&format!("{}\n", doctor::json(config, &findings))),
+        false => say(&doctor::text(&findings)),
+    }
+    doctor::status(&findings)
 }
 
 fn ask_gate(node: Node, config: &Config, name: &str, command: &[OsString]) -> u8 {

@@ -22,7 +22,7 @@
 //! The verbs read as prose:
 //!
 //! - [`boot`], [`ready`] (and the question `gate`), [`late`] (both, for a stick that came late),
-//!   [`preview`] (`plan`), [`rehearse`] (both, on an imagined node), [`status`], [`verify`],
+//!   [`preview`] (`plan`), [`rehearse`] (both, on an imagined node), [`status`], [`verify`], [`doctor`],
 //!   [`new_key`]; what they share is in [`pass`].
 //! - [`adopt`] proposes a configuration for a host that exists; [`init`] makes an empty store.
 //! - [`report`], [`verdict`], [`exit`]: what is said, and the exit status.
@@ -41,6 +41,7 @@ pub mod child;
 pub mod cli;
 pub mod config;
 pub mod device;
+pub mod doctor;
 pub mod exit;
 pub mod gate;
 pub mod host;

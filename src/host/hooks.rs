@@ -6,7 +6,7 @@
 
 use super::{Host, InitSystem, rc_hooks, systemd_hooks};
 use crate::os::PATHS;
-use crate::report::{Finding, Severity};
+use crate::report::{Finding, Findings};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub fn hooks(host: &Host, init: InitSystem) -> Vec<Finding> {
         InitSystem::Systemd => systemd_hooks::look(&mut found),
     }
     found.file(configuration(init), &CONFIGURATION);
-    found.findings
+    found.findings.0
 }
 
 /// Where a boot looks for the configuration.
@@ -55,34 +55,15 @@ pub(super) struct Wanted {
 /// The findings so far.
 pub(super) struct Found<'a> {
     pub host: &'a Host,
-    pub findings: Vec<Finding>,
+    pub findings: Findings,
 }
 
 impl<'a> Found<'a> {
     fn new(host: &'a Host) -> Found<'a> {
         Found {
             host,
-            findings: Vec::new(),
+            findings: Findings::default(),
         }
-    }
-
-    pub fn fail(&mut self, subject: &str, what: &str, remedy: &str) {
-        self.find(Severity::Failure, subject, what, remedy);
-    }
-
-    pub fn warn(&mut self, subject: &str, what: &str, remedy: &str) {
-        self.find(Severity::Warning, subject, what, remedy);
-    }
-
-    fn find(&mut self, severity: Severity, subject: &str, what: &str, remedy: &str) {
-        self.findings
-            .push(Finding::new(severity, subject, what, remedy));
-    }
-
-    /// Something could not be looked at, so that nobody knows.
-    pub fn unknown(&mut self, subject: &str, why: &str) {
-        let what = format!("cannot tell whether it is as it should be: {why}");
-        self.fail(subject, &what, "see why it cannot be read");
     }
 
     /// The text of a file, `None` where there is none or, with a finding, where it cannot be read.
@@ -90,7 +71,7 @@ impl<'a> Found<'a> {
         match self.host.text(path) {
             Ok(text) => text,
             Err(e) => {
-                self.unknown(path, &e.to_string());
+                self.findings.unknown(path, &e.to_string());
                 None
             }
         }
@@ -99,43 +80,46 @@ impl<'a> Found<'a> {
     /// The names in a directory; a finding where it cannot be read.
     pub fn names(&mut self, directory: &str) -> Vec<String> {
         self.host.names(directory).unwrap_or_else(|e| {
-            self.unknown(directory, &e.to_string());
+            self.findings.unknown(directory, &e.to_string());
             Vec::new()
         })
     }
 
     /// Checks that a file is there, can be used, can be changed by root alone, and is there early
-    /// enough. Tells whether there is anything.
+    /// enough. Tells whether there is anything to read in it.
     pub fn file(&mut self, path: &str, wanted: &Wanted) -> bool {
         let about = match self.host.about(path) {
             Ok(Some(about)) => about,
             Ok(None) => {
                 let what = format!("is not there: {}", wanted.without);
-                self.fail(path, &what, wanted.remedy);
+                self.findings.fail(path, &what, wanted.remedy);
                 return false;
             }
             Err(e) => {
-                self.unknown(path, &e.to_string());
+                self.findings.unknown(path, &e.to_string());
                 return false;
             }
         };
         if !about.is_file() {
             let what = "is not a regular file; where a link leads may not be there at early boot";
-            self.fail(path, what, INSTALL);
-            return true;
+            self.findings.fail(path, what, INSTALL);
+            return false;
         }
         let mode = about.mode() & 0o7777;
         if about.uid() != self.host.owner() {
             let what = format!("belongs to user {}, who could change it", about.uid());
-            self.fail(path, &what, &format!("`chown root {path}`"));
+            self.findings
+                .fail(path, &what, &format!("`chown root {path}`"));
         }
         if mode & 0o022 != 0 {
             let what = format!("others may write it (mode {mode:04o})");
-            self.fail(path, &what, &format!("`chmod go-w {path}`"));
+            self.findings
+                .fail(path, &what, &format!("`chmod go-w {path}`"));
         }
         if wanted.executable && mode & 0o111 == 0 {
             let what = format!("cannot be run (mode {mode:04o})");
-            self.fail(path, &what, &format!("`chmod 755 {path}`"));
+            self.findings
+                .fail(path, &what, &format!("`chmod 755 {path}`"));
         }
         self.is_there_early(path, wanted.early);
         true
@@ -147,13 +131,13 @@ impl<'a> Found<'a> {
             .parent()
             .map_or("/".into(), |p| p.to_string_lossy());
         match self.host.device(&directory) {
-            Err(e) => self.unknown(path, &e.to_string()),
+            Err(e) => self.findings.unknown(path, &e.to_string()),
             Ok(device) => {
                 let early = early
                     .iter()
                     .any(|place| self.host.device(place).is_ok_and(|d| d == device));
                 if !early {
-                    self.fail(
+                    self.findings.fail(
                         path,
                         "is not on the root file system, so it is not there yet when the boot needs it",
                         &format!("move {directory} to the root dataset"),

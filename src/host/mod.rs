@@ -1,6 +1,7 @@
 //! Files of the host that a boot depends on: its start scripts, `rc.conf`, `fstab`. They are read
 //! below a root directory, so that a test can lay a whole host out, and never written.
 
+pub mod bare;
 pub mod fstab;
 pub mod hooks;
 pub mod rc_conf;

@@ -42,7 +42,7 @@ pub(super) fn look(found: &mut Found) {
     others(found);
     match rc_conf(found.host) {
         Ok(conf) => variables(found, &conf),
-        Err(trouble) => found.unknown("rc.conf", &trouble.to_string()),
+        Err(trouble) => found.findings.unknown("rc.conf", &trouble.to_string()),
     }
     devd(found);
 }
@@ -67,16 +67,16 @@ fn look_at_script(found: &mut Found, script: &Script) {
     if !text.contains(script.calls) {
         let what = "an older or foreign script is in the way: it does not run this program";
         let remedy = format!("move it out of {SCRIPTS}, then {INSTALL}");
-        found.fail(&path, what, &remedy);
+        found.findings.fail(&path, what, &remedy);
     } else if order(&text) != order(script.text) {
         let what = format!(
             "its place in the boot is another than this version needs: `{}`",
             order(&text).join("; ")
         );
-        found.fail(&path, &what, INSTALL);
+        found.findings.fail(&path, &what, INSTALL);
     } else {
         let what = "is older than this version, or was changed";
-        found.warn(&path, what, INSTALL);
+        found.findings.warn(&path, what, INSTALL);
     }
 }
 
@@ -122,7 +122,7 @@ fn is_run(found: &mut Found, path: &str) -> bool {
     match found.host.about(path) {
         Ok(about) => about.is_some_and(|about| !about.is_dir() && about.mode() & 0o111 != 0),
         Err(e) => {
-            found.unknown(path, &e.to_string());
+            found.findings.unknown(path, &e.to_string());
             false
         }
     }
@@ -138,7 +138,7 @@ fn other(found: &mut Found, path: &str, file: &str) {
             let what =
                 format!("an older or foreign script is in the way: it is a second `{name}` for rc");
             let remedy = format!("move it out of the way; {SCRIPTS}/{name} does its work");
-            found.fail(path, &what, &remedy);
+            found.findings.fail(path, &what, &remedy);
         }
     }
 }
@@ -153,7 +153,7 @@ fn variables(found: &mut Found, conf: &RcConf) {
     let program = match conf.seen_by("f3skeys", "f3skeys_command") {
         Setting::Unset => PROGRAM.to_owned(),
         Setting::Value(program) => program,
-        Setting::Unknown(why) => return found.unknown("f3skeys_command", &why),
+        Setting::Unknown(why) => return found.findings.unknown("f3skeys_command", &why),
     };
     let wanted = Wanted {
         executable: true,
@@ -169,9 +169,11 @@ fn is_on(found: &mut Found, conf: &RcConf, service: &str, variable: &str) -> boo
         Ok(true) => return true,
         Ok(false) => {
             let what = format!("is not YES, so rc skips {SCRIPTS}/{service}");
-            found.fail(variable, &what, &format!("`sysrc {variable}=YES`"));
+            found
+                .findings
+                .fail(variable, &what, &format!("`sysrc {variable}=YES`"));
         }
-        Err(why) => found.unknown(variable, &why),
+        Err(why) => found.findings.unknown(variable, &why),
     }
     false
 }
@@ -180,11 +182,15 @@ fn is_on(found: &mut Found, conf: &RcConf, service: &str, variable: &str) -> boo
 fn devd(found: &mut Found) {
     match found.host.text(DEVD) {
         Ok(Some(text)) if text == DEVD_TEXT => {}
-        Ok(Some(_)) => found.warn(DEVD, "is older than this version, or was changed", INSTALL),
+        Ok(Some(_)) => {
+            found
+                .findings
+                .warn(DEVD, "is older than this version, or was changed", INSTALL)
+        }
         Ok(None) => {
             let what = "is not there: a stick that comes late does not finish the boot by itself";
-            found.warn(DEVD, what, INSTALL);
+            found.findings.warn(DEVD, what, INSTALL);
         }
-        Err(e) => found.unknown(DEVD, &e.to_string()),
+        Err(e) => found.findings.unknown(DEVD, &e.to_string()),
     }
 }

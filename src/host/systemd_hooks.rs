@@ -84,8 +84,8 @@ const RULE: Part = Part {
 
 pub(super) fn look(found: &mut Found) {
     for part in &PARTS {
-        look_at(found, part, UNITS, &BEFORE_UNITS);
-        if let Some(target) = part.wanted_by {
+        let there = look_at(found, part, UNITS, &BEFORE_UNITS);
+        if let Some(target) = part.wanted_by.filter(|_| there) {
             pulled_in(found, target, part.name, part.without);
         }
     }
@@ -105,11 +105,12 @@ pub(super) fn look(found: &mut Found) {
     found.file(PROGRAM, &wanted);
 }
 
-fn look_at(found: &mut Found, part: &Part, home: &str, preferred: &[&str]) {
+/// Judges the file that counts; tells whether there is one.
+fn look_at(found: &mut Found, part: &Part, home: &str, preferred: &[&str]) -> bool {
     for directory in preferred {
         let path = format!("{directory}/{}", part.name);
         if hides(found, part, &path) {
-            return;
+            return true;
         }
     }
     let path = format!("{home}/{}", part.name);
@@ -121,14 +122,18 @@ fn look_at(found: &mut Found, part: &Part, home: &str, preferred: &[&str]) {
             remedy: INSTALL,
         };
         if !found.file(&path, &wanted) {
-            return;
+            return false;
         }
     }
     match found.host.text(&path) {
         Ok(Some(text)) => compare(found, part, &path, &text),
-        Ok(None) => found.warn(&path, &format!("is not there: {}", part.without), INSTALL),
-        Err(e) => found.unknown(&path, &e.to_string()),
+        Ok(None) => {
+            let what = format!("is not there: {}", part.without);
+            found.findings.warn(&path, &what, INSTALL);
+        }
+        Err(e) => found.findings.unknown(&path, &e.to_string()),
     }
+    true
 }
 
 /// Whether a file that systemd prefers to ours is there; it is judged instead of ours.
@@ -146,7 +151,7 @@ fn hides(found: &mut Found, part: &Part, path: &str) -> bool {
         }
         Ok(_) => {}
         Err(e) => {
-            found.unknown(path, &e.to_string());
+            found.findings.unknown(path, &e.to_string());
             return true;
         }
     }
@@ -157,7 +162,7 @@ fn hides(found: &mut Found, part: &Part, path: &str) -> bool {
             true
         }
         Err(e) => {
-            found.unknown(path, &e.to_string());
+            found.findings.unknown(path, &e.to_string());
             true
         }
     }
@@ -171,7 +176,9 @@ fn compare(found: &mut Found, part: &Part, path: &str, text: &str) {
         .lines()
         .any(|line| !line.trim_start().starts_with('#') && line.contains(part.calls));
     if works {
-        found.warn(path, "is older than this version, or was changed", INSTALL);
+        found
+            .findings
+            .warn(path, "is older than this version, or was changed", INSTALL);
     } else {
         let what = format!("a foreign file is in the way: {}", part.without);
         let remedy = format!("move it out of the way, then {INSTALL}");
@@ -181,8 +188,8 @@ fn compare(found: &mut Found, part: &Part, path: &str, text: &str) {
 
 fn say(found: &mut Found, part: &Part, path: &str, what: &str, remedy: &str) {
     match part.vital {
-        true => found.fail(path, what, remedy),
-        false => found.warn(path, what, remedy),
+        true => found.findings.fail(path, what, remedy),
+        false => found.findings.warn(path, what, remedy),
     }
 }
 
@@ -196,10 +203,12 @@ fn pulled_in(found: &mut Found, target: &str, unit: &str, without: &str) {
             {
                 Ok(Some(_)) => return,
                 Ok(None) => {}
-                Err(e) => return found.unknown(unit, &e.to_string()),
+                Err(e) => return found.findings.unknown(unit, &e.to_string()),
             }
         }
     }
     let what = format!("is not enabled: {without}");
-    found.fail(unit, &what, &format!("`systemctl enable {unit}`"));
+    found
+        .findings
+        .fail(unit, &what, &format!("`systemctl enable {unit}`"));
 }

@@ -391,3 +391,14 @@ pub fn unmount_store(at: &Path) -> io::Result<()> {
     unmount(at, MntFlags::empty())?;
     Ok(())
 }
+
+/// FreeBSD shows nobody what lies beneath a mount: it has no mounts that only one process sees.
+///
+/// # Errors
+/// None.
+pub fn beneath<T>(
+    _point: &Path,
+    _look: impl FnOnce(&Path) -> io::Result<T>,
+) -> io::Result<Option<T>> {
+    Ok(None)
+}

@@ -442,9 +442,36 @@ pub fn unmount_store(at: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Shows `look` the directory that lies beneath the mount at `point`: the file system around it is
+/// shown once more, without what is mounted in it. Only after [`detach_mounts`], so that nobody
+/// else sees that. `None` where a system cannot do this.
+///
+/// # Errors
+/// The kernel refused, or `look` failed.
+pub fn beneath<T>(
+    point: &Path,
+    look: impl FnOnce(&Path) -> io::Result<T>,
+) -> io::Result<Option<T>> {
+    let above = point.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let around = covering(above)?.ok_or(io::ErrorKind::NotFound)?.at;
+    let inside = point.strip_prefix(&around).map_err(io::Error::other)?;
+    let stage = Path::new(PATHS.run).join("beneath");
+    fs::create_dir_all(&stage)?;
+    let none: Option<&str> = None;
+    mount(Some(&around), &stage, none, MsFlags::MS_BIND, none)?;
+    let seen = look(&stage.join(inside));
+    umount2(&stage, MntFlags::UMOUNT_NOFOLLOW)?;
+    fs::remove_dir(&stage)?;
+    seen.map(Some)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::bare::{self, Bare};
+    use crate::os::worker;
+    use crate::time::{Deadline, SystemClock};
+    use std::time::Duration;
 
     #[test]
     fn mountinfo_lines_are_read() {
@@ -551,5 +578,55 @@ mod tests {
     #[test]
     fn this_boot_has_an_identity() {
         assert!(boot_id().is_some_and(|id| id.len() == 36));
+    }
+
+    fn names(directory: &Path) -> io::Result<Vec<String>> {
+        let entries = fs::read_dir(directory)?;
+        Ok(entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect())
+    }
+
+    /// What is seen beneath a mount, of what is on it, and whether the mounts are as before.
+    fn look_beneath(point: &Path) -> io::Result<(Vec<String>, Vec<String>, bool)> {
+        let known = [point.to_owned()].into();
+        detach_mounts()?;
+        let none: Option<&str> = None;
+        mount(Some("none"), point, Some("tmpfs"), MsFlags::empty(), none)?;
+        fs::write(point.join("served"), "x")?;
+        let before = fs::read("/proc/self/mountinfo")?;
+        let seen = beneath(point, names)?.unwrap();
+        let failed = beneath(point, |_| -> io::Result<()> { Err(io::Error::other("no")) });
+        assert!(failed.is_err());
+        let same = fs::read("/proc/self/mountinfo")? == before;
+        let found = bare::look(&[point.to_owned()], &known)?;
+        let holds = Bare::Holds(point.join("left"));
+        assert_eq!(found, [(point.to_owned(), Ok(holds))].into());
+        Ok((seen, names(point)?, same))
+    }
+
+    /// As root it must work; nobody else may try.
+    #[test]
+    fn files_beneath_a_mount_are_seen_and_nothing_else_changes() {
+        let point = std::env::temp_dir().join(format!("f3skeys-beneath-{}", std::process::id()));
+        fs::create_dir_all(&point).unwrap();
+        fs::write(point.join("left"), "x").unwrap();
+        let clock = SystemClock::start();
+        let deadline = Deadline::after(&clock, Duration::from_secs(20));
+        let seen = worker::run("beneath", &clock, deadline, || {
+            look_beneath(&point).map_err(|e| e.to_string())
+        });
+        let outside = names(&point).unwrap();
+        fs::remove_dir_all(&point).unwrap();
+        assert_eq!(
+            outside,
+            ["left"],
+            "what the worker mounts, nobody else sees"
+        );
+        let expected = (vec!["left".to_owned()], vec!["served".to_owned()], true);
+        match nix::unistd::geteuid().is_root() {
+            true => assert_eq!(seen.unwrap().unwrap(), expected),
+            false => assert!(seen.unwrap().is_err()),
+        }
     }
 }

@@ -24,7 +24,7 @@ compile_error!("f3skeys runs on FreeBSD and Linux; add a file to src/os/ for ano
 pub use lockdown::{LockedDown, harden, lock_down, user};
 pub use memory::{Intake, guard_memory};
 pub use platform::{
-    JAILED_PROPERTY, MOUNTS_OUTLIVE_US, PATHS, SERIAL_HINT, boot_id, checker, covering,
+    JAILED_PROPERTY, MOUNTS_OUTLIVE_US, PATHS, SERIAL_HINT, beneath, boot_id, checker, covering,
     detach_mounts, die_with_parent, disks, formatting, is_disk, is_held, mount_store, mounts,
     parts, pool_state, serial, signatures, source_is_device, unmount_store, users,
 };

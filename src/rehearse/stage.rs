@@ -5,6 +5,7 @@ use super::world::World;
 use crate::config::Config;
 use crate::device::{Candidate, Filesystem};
 use crate::gate::{Live, Questions};
+use crate::host::bare::Beneath;
 use crate::key::{Fingerprint, Key};
 use crate::names::DatasetName;
 use crate::os::PoolState;
@@ -319,5 +320,13 @@ impl System for Stage<'_> {
             live.covering.insert(path.clone(), answer);
         }
         Ok(live)
+    }
+    fn beneath(
+        &self,
+        points: &[PathBuf],
+        known: &BTreeSet<PathBuf>,
+        deadline: Deadline,
+    ) -> Result<Beneath, Trouble> {
+        self.real.system.beneath(points, known, deadline)
     }
 }

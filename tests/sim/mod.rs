@@ -9,6 +9,7 @@ pub mod medium;
 use f3skeys::config::Config;
 use f3skeys::device::{Candidate, Filesystem, Kind as FsKind};
 use f3skeys::gate::{Live, Questions};
+use f3skeys::host::bare::{Bare, Beneath};
 use f3skeys::key::{Fingerprint, Key};
 use f3skeys::names::{DatasetName, KeyName};
 use f3skeys::os::{Mount, PoolState};
@@ -27,7 +28,7 @@ use f3skeys::zfs::{
 };
 use medium::SimMedium;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -192,6 +193,8 @@ pub struct Sim {
     pub stubborn: RefCell<Vec<String>>,
     /// Of several file systems with one mountpoint the last by name is mounted first.
     pub twins_reversed: Cell<bool>,
+    /// What lies beneath mountpoints; elsewhere they are clean.
+    pub beneath: RefCell<Beneath>,
     mounts: RefCell<Vec<SimMount>>,
     pub directory: PathBuf,
 }
@@ -223,6 +226,7 @@ impl Sim {
             probes: Cell::new(0),
             stubborn: RefCell::default(),
             twins_reversed: Cell::default(),
+            beneath: RefCell::default(),
             mounts: RefCell::new(vec![SimMount {
                 mount: Mount {
                     at: "/".into(),
@@ -484,6 +488,18 @@ impl System for Sim {
             live.files.insert(path.clone(), Ok(there));
         }
         Ok(live)
+    }
+
+    fn beneath(
+        &self,
+        points: &[PathBuf],
+        _known: &BTreeSet<PathBuf>,
+        _deadline: Deadline,
+    ) -> Result<Beneath, Trouble> {
+        self.sleep(ONE_CALL);
+        let laid = self.beneath.borrow();
+        let answer = |point| laid.get(point).cloned().unwrap_or(Ok(Bare::Clean));
+        Ok(points.iter().map(|p| (p.clone(), answer(p))).collect())
     }
 }
 
