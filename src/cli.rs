@@ -46,9 +46,9 @@ enum Verb {
     Plan(Plan),
     Rehearse(Rehearse),
     Status(Status),
-    Doctor(Doctor),
     Verify(Verify),
     NewKey(NewKey),
+    Doctor(Doctor),
     Version(Version),
 }
 
@@ -139,15 +139,6 @@ struct Init {
     fixed: Option<PathBuf>,
 }
 
-/// Look for everything that will matter at the next boot or in a year. Changes nothing.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "doctor")]
-struct Doctor {
-    /// as JSON
-    #[argh(switch)]
-    json: bool,
-}
-
 /// Verify every file of the key store. Exit 65: something is damaged, or opens nothing.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "verify")]
@@ -161,6 +152,15 @@ struct Verify {
     /// verify a copy of a store in this directory instead; needs no configuration
     #[argh(option, arg_name = "DIR")]
     store: Option<PathBuf>,
+    /// as JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+/// Look for everything that will matter at the next boot or in a year. Changes nothing.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "doctor")]
+struct Doctor {
     /// as JSON
     #[argh(switch)]
     json: bool,
@@ -319,7 +319,6 @@ fn do_verb(verb: &Verb, config: &Config, node: Node, command: &[OsString]) -> u8
             show_rehearsal(&rehearse::rehearse(node, config, &hooks), *json)
         }),
         Verb::Status(Status { json }) => show_status(&status::status(node, config), *json),
-        Verb::Doctor(Doctor { json }) => privileged(|| examine(node, config, *json)),
         Verb::Verify(options) => privileged(|| {
             let (pools, repair) = (options.pools, options.repair);
             let told = verify::verify(node, config, verify::Options { pools, repair });
@@ -337,6 +336,7 @@ fn do_verb(verb: &Verb, config: &Config, node: Node, command: &[OsString]) -> u8
                 USAGE
             }
         },
+        Verb::Doctor(Doctor { json }) => privileged(|| examine(node, config, *json)),
         Verb::Adopt(_) | Verb::Init(_) | Verb::Version(_) => 0,
     }
 }

@@ -13,7 +13,7 @@ use crate::marker;
 use crate::pass::Node;
 use crate::report::{Finding, Severity};
 use crate::store::state::State;
-use crate::store::work::Work;
+use crate::store::work::{Work, Worked};
 use crate::store::{Reading, Wanted, layout};
 use crate::time::Deadline;
 use crate::trouble::Trouble;
@@ -185,33 +185,33 @@ fn found(node: Node, disks: &dyn Format, request: &Request, steps: &Steps) -> Fo
         .devices
         .work(&candidate, &filesystem, at, &Work::Found, deadline)
     {
-        Ok(worked) => {
-            let notes = worked.notes.iter();
-            let mut findings: Vec<Finding> = notes
-                .map(|note| Finding::new(Severity::Note, &subject, note, ""))
-                .collect();
-            findings.extend(worked.left.iter().map(|left| {
-                let remedy = "take another stick: this one does not keep what is written";
-                Finding::new(Severity::Failure, &left.path, &left.what, remedy)
-            }));
-            let status = match worked.left.is_empty() {
-                true => 0,
-                false => Fault::BadKey.status(),
-            };
-            findings.extend(warn_of_fixed(request));
-            Founded {
-                text: done(steps),
-                findings,
-                status,
-            }
-        }
+        Ok(worked) => told(request, steps, &worked),
         Err(trouble) => {
             let what = format!("the file system is made, but no store is on it: {trouble}");
-            let remedy = format!(
-                "run `f3skeys init` again, with `--overwrite` and what it shows then; or take another stick than {subject}"
-            );
-            Founded::failed(Fault::Unavailable.status(), &subject, &what, &remedy)
+            let remedy = "run `f3skeys init` again, with `--overwrite` and what it shows then; or take another stick";
+            Founded::failed(Fault::Unavailable.status(), &subject, &what, remedy)
         }
+    }
+}
+
+fn told(request: &Request, steps: &Steps, worked: &Worked) -> Founded {
+    let subject = steps.node.display().to_string();
+    let notes = worked.notes.iter();
+    let mut findings: Vec<Finding> = notes
+        .map(|note| Finding::new(Severity::Note, &subject, note, ""))
+        .collect();
+    findings.extend(worked.left.iter().map(|left| {
+        let remedy = "take another stick: this one does not keep what is written";
+        Finding::new(Severity::Failure, &left.path, &left.what, remedy)
+    }));
+    findings.extend(warn_of_fixed(request));
+    Founded {
+        text: done(steps),
+        findings,
+        status: match worked.left.is_empty() {
+            true => 0,
+            false => Fault::BadKey.status(),
+        },
     }
 }
 

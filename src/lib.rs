@@ -22,8 +22,8 @@
 //! The verbs read as prose:
 //!
 //! - [`boot`], [`ready`] (and the question `gate`), [`late`] (both, for a stick that came late),
-//!   [`preview`] (`plan`), [`rehearse`] (both, on an imagined node), [`status`], [`doctor`],
-//!   [`verify`], [`new_key`]; what they share is in [`pass`].
+//!   [`preview`] (`plan`), [`rehearse`] (both, on an imagined node), [`status`], [`verify`], [`doctor`],
+//!   [`new_key`]; what they share is in [`pass`].
 //! - [`adopt`] proposes a configuration for a host that exists; [`init`] makes an empty store.
 //! - [`report`], [`verdict`], [`exit`]: what is said, and the exit status.
 //!

@@ -4,8 +4,10 @@
 //! only an imagined one: every key unloaded, nothing mounted but the root file system. Keys are
 //! probed (`load-key -n`), so the answer is ZFS's own and not that of `keystatus`.
 //!
-//! It cannot know what only trying would show: whether `zfs set` and `zfs mount` will work, whether
-//! a directory is there to mount on, whether pool and stick come up with the machine.
+//! It cannot know what only trying would show: whether `zfs set` and `zfs mount` will work and in
+//! time, whether a directory is there to mount on, whether pool and stick come up with the machine;
+//! nor what others do then: an fstab that mounts something over a dataset, a person who gives a
+//! passphrase. What only they would mount or open counts as not mounted and not open.
 
 use crate::boot::{self, When};
 use crate::config::Config;

@@ -206,6 +206,8 @@ impl Writer<'_> {
         let (parent, _) = layout::split(directory);
         self.directories(parent)?;
         self.medium.make_directory(directory)?;
+        // Itself before its name: a name that leads to an inode of old is beyond `fsck -p`.
+        self.medium.sync(directory)?;
         self.medium.sync(parent)
     }
 

@@ -85,11 +85,6 @@ fn decisions_do_no_input_or_output() {
         "names.rs",
         "verdict.rs",
         "preview.rs",
-        "doctor/mod.rs",
-        "doctor/stick.rs",
-        "doctor/pools.rs",
-        "doctor/mounts.rs",
-        "doctor/system.rs",
         "adopt/advice.rs",
         "adopt/exports.rs",
         "adopt/facts.rs",
@@ -100,6 +95,11 @@ fn decisions_do_no_input_or_output() {
         "adopt/text.rs",
         "init/decide.rs",
         "rehearse/world.rs",
+        "doctor/mod.rs",
+        "doctor/stick.rs",
+        "doctor/pools.rs",
+        "doctor/mounts.rs",
+        "doctor/system.rs",
     ];
     for name in pure {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(name);

@@ -68,11 +68,8 @@ fn served(facts: &Facts, proposal: &mut Proposal) -> Vec<Served> {
                 role,
                 why: String::new(),
             });
-        let said = format!("{file} exports {}", path.display());
-        match entry.why.as_str() {
-            "" => entry.why = said,
-            before => entry.why = format!("{before}; {said}"),
-        }
+        let and = if entry.why.is_empty() { "" } else { ", and " };
+        entry.why += &format!("{and}{file} exports {}", path.display());
     }
     served.into_values().collect()
 }

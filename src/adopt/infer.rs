@@ -2,7 +2,7 @@
 //! root is here. Pure.
 
 use super::advice;
-use super::facts::{Facts, Proof, key_file};
+use super::facts::{Facts, Proof, StoreFacts, key_file};
 use super::gates;
 use super::proposal::{LeftOut, Proposal, Remark, RootEntry, StoreEntry};
 use crate::config::{Role, Root};
@@ -103,45 +103,59 @@ fn store(facts: &Facts, proposal: &mut Proposal) {
         return;
     };
     let given = |name: &Option<String>| name.clone().filter(|name| !name.trim().is_empty());
-    let mut entry = StoreEntry {
-        label: given(&store.filesystem.label),
-        serial: given(&store.device.serial),
-        mountpoint: store.mountpoint.clone(),
-        remarks: vec![Remark::Because("mountpoint", store.mountpoint_why.clone())],
-    };
+    let (label, serial) = (given(&store.filesystem.label), given(&store.device.serial));
     let node = store.device.node.display().to_string();
-    match (&entry.label, &entry.serial) {
-        (Some(_), Some(_)) => entry.remarks.push(Remark::Because("label and serial", format!("they are those of {node}"))),
-        (Some(_), None) => entry.remarks.push(Remark::Decide(format!(
-            "{node} gives no serial number; any stick of this label will be taken, so keep its label to it alone"
-        ))),
-        (None, Some(_)) => entry.remarks.push(Remark::Decide(format!(
-            "{node} has no label; give it one, then add label: \"{LABEL}\""
-        ))),
-        (None, None) => {
-            entry.label = Some(LABEL.to_owned());
-            entry.remarks.push(Remark::Decide(format!(
-                "{node} has neither label nor serial number; until it is given this label, nothing finds it"
-            )));
-            proposal.fail(Fault::Unavailable);
-        }
-    }
-    let wanted = Wanted {
-        label: entry.label.clone(),
-        serial: entry.serial.clone(),
-    };
-    let unmistakable = match device::choose(&wanted, &store.disks) {
-        Choice::Found(found, filesystem) => found == store.device && filesystem == store.filesystem,
-        Choice::Absent(_) => false,
-        Choice::Ambiguous(_) => false,
-    };
-    if !unmistakable {
-        let what = format!("{wanted} does not tell it from the other USB disks that are there");
-        let remedy = "give each stick a label of its own; until then `boot` refuses them";
-        proposal.find(Severity::Failure, &node, &what, remedy);
+    let mountpoint = Remark::Because("mountpoint", store.mountpoint_why.clone());
+    let remarks = vec![
+        mountpoint,
+        how_named(&node, label.as_ref(), serial.as_ref()),
+    ];
+    let nameless = label.is_none() && serial.is_none();
+    if nameless || !is_unmistakable(store, label.as_ref(), serial.as_ref()) {
+        let what = "nothing but its node tells it from other USB disks, and a node may be another tomorrow";
+        let remedy = "give each stick a label of its own; until then `boot` does not use it";
+        proposal.find(Severity::Failure, &node, what, remedy);
         proposal.fail(Fault::Unavailable);
     }
-    proposal.store = Some(entry);
+    proposal.store = Some(StoreEntry {
+        label: if nameless {
+            Some(LABEL.to_owned())
+        } else {
+            label
+        },
+        serial,
+        mountpoint: store.mountpoint.clone(),
+        remarks,
+    });
+}
+
+fn how_named(node: &str, label: Option<&String>, serial: Option<&String>) -> Remark {
+    match (label, serial) {
+        (Some(_), Some(_)) => {
+            Remark::Because("label and serial", format!("they are those of {node}"))
+        }
+        (Some(_), None) => Remark::Decide(format!(
+            "{node} gives no serial number, so any stick of this label is taken; let no other have it"
+        )),
+        (None, Some(_)) => Remark::Decide(format!(
+            "{node} has no label; give it one, then add label: \"{LABEL}\""
+        )),
+        (None, None) => Remark::Decide(format!(
+            "{node} has neither label nor serial number; until it is given this label, nothing finds it"
+        )),
+    }
+}
+
+/// Whether a boot that is told this name takes this disk, and this file system of it.
+fn is_unmistakable(store: &StoreFacts, label: Option<&String>, serial: Option<&String>) -> bool {
+    let wanted = Wanted {
+        label: label.cloned(),
+        serial: serial.cloned(),
+    };
+    match device::choose(&wanted, &store.disks) {
+        Choice::Found(found, filesystem) => found == store.device && filesystem == store.filesystem,
+        Choice::Absent(_) | Choice::Ambiguous(_) => false,
+    }
 }
 
 fn roots(facts: &Facts, proposal: &mut Proposal) {

@@ -644,7 +644,7 @@ fn a_stick_that_its_name_does_not_tell_from_another_is_no_success() {
         store: Some(same),
         ..f0()
     });
-    says(&proposal, "/dev/da0", "does not tell it from the other");
+    says(&proposal, "/dev/da0", "nothing but its node tells it");
     assert_eq!(proposal.fault, Some(Fault::Unavailable));
 }
 

@@ -76,12 +76,11 @@ impl UsbDisks<'_> {
 
 /// The device's own node, by whatever link it was given.
 fn node_of(device: &Path) -> Result<PathBuf, Trouble> {
-    let what = device.display().to_string();
-    let failed = |why: &str| Trouble::failed(&what, why);
+    let failed = |why: &str| Trouble::failed("not formatted", why);
     let node = fs::canonicalize(device).map_err(|e| failed(&e.to_string()))?;
     let is_disk = os::is_disk(&node).map_err(|e| failed(&e.to_string()))?;
     if node.parent() != Some(Path::new("/dev")) || !is_disk {
-        return Err(failed("is no disk"));
+        return Err(failed("it is no disk"));
     }
     Ok(node)
 }

@@ -72,33 +72,40 @@ impl<'a> Stage<'a> {
     /// What the system does between the passes, over every pool there is. Pools that could not be
     /// looked at are told, but for those `known` to the passes, which told of them already.
     pub(super) fn mount_all(&self, known: &[String], deadline: Deadline) -> Vec<Finding> {
-        let clock = self.clock();
-        let pools = match self.real.zfs.pools(deadline.at_most(clock, ONE_CALL)) {
+        let unknown = self.see_other_pools(known, deadline);
+        self.world.borrow_mut().mount_all();
+        unknown
+    }
+
+    fn see_other_pools(&self, known: &[String], deadline: Deadline) -> Vec<Finding> {
+        let one_call = || deadline.at_most(self.clock(), ONE_CALL);
+        let pools = match self.real.zfs.pools(one_call()) {
             Ok(pools) => pools,
             Err(trouble) => {
                 let what = format!("not known which there are: {trouble}");
                 return vec![failure("pools", &what, "see why `zfs list` fails")];
             }
         };
-        let mut unknown = Vec::new();
-        for pool in pools.iter().filter(|pool| !known.contains(pool)) {
-            let told = match self.pool_state(pool) {
-                PoolState::Works(_) => self
-                    .observe(pool, deadline.at_most(clock, ONE_CALL))
-                    .map(|_| ())
-                    .map_err(|trouble| trouble.to_string()),
-                PoolState::Suspended => Err("it is suspended".to_owned()),
-                PoolState::NotImported => Ok(()),
-                PoolState::Unknown(why) => Err(why),
-            };
-            if let Err(why) = told {
+        let others = pools.iter().filter(|pool| !known.contains(pool));
+        others
+            .filter_map(|pool| {
+                let why = self.see(pool, one_call()).err()?;
                 let what = format!("not known what the boot would mount of this pool: {why}");
-                let remedy = format!("`zpool status {pool}`");
-                unknown.push(failure(pool, &what, &remedy));
+                Some(failure(pool, &what, &format!("`zpool status {pool}`")))
+            })
+            .collect()
+    }
+
+    fn see(&self, pool: &str, deadline: Deadline) -> Result<(), String> {
+        match self.pool_state(pool) {
+            PoolState::Works(_) => {
+                let seen = self.observe(pool, deadline);
+                seen.map(|_| ()).map_err(|trouble| trouble.to_string())
             }
+            PoolState::Suspended => Err("it is suspended".to_owned()),
+            PoolState::NotImported => Ok(()),
+            PoolState::Unknown(why) => Err(why),
         }
-        self.world.borrow_mut().mount_all();
-        unknown
     }
 
     /// Whether the root's key is loaded on the real node, and no key that was tried opens it.
@@ -314,7 +321,6 @@ impl System for Stage<'_> {
         }
         Ok(live)
     }
-
     fn beneath(
         &self,
         points: &[PathBuf],

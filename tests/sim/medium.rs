@@ -65,6 +65,8 @@ pub struct SimMedium {
     pending: Vec<Pending>,
     seen: Tree,
     fault: Option<Fault>,
+    /// Directories that were made and not synced themselves.
+    unsynced: BTreeSet<String>,
     /// How many steps were made.
     pub steps: usize,
     cut: bool,
@@ -88,6 +90,7 @@ impl SimMedium {
             seen: durable.clone(),
             durable,
             pending: Vec::new(),
+            unsynced: BTreeSet::new(),
             fault,
             steps: 0,
             cut: false,
@@ -154,6 +157,7 @@ impl Medium for SimMedium {
     fn make_directory(&mut self, path: &str) -> io::Result<()> {
         self.step().map_err(|(_, e)| e)?;
         self.change(Pending::MakeDirectory(path.to_owned()));
+        self.unsynced.insert(path.to_owned());
         Ok(())
     }
 
@@ -183,7 +187,14 @@ impl Medium for SimMedium {
             .pending
             .drain(..)
             .partition(|change| layout::split(change.path()).0 == directory);
+        self.unsynced.remove(directory);
         for change in &now {
+            // The name would lead to whatever the inode held before; no `fsck -p` mends that.
+            let path = change.path();
+            assert!(
+                !self.unsynced.contains(path),
+                "{path}: its name is durable before itself"
+            );
             self.durable.apply(change);
         }
         self.pending = later;

@@ -191,10 +191,10 @@ pub struct Sim {
     pub probes: Cell<u32>,
     /// Datasets on which `readonly` cannot be set.
     pub stubborn: RefCell<Vec<String>>,
-    /// What lies beneath mountpoints; elsewhere they are clean.
-    pub beneath: RefCell<Beneath>,
     /// Of several file systems with one mountpoint the last by name is mounted first.
     pub twins_reversed: Cell<bool>,
+    /// What lies beneath mountpoints; elsewhere they are clean.
+    pub beneath: RefCell<Beneath>,
     mounts: RefCell<Vec<SimMount>>,
     pub directory: PathBuf,
 }
@@ -225,8 +225,8 @@ impl Sim {
             asked_in_vain: Cell::new(0),
             probes: Cell::new(0),
             stubborn: RefCell::default(),
-            beneath: RefCell::default(),
             twins_reversed: Cell::default(),
+            beneath: RefCell::default(),
             mounts: RefCell::new(vec![SimMount {
                 mount: Mount {
                     at: "/".into(),
