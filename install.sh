@@ -166,12 +166,13 @@ next_steps() {
 	case $os in
 	linux) cat <<'TEXT' ;;
 Still to do, by a person:
-  write /etc/f3skeys.ron (man 8 f3skeys), with a gate named "nfs": the NFS server
-  starts only while it is open; see what the next boot would do: f3skeys plan
+  write /etc/f3skeys.ron (f3skeys adopt prints one), with a gate named "nfs": the
+  NFS server starts only while it is open;
+  then ask whether this node would come back: f3skeys doctor; f3skeys rehearse
 TEXT
 	freebsd) cat <<'TEXT' ;;
 Still to do, by a person:
-  write /usr/local/etc/f3skeys.ron (man 8 f3skeys), with a gate named "nfs":
+  write /usr/local/etc/f3skeys.ron (f3skeys adopt prints one), with a gate named "nfs":
   rpcbind, mountd, nfsd, nfsuserd and stunnel start only while it is open
   (remove from /etc/rc.conf.d the files of services that need not wait);
   add to /etc/rc.conf:
@@ -179,7 +180,7 @@ Still to do, by a person:
     f3skeys_enable="YES"
     f3sready_services="nfsd stunnel"
   take the key device out of /etc/fstab; service devd restart;
-  see what the next boot would do: f3skeys plan
+  then ask whether this node would come back: f3skeys doctor; f3skeys rehearse
 TEXT
 	esac
 }
