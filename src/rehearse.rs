@@ -1,6 +1,6 @@
 //! `f3skeys rehearse`: would this node come back from a power cut right now?
 //!
-//! `boot` and `ready` themselves are played, on a [`stage`] that looks at the real node and changes
+//! `boot` and `ready` themselves are played, on a `stage` that looks at the real node and changes
 //! only an imagined one: every key unloaded, nothing mounted but the root file system. Keys are
 //! probed (`load-key -n`), so the answer is ZFS's own and not that of `keystatus`.
 //!
