@@ -132,6 +132,23 @@ def unclean(node, lab):
     node.check_loaded(*ROOTS)
 
 
+@scenario("an ext4 stick with keys as the articles have them: it works, with a warning")
+@shut_first
+def plain_ext4(node, lab):
+    bad_stick(node, lab, "plain-ext4", None, plain=True, fs="ext4")
+    says(node.boot(), "plain")
+    node.check_loaded(*ROOTS)
+
+
+@scenario("ext4 that was not unmounted, without a journal and with one to replay: read, and not a byte changed")
+def unclean_ext4(node, lab):
+    for fs in ("ext4", "ext4-journal"):
+        node.shut()
+        bad_stick(node, lab, f"unclean-{fs}", None, fs=fs, clean=False)
+        node.boot()
+        node.check_loaded(*ROOTS)
+
+
 @scenario("a decoy with the label and all keys, but another serial: refused by name, exit 66")
 @shut_first
 def decoy(node, lab):
