@@ -160,8 +160,12 @@ class Node(vm.Machine):
         if self.plugged and set(self.plugged.values()) == {(image, serial)}:
             return
         self.unplug()
-        self.until("! ls /dev/disk/by-id/usb-* 2>/dev/null", 30, "the old stick is gone")
         self.insert(image, serial)
+
+    def unplug(self):
+        """Pulls every stick; returns when the machine knows."""
+        super().unplug()
+        self.until("! ls /dev/disk/by-id/usb-* 2>/dev/null", 30, "the stick is gone")
 
     def insert(self, image, serial=stick.SERIAL):
         """One more stick; waits until udev knows it."""
