@@ -88,6 +88,18 @@ def swap(folder, one, other):
         rewrite(right, a)
 
 
+def clear(folder):
+    """Nothing is left."""
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def photos(folder):
+    """Not a key store at all."""
+    clear(folder)
+    (folder / "IMG_0001.JPG").write_bytes(bytes(range(256)) * 40)
+
+
 def image(folder, out, fs="ufs1", label=LABEL, clean=True):
     """Makes the image of a tree, with the file system of this name."""
     FILE_SYSTEMS[fs](folder, out, label, clean)
@@ -130,15 +142,15 @@ def debugfs(image_, request, write=False):
     return host.run(host.which("debugfs"), *option, "-R", request, image_)
 
 
-def files(image_):
-    """What lies on an ext4 stick: path to bytes. Read from a copy, checked as a person would."""
+def files(image_, mended=False):
+    """What lies on an ext4 stick: path to bytes. As it is, which is what a read-only mount sees; or
+    as it would be after a person's `fsck -y`."""
     with tempfile.TemporaryDirectory(dir=image_.parent) as folder:
         copy, tree = pathlib.Path(folder) / "copy.img", pathlib.Path(folder) / "tree"
         shutil.copy(image_, copy)
         tree.mkdir()
-        check = subprocess.run([host.which("e2fsck"), "-fp", copy], capture_output=True, text=True, check=False)
-        if check.returncode > 1:
-            raise host.LabError(f"{image_}: not to be mended\n{check.stdout}{check.stderr}")
+        if mended:
+            subprocess.run([host.which("e2fsck"), "-fy", copy], capture_output=True, check=False)
         debugfs(copy, f"rdump / {tree}")
         found = {str(path.relative_to(tree)): path.read_bytes() for path in tree.rglob("*") if path.is_file()}
     if not found:

@@ -2,7 +2,6 @@
 was shut again after each, so that one boot of the machine serves for all."""
 
 import functools
-import shutil
 
 from node import KEY_OF, REPLICA, ROOTS, check, says
 from scenarios import group
@@ -197,10 +196,7 @@ def empty(node, lab):
 @scenario("the right stick with nothing on its file system: every root named and locked, exit 65")
 @shut_first
 def bare(node, lab):
-    def clear(tree):
-        for path in tree.iterdir():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    bad_stick(node, lab, "bare", clear)
+    bad_stick(node, lab, "bare", stick.clear)
     says(node.boot(status=65), *ROOTS)
     node.check_loaded()
 

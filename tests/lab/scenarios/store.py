@@ -50,9 +50,9 @@ def keys_on(image):
     return {path[:-4]: data for path, data in stick.files(image).items() if path.endswith(".key") and "/" not in path}
 
 
-def check_keys(lab, image):
+def check_keys(lab, image, mended=False):
     """All keys that the lab made are on the stick, whole, at the top and as a generation."""
-    content = stick.files(image)
+    content = stick.files(image, mended)
     for name in lab.sticks.keys:
         copies = [data for path, data in content.items() if name in path and not path.startswith(ASIDE)]
         check(copies.count(lab.pools.key(name)) >= 2, f"{name} is not there twice: {sorted(content)}")
@@ -171,38 +171,54 @@ def copy(node, lab):
     node.ok("rm -r /run/copy")
 
 
-def new_key(node, name, status=0):
-    """Runs `new-key`, demands its exit status."""
-    done = node.f3skeys(f"new-key {name}")
-    check(done.status == status, f"wanted exit {status}\n{done}")
+def new_key(node, name, more="", config=None):
+    """Runs `new-key`, which has to work."""
+    done = node.f3skeys(f"new-key {more} {name}", config)
+    check(done.status == 0, done)
     node.check_store_unmounted()
     return done
 
 
-@scenario("new-key: the printed `zfs create` line works as printed, and after a power cut the new root opens")
+def printed(done):
+    """The commands and the line of configuration that `new-key` has printed."""
+    lines = [line.strip() for line in done.out.splitlines() if line.startswith("    ")]
+    check(len(lines) == 4 and "zfs create" in lines[1] and "dataset:" in lines[3], done)
+    return "\n".join(["set -e", *lines[:3]]), lines[3]
+
+
+@scenario("new-key: the printed commands and the line of configuration work as printed; after a power cut the root is open")
 def new_root(node, lab):
     image = mine(node, lab, "new-root")
-    name = "f0.lan.buetow.org:photos"
-    done = new_key(node, name)
+    done = new_key(node, "photos", "--for zdata/photos")
     check_keys(lab, image)
-    check(len(keys_on(image)[name]) == 32, "no such key")
+    check(len(keys_on(image)["f0.lan.buetow.org:photos"]) == 32, "no such key")
     verify(node)
-    create = re.search(r"^.*zfs create (?:.*\\\n)*.*$", done.out, re.M)
-    check(create and "DATASET" not in create[0], done)
-    node.create = create[0]
-    raise vm.Failed(done)
+    commands, root = printed(done)
+    node.ok(commands)
+    node.ok("echo one > /data/photos/ONE; test -e /data/photos/ONE")
+    text = node.ok("cat /etc/f3skeys.ron")
+    node.write("/etc/f3skeys.ron", text.replace("roots: [", f"roots: [\n{root}"), "0600")
+    node.ok("sync")
+    node.reset()
+    node.settled()
+    node.quiet()
+    check(node.unit("f3skeys.service")["ExecMainStatus"] == "0", node.unit("f3skeys.service"))
+    node.check_loaded(*ROOTS)
+    node.check_mounted(PLACES | {"/data/photos": "zdata/photos"})
+    node.ok("test -e /data/photos/ONE")
+    says(verify(node, "--pools"), "zdata/photos")
+    node.ok("zfs unmount zdata/photos; zfs unload-key zdata/photos; zfs destroy zdata/photos")
+    node.write("/etc/f3skeys.ron", text, "0600")
 
 
-@scenario("new-key of a name that is taken, or of no name: refused, nothing is written")
+@scenario("new-key of a name that is taken, of another node's, of none: refused, nothing is written")
 def taken(node, lab):
-    before = stick.digest(node.stick)
-    for name in (ZDATA, "f0.lan.buetow.org:photos"):
+    mine(node, lab, "taken")
+    before = stick.files(node.stick)
+    for name in (ZDATA, "zdata", OTHER, "f1.lan.buetow.org:photos", "../photos", "f0.lan.buetow.org:a/b", "''"):
         done = node.f3skeys(f"new-key {name}")
-        check(done.status not in (0, 64), done)
-        check("zfs create" not in done.out, done)
-    for name in ("photos", "../photos", "f0:", "f0:a/b"):
-        check(node.f3skeys(f"new-key {name}").status == 64, name)
-    check(stick.digest(node.stick) == before, "the stick was written to")
+        check(done.status != 0 and not done.out, done)
+    check(stick.files(node.stick) == before, "something was written")
 
 
 @scenario("new-key on a stick that is full: it fails and says so, all earlier keys verify; with room it works")
@@ -214,7 +230,7 @@ def full(node, lab):
     done = node.f3skeys(f"new-key {name}")
     check(done.status not in (0, 64) and "zfs create" not in done.out, done)
     says(done, "full", "-> ")
-    check_after(node, lab, image, name)
+    check_after(node, lab, image)
     node.ok(f"mount {disk} /mnt; rm /mnt/holiday; umount /mnt")
     new_key(node, name)
     verify(node, "--pools")
@@ -224,11 +240,14 @@ def check_after(node, lab, image, *new):
     """After something was cut: every earlier key is whole, and `verify` finds at the most what is
     left over of the `new` keys. Returns the shape of what is on the stick."""
     check_keys(lab, image)
-    done = node.f3skeys("verify")
+    check_keys(lab, image, mended=True)
+    done = node.f3skeys("verify --json")
+    told = lab.json(done.out)
     check(done.status in (0, 65), done)
-    if done.status:
-        for line in done.err.splitlines():
-            check("->" in line or any(name in line for name in new), done)
+    for damage in told["damage"]:
+        check(damage["path"].endswith("state.ron") or any(name in damage["path"] for name in new), done)
+    whole = {line["key"] for line in told["keys"] if any(one["verified"] for one in line["generations"])}
+    check(whole >= set(lab.sticks.keys), done)
     return frozenset(re.sub(r"[0-9a-f]{64}", "F", path) for path in stick.files(image))
 
 
