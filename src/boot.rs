@@ -4,10 +4,12 @@
 use crate::config::{Config, Root};
 use crate::device::{self, Candidate, Choice, Decoy, Filesystem};
 use crate::exit::Fault;
-use crate::names::KeyName;
+use crate::key::{Fingerprint, Key};
+use crate::names::{DatasetName, KeyName};
 use crate::pass::{Node, ONE_CALL, Pass};
 use crate::plan::{self, KeyState, Pool, Proof, Refusal, Step, Verdict};
 use crate::report::{Report, RootLine, Severity};
+use crate::store::state::Standing;
 use crate::store::{self, Generation, Keyring, Wanted};
 use crate::time::Deadline;
 use crate::trouble::Trouble;
@@ -27,7 +29,7 @@ const ROUNDS: usize = 3;
 
 /// When a boot runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum When {
+pub(crate) enum When {
     /// At boot, or started by a person: waits for the key device as configured.
     Now,
     /// After a stick was plugged in: ends at once when no root is missing.
@@ -35,7 +37,10 @@ enum When {
 }
 
 /// What is said of a stick that was pulled too early.
-const GONE: &str = "the stick went away while it was read";
+pub(crate) const GONE: &str = "the stick went away while it was read";
+
+/// What is said of a key device that is not there and would not help.
+pub(crate) const NOT_WAITED_FOR: &str = "; no root waits for it, but no key could be proven";
 
 /// What became of the key store.
 pub(crate) enum Store {
@@ -59,12 +64,102 @@ pub fn late(node: Node, config: &Config) -> Option<Report> {
     run(&mut pass, When::Late).then(|| pass.finish())
 }
 
+/// Opens one root with a key that a person gives, when the stick is dead. Replicas are sealed
+/// first, as always.
+pub fn by_hand(node: Node, config: &Config, dataset: &DatasetName, key: Key) -> Report {
+    // In this pass the root's key has a name of its own, so that the given key opens no other root.
+    let mut own = config.clone();
+    let mut roots = own.roots.iter_mut();
+    let named = roots
+        .find(|root| root.dataset == *dataset)
+        .map(|root| by_hand_name().inspect(|name| root.key = name.clone()));
+    let mut pass = Pass::begin("boot-by-hand", node, &own);
+    match named.flatten() {
+        Some(name) => open_by_hand(&mut pass, dataset, name, key),
+        None => {
+            let what = "is no root of the configuration, so its role is not known";
+            let remedy = "add it to `roots`, or use `zfs load-key -L prompt` by hand";
+            let subject = dataset.as_str();
+            pass.report.find(Severity::Failure, subject, what, remedy);
+            pass.report.fail(Fault::Configuration);
+        }
+    }
+    pass.finish()
+}
+
+fn by_hand_name() -> Option<KeyName> {
+    "standard:input".parse().ok()
+}
+
+fn open_by_hand(pass: &mut Pass, dataset: &DatasetName, name: KeyName, key: Key) {
+    let Some(_lock) = pass.lock() else {
+        return;
+    };
+    pass.drop_stale_markers();
+    let print = key.fingerprint();
+    let given = Generation {
+        key,
+        number: None,
+        standing: Standing::Current,
+        verified: false,
+    };
+    let mut keyring = Keyring::default();
+    let held = keyring.keys.entry(name).or_default();
+    held.generations.push(given);
+    let gone = false;
+    let store = Store::Open { keyring, gone };
+    let pool = dataset.pool();
+    pass.phase(pool, |pass| ((), open_pool(pass, pool, &store, 1)));
+    let plan = plan::keys(
+        pass.config,
+        &pass.observed,
+        &key_states(pass.config, &store),
+    );
+    let roots = pass.config.roots.iter().zip(&plan.roots);
+    for (root, (_, verdict)) in roots.filter(|(root, _)| root.dataset == *dataset) {
+        let wrong = matches!(verdict, Verdict::OpenByNoKey)
+            || pass
+                .failures
+                .values()
+                .any(|why| why.ends_with(verdict::NO_GENERATION));
+        if wrong {
+            tell_wrong_key(pass, root, verdict, print);
+        } else {
+            judge_root(pass, root, verdict, true);
+        }
+    }
+    tell_unsealed(pass, plan.steps);
+}
+
+fn tell_wrong_key(pass: &mut Pass, root: &Root, verdict: &Verdict, print: Fingerprint) {
+    let what = format!("the key that was given, fingerprint {print}, does not open it");
+    let remedy = "give the key of this root, as 32 bytes or as 64 hex digits";
+    let subject = root.dataset.as_str();
+    pass.report.find(Severity::Failure, subject, &what, remedy);
+    pass.report.fail(Fault::BadKey);
+    pass.report.roots.push(RootLine {
+        dataset: root.dataset.to_string(),
+        role: root.role.to_string(),
+        required: root.required,
+        open: is_open(verdict),
+        state: match is_open(verdict) {
+            true => "open, by another key".to_owned(),
+            false => "LOCKED".to_owned(),
+        },
+    });
+}
+
 /// Tells whether there was anything to do.
 fn run(pass: &mut Pass, when: When) -> bool {
     let Some(_lock) = pass.lock() else {
         return true;
     };
     pass.drop_stale_markers();
+    open_roots(pass, when)
+}
+
+/// The pass without its lock and markers, as a rehearsal plays it too.
+pub(crate) fn open_roots(pass: &mut Pass, when: When) -> bool {
     let device = match when {
         When::Now => key_device(pass, Duration::ZERO).ok(),
         When::Late => None,
@@ -147,7 +242,7 @@ pub(crate) fn open_store(pass: &mut Pass, device: Found) -> Store {
     })
 }
 
-fn describe(device: &Candidate, filesystem: &Filesystem) -> String {
+pub(crate) fn describe(device: &Candidate, filesystem: &Filesystem) -> String {
     let or_none = |name: &Option<String>| name.clone().unwrap_or_else(|| "none".to_owned());
     format!(
         "{}, label {}, serial {}",
@@ -172,7 +267,7 @@ fn complain_of_device(pass: &mut Pass, why: &str, missing: bool) {
         let remedy = "insert the stick; the boot completes by itself";
         pass.report.find(Severity::Failure, &subject, why, remedy);
     } else {
-        let what = format!("{why}; no root waits for it, but no key could be proven");
+        let what = format!("{why}{NOT_WAITED_FOR}");
         pass.report.find(Severity::Note, &subject, &what, "");
     }
 }
@@ -238,12 +333,7 @@ fn read_store(
         pass.report.find(Severity::Note, &subject, note, "");
     }
     let gone = reading.gone;
-    let keyring = store::verify(&wanted, reading).map_err(|format| {
-        format!(
-            "the store is of format {}, which this version does not know; install a newer f3skeys",
-            format.0
-        )
-    })?;
+    let keyring = store::verify(Wanted::These(&wanted), reading).map_err(|e| e.to_string())?;
     if gone {
         pass.report.find(
             Severity::Failure,
@@ -268,14 +358,32 @@ fn tell_damage(pass: &mut Pass, subject: &str, keyring: &Keyring) {
         pass.report.find(Severity::Failure, subject, what, remedy);
     } else if keyring.plain {
         let what = "a plain store: no fingerprint vouches for its keys, only ZFS's own check does";
-        let remedy = "it works; a store of format 1 notices damage before ZFS does";
+        let remedy = "it works; `f3skeys adopt` makes it notice damage before ZFS does";
         pass.report.find(Severity::Warning, subject, what, remedy);
+    } else {
+        tell_unproven(pass, keyring);
     }
     let of_keys = keyring.keys.values().flat_map(|holding| &holding.damage);
     for damage in keyring.damage.iter().chain(of_keys) {
-        let remedy = "the stick rots: keep a good copy of it on another stick";
+        let remedy = "the stick rots: `f3skeys verify --repair`, and have a copy on another stick";
         pass.report
             .find(Severity::Warning, &damage.path, &damage.what, remedy);
+    }
+}
+
+/// Keys that somebody laid on a store of format 1 by hand.
+fn tell_unproven(pass: &mut Pass, keyring: &Keyring) {
+    for (name, held) in &keyring.keys {
+        if held
+            .generations
+            .iter()
+            .any(|generation| !generation.verified)
+        {
+            let what = "no fingerprint on the stick vouches for it, only ZFS's own check does";
+            let remedy = "`f3skeys verify --repair` gives it one";
+            let name = name.as_str();
+            pass.report.find(Severity::Warning, name, what, remedy);
+        }
     }
 }
 
@@ -338,23 +446,33 @@ fn of_pool<'a>(steps: &'a [Step], pool: &'a str) -> impl Iterator<Item = &'a Ste
 }
 
 pub(crate) fn key_states(config: &Config, store: &Store) -> BTreeMap<KeyName, KeyState> {
-    let state = |key: &KeyName| match store {
-        Store::Closed(why) => KeyState::NoStore(why.clone()),
-        Store::Open { keyring, gone } => match keyring.keys.get(key) {
-            Some(holding) if !holding.generations.is_empty() => KeyState::Usable,
-            _ if *gone => KeyState::NoStore(GONE.to_owned()),
-            Some(holding) if holding.damage.iter().any(|d| d.what != store::MISSING) => {
-                let what = holding.damage.iter().map(|damage| damage.what.as_str());
-                KeyState::Damaged(what.collect::<Vec<_>>().join("; "))
-            }
-            _ => KeyState::Missing,
-        },
+    match store {
+        Store::Open { keyring, gone } => states_of(config, keyring, *gone),
+        Store::Closed(why) => {
+            let closed = |key| (key, KeyState::NoStore(why.clone()));
+            config.keys().into_iter().map(closed).collect()
+        }
+    }
+}
+
+/// How each key of the configuration stands on a store that was read; `gone` when the stick was
+/// pulled meanwhile.
+pub(crate) fn states_of(
+    config: &Config,
+    keyring: &Keyring,
+    gone: bool,
+) -> BTreeMap<KeyName, KeyState> {
+    let state = |key: &KeyName| match keyring.keys.get(key) {
+        Some(holding) if !holding.generations.is_empty() => KeyState::Usable,
+        _ if gone => KeyState::NoStore(GONE.to_owned()),
+        Some(holding) if holding.damage.iter().any(|d| d.what != store::MISSING) => {
+            let what = holding.damage.iter().map(|damage| damage.what.as_str());
+            KeyState::Damaged(what.collect::<Vec<_>>().join("; "))
+        }
+        _ => KeyState::Missing,
     };
-    config
-        .keys()
-        .into_iter()
-        .map(|key| (key.clone(), state(&key)))
-        .collect()
+    let keys = config.keys().into_iter();
+    keys.map(|key| (key.clone(), state(&key))).collect()
 }
 
 /// Loads a root's key: the first generation that opens it.
@@ -366,10 +484,7 @@ fn load(pass: &mut Pass, step: &Step, store: &Store, deadline: Deadline) -> bool
         return false;
     }
     let deadline = deadline.at_most(pass.clock(), ONE_CALL);
-    let mut done = Err(Trouble::failed(
-        key.as_str(),
-        "no generation of it opens the root",
-    ));
+    let mut done = Err(Trouble::failed(key.as_str(), verdict::NO_GENERATION));
     for generation in generations(store, key) {
         match pass
             .node
@@ -435,29 +550,38 @@ fn prove_root(pass: &mut Pass, root: &Root, all: &[Generation], deadline: Deadli
 /// The last plan, made of the last observation, says how every root stands.
 fn judge(pass: &mut Pass, store: &Store) {
     let plan = plan::keys(pass.config, &pass.observed, &key_states(pass.config, store));
-    for (root, (dataset, verdict)) in pass.config.roots.iter().zip(&plan.roots) {
-        let step = Step::LoadKey {
-            root: dataset.clone(),
-            key: root.key.clone(),
-        };
-        let tried = pass.failures.get(&step).cloned();
-        let said = verdict::of_root(root, verdict, tried.as_deref());
-        if let Some(fault) = said.fault.filter(|_| root.required) {
-            pass.report.fail(fault);
-        }
-        // One missing stick is one complaint, however many roots wait for it.
-        if !matches!(verdict, Verdict::Locked(Refusal::NoStore(_))) {
-            pass.report.findings.extend(said.finding);
-        }
-        pass.report.roots.push(RootLine {
-            dataset: dataset.to_string(),
-            role: root.role.to_string(),
-            required: root.required,
-            open: said.open,
-            state: said.state,
-        });
+    for (root, (_, verdict)) in pass.config.roots.iter().zip(&plan.roots) {
+        judge_root(pass, root, verdict, root.required);
     }
-    for step in plan.steps {
+    tell_unsealed(pass, plan.steps);
+}
+
+/// Reports one root; whether the pass fails without it is for the caller to say.
+fn judge_root(pass: &mut Pass, root: &Root, verdict: &Verdict, required: bool) {
+    let step = Step::LoadKey {
+        root: root.dataset.clone(),
+        key: root.key.clone(),
+    };
+    let tried = pass.failures.get(&step).cloned();
+    let said = verdict::of_root(root, verdict, tried.as_deref());
+    if let Some(fault) = said.fault.filter(|_| required) {
+        pass.report.fail(fault);
+    }
+    // One missing stick is one complaint, however many roots wait for it.
+    if !matches!(verdict, Verdict::Locked(Refusal::NoStore(_))) {
+        pass.report.findings.extend(said.finding);
+    }
+    pass.report.roots.push(RootLine {
+        dataset: root.dataset.to_string(),
+        role: root.role.to_string(),
+        required: root.required,
+        open: said.open,
+        state: said.state,
+    });
+}
+
+fn tell_unsealed(pass: &mut Pass, left: Vec<Step>) {
+    for step in left {
         if let Step::SetReadonly(dataset) = &step {
             let why = pass.why_left(&step);
             let what = format!("this replica could not be made read-only: {why}");

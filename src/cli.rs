@@ -3,15 +3,23 @@
 use crate::config::Config;
 use crate::exit::{Fault, USAGE};
 use crate::gate::Answer;
+use crate::host::{Host, hooks};
+use crate::init::decide::Request;
+use crate::key::Key;
+use crate::names::DatasetName;
 use crate::os::{self, PATHS};
 use crate::pass::Node;
 use crate::report::Report;
 use crate::system::{Machine, System};
 use crate::usb::UsbDisks;
-use crate::{boot, late, preview, ready, status, zfs};
+use crate::{
+    adopt, boot, doctor, init, late, new_key, preview, ready, rehearse, status, verify, zfs,
+};
 use argh::FromArgs;
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
@@ -30,11 +38,17 @@ struct Arguments {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand)]
 enum Verb {
+    Adopt(Adopt),
     Boot(Boot),
+    Init(Init),
     Ready(Ready),
     Gate(Gate),
     Plan(Plan),
+    Rehearse(Rehearse),
     Status(Status),
+    Verify(Verify),
+    NewKey(NewKey),
+    Doctor(Doctor),
     Version(Version),
 }
 
@@ -46,6 +60,12 @@ struct Boot {
     /// and become the command after `--`, if any, when that has opened a gate
     #[argh(switch)]
     late: bool,
+    /// open only this root, with --key-from-stdin, when the stick is dead
+    #[argh(option, arg_name = "DATASET")]
+    root: Option<DatasetName>,
+    /// read the root's key from standard input: 32 bytes or 64 hex digits
+    #[argh(switch)]
+    key_from_stdin: bool,
 }
 
 /// Mount what is still missing and write the markers of the gates that hold.
@@ -68,6 +88,16 @@ struct Gate {
 #[argh(subcommand, name = "plan")]
 struct Plan {}
 
+/// Would this node come back from a power cut right now? Yes, or every reason why not. Changes
+/// nothing.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "rehearse")]
+struct Rehearse {
+    /// as JSON
+    #[argh(switch)]
+    json: bool,
+}
+
 /// Show how roots and gates stand now, and how the last boot went.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "status")]
@@ -75,6 +105,77 @@ struct Status {
     /// as JSON
     #[argh(switch)]
     json: bool,
+}
+
+/// Make an existing host ready: write the key store's metadata without changing a key, and print a
+/// commented configuration. Needs none itself.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "adopt")]
+struct Adopt {
+    /// the node of the stick with the keys, when it is not mounted
+    #[argh(option, arg_name = "DEV")]
+    device: Option<PathBuf>,
+}
+
+/// Make an empty key store on a stick. Destroys what the stick held, so the device, its own serial
+/// number and what is overwritten must be named. Never overwrites keys.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "init")]
+struct Init {
+    /// the node of the stick
+    #[argh(option, arg_name = "DEV")]
+    device: PathBuf,
+    /// its own serial number, read from the stick that is meant
+    #[argh(option, arg_name = "SERIAL")]
+    serial: Option<String>,
+    /// the label of the new file system (F3S_KEYS)
+    #[argh(option, arg_name = "LABEL", default = "init::LABEL.to_owned()")]
+    label: String,
+    /// what the stick holds and may lose, in the words in which a refusal has shown it
+    #[argh(option, arg_name = "WHAT")]
+    overwrite: Option<String>,
+    /// the device once more, if it is not a USB disk
+    #[argh(option, arg_name = "DEV")]
+    fixed: Option<PathBuf>,
+}
+
+/// Verify every file of the key store. Exit 65: something is damaged, or opens nothing.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "verify")]
+struct Verify {
+    /// ask ZFS whether a key of the store opens each root of this node; loads none
+    #[argh(switch)]
+    pools: bool,
+    /// rebuild what is damaged from the other copy; what was damaged is moved aside, never deleted
+    #[argh(switch)]
+    repair: bool,
+    /// verify a copy of a store in this directory instead; needs no configuration
+    #[argh(option, arg_name = "DIR")]
+    store: Option<PathBuf>,
+    /// as JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+/// Look for everything that will matter at the next boot or in a year. Changes nothing.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "doctor")]
+struct Doctor {
+    /// as JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+/// Make a new key on the store for a root that is yet to be made, and show how to use it.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "new-key")]
+struct NewKey {
+    /// its name; without an owner it is this node's
+    #[argh(positional)]
+    name: String,
+    /// the dataset that it is for, for the lines that are shown
+    #[argh(option, long = "for", arg_name = "DATASET")]
+    dataset: Option<DatasetName>,
 }
 
 /// Show the version.
@@ -93,19 +194,50 @@ pub fn run(arguments: &[OsString]) -> u8 {
         Ok(parsed) => parsed,
         Err(exit) => return show_usage(&exit),
     };
-    let takes_command = matches!(parsed.verb, Verb::Gate(_) | Verb::Boot(Boot { late: true }));
+    let takes_command = matches!(
+        parsed.verb,
+        Verb::Gate(_) | Verb::Boot(Boot { late: true, .. })
+    );
     if command.is_some() && !takes_command {
         complain("f3skeys: only `gate` and `boot --late` take a command after `--`\n");
         return USAGE;
     }
+    if let Some(wrong) = wrong_together(&parsed.verb) {
+        complain(&format!("f3skeys: {wrong}\n"));
+        return USAGE;
+    }
     match parsed.verb {
+        Verb::Verify(Verify {
+            store: Some(store),
+            repair,
+            json,
+            ..
+        }) => verify_directory(&store, repair, json),
         Verb::Version(_) => {
             say(&format!("f3skeys {}\n", env!("CARGO_PKG_VERSION")));
             0
         }
+        Verb::Adopt(Adopt { device }) => privileged(|| do_adopt(device.as_deref())),
+        Verb::Init(init) => privileged(|| do_init(init)),
         verb => with_configuration(&parsed.config.unwrap_or_else(|| PATHS.config.into()), |c| {
-            do_verb(&verb, c, command.unwrap_or_default())
+            with_node(|node| do_verb(&verb, c, node, command.unwrap_or_default()))
         }),
+    }
+}
+
+/// Options that make no sense with one another.
+fn wrong_together(verb: &Verb) -> Option<&'static str> {
+    match verb {
+        Verb::Boot(boot) if boot.root.is_some() != boot.key_from_stdin => {
+            Some("`boot` takes --root and --key-from-stdin only together")
+        }
+        Verb::Boot(boot) if boot.root.is_some() && boot.late => {
+            Some("`boot --late` takes no --root")
+        }
+        Verb::Verify(verify) if verify.store.is_some() && verify.pools => {
+            Some("`verify --pools` is about this node's own store; it takes no --store")
+        }
+        _ => None,
     }
 }
 
@@ -135,15 +267,22 @@ fn with_configuration(path: &Path, verb: impl FnOnce(&Config) -> u8) -> u8 {
     match Config::read(path) {
         Ok(config) => verb(&config),
         Err(error) => {
-            complain(&format!(
-                "f3skeys: {error}\n  -> correct it; nothing was touched\n"
-            ));
+            let remedy = match path.exists() {
+                true => "correct it; nothing was touched",
+                false => "`f3skeys adopt` prints one for this host",
+            };
+            complain(&format!("f3skeys: {error}\n  -> {remedy}\n"));
             Fault::Configuration.status()
         }
     }
 }
 
-fn do_verb(verb: &Verb, config: &Config, command: &[OsString]) -> u8 {
+/// Calls a verb with the real machine.
+fn with_node(verb: impl FnOnce(Node) -> u8) -> u8 {
+    with_machine(|node, _| verb(node))
+}
+
+fn with_machine(verb: impl FnOnce(Node, &UsbDisks) -> u8) -> u8 {
     let machine = Machine::new();
     let disks = UsbDisks::new(machine.clock(), Path::new(PATHS.db), machine.boot_id());
     let zfs = zfs::command::Command {
@@ -157,9 +296,16 @@ fn do_verb(verb: &Verb, config: &Config, command: &[OsString]) -> u8 {
         run: Path::new(PATHS.run),
         db: Path::new(PATHS.db),
     };
+    verb(node, &disks)
+}
+
+fn do_verb(verb: &Verb, config: &Config, node: Node, command: &[OsString]) -> u8 {
     match verb {
-        Verb::Boot(Boot { late: false }) => privileged(|| show(&boot::boot(node, config))),
-        Verb::Boot(Boot { late: true }) => finish_late(node, config, command),
+        Verb::Boot(Boot { late: true, .. }) => finish_late(node, config, command),
+        Verb::Boot(Boot {
+            root: Some(root), ..
+        }) => privileged(|| boot_by_hand(node, config, root)),
+        Verb::Boot(_) => privileged(|| show(&boot::boot(node, config))),
         Verb::Ready(_) => privileged(|| show(&ready::ready(node, config))),
         Verb::Gate(gate) => ask_gate(node, config, &gate.name, command),
         Verb::Plan(_) => privileged(|| {
@@ -168,9 +314,101 @@ fn do_verb(verb: &Verb, config: &Config, command: &[OsString]) -> u8 {
             say(&preview.text);
             preview.report.status
         }),
+        Verb::Rehearse(Rehearse { json }) => privileged(|| {
+            let hooks = hooks::hooks(&Host::here(), PATHS.init);
+            show_rehearsal(&rehearse::rehearse(node, config, &hooks), *json)
+        }),
         Verb::Status(Status { json }) => show_status(&status::status(node, config), *json),
-        Verb::Version(_) => 0,
+        Verb::Verify(options) => privileged(|| {
+            let (pools, repair) = (options.pools, options.repair);
+            let told = verify::verify(node, config, verify::Options { pools, repair });
+            show_verification(&told, options.json)
+        }),
+        Verb::NewKey(new) => match new_key::name(config, &new.name) {
+            Ok(name) => privileged(|| {
+                let made = new_key::new_key(node, config, &name, new.dataset.as_ref());
+                complain(&made.report.complaints());
+                say(&made.text);
+                made.report.status
+            }),
+            Err(what) => {
+                complain(&format!("f3skeys: {what}\n"));
+                USAGE
+            }
+        },
+        Verb::Doctor(Doctor { json }) => privileged(|| examine(node, config, *json)),
+        Verb::Adopt(_) | Verb::Init(_) | Verb::Version(_) => 0,
     }
+}
+
+fn verify_directory(store: &Path, repair: bool, json: bool) -> u8 {
+    // A copy may be anybody's: an off-site archive is best tried far from the node, without root.
+    locked_by(os::harden, |_| {
+        let machine = Machine::new();
+        let told = verify::directory(store, os::user(), machine.clock(), repair);
+        show_verification(&told, json)
+    })
+}
+
+fn show_verification(told: &verify::Verification, json: bool) -> u8 {
+    complain(&told.complaints());
+    match json {
+        true => say_json(told),
+        false => say(&told.text()),
+    }
+    told.status
+}
+
+fn say_json(value: &impl serde::Serialize) {
+    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    say(&format!("{text}\n"));
+}
+
+fn boot_by_hand(node: Node, config: &Config, root: &DatasetName) -> u8 {
+    let input = io::stdin();
+    if input.is_terminal() {
+        complain(
+            "f3skeys: the key is not read from a terminal, where it would be seen\n  -> `f3skeys boot --root DATASET --key-from-stdin < FILE`\n",
+        );
+        return USAGE;
+    }
+    // Not by way of `Stdin`: its buffer is never wiped.
+    let key = input.as_fd().try_clone_to_owned().map(File::from);
+    match key.and_then(Key::read) {
+        Ok(key) => show(&boot::by_hand(node, config, root, key)),
+        Err(e) => {
+            complain(&format!(
+                "f3skeys: standard input: {e}\n  -> nothing was loaded\n"
+            ));
+            Fault::BadKey.status()
+        }
+    }
+}
+
+fn do_init(init: Init) -> u8 {
+    let request = Request {
+        device: init.device,
+        serial: init.serial,
+        label: init.label,
+        overwrite: init.overwrite,
+        fixed: init.fixed,
+    };
+    with_machine(|node, disks| {
+        let founded = init::init(node, disks, &request, os::SERIAL_HINT);
+        complain(&founded.complaints());
+        say(&founded.text);
+        founded.status
+    })
+}
+
+fn do_adopt(device: Option<&Path>) -> u8 {
+    with_node(|node| {
+        let host_name = os::host_name();
+        let adoption = adopt::adopt(node, &Host::here(), &host_name, device, PATHS.config);
+        complain(&adoption.complaints());
+        say(adoption.text.as_deref().unwrap_or_default());
+        adoption.status()
+    })
 }
 
 /// Runs a verb that keys may pass through, with the process locked down first.
@@ -179,7 +417,14 @@ fn privileged(verb: impl FnOnce() -> u8) -> u8 {
 }
 
 fn locked_down(verb: impl FnOnce(os::LockedDown) -> u8) -> u8 {
-    match os::lock_down() {
+    locked_by(os::lock_down, verb)
+}
+
+fn locked_by(
+    lock: impl FnOnce() -> io::Result<os::LockedDown>,
+    verb: impl FnOnce(os::LockedDown) -> u8,
+) -> u8 {
+    match lock() {
         Ok(locked) => verb(locked),
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
             complain("f3skeys: only root can do this\n  -> run it as root\n");
@@ -221,12 +466,18 @@ fn show(report: &Report) -> u8 {
     report.status
 }
 
+fn show_rehearsal(rehearsal: &rehearse::Rehearsal, json: bool) -> u8 {
+    if json {
+        say_json(rehearsal);
+    } else {
+        say(&rehearsal.text());
+    }
+    rehearsal.status
+}
+
 fn show_status(status: &status::Status, json: bool) -> u8 {
     if json {
-        say(&format!(
-            "{}\n",
-            serde_json::to_string_pretty(status).unwrap_or_default()
-        ));
+        say_json(status);
     } else {
         say(&status.text());
     }
@@ -235,6 +486,15 @@ fn show_status(status: &status::Status, json: bool) -> u8 {
     } else {
         Fault::Unavailable.status()
     }
+}
+
+fn examine(node: Node, config: &Config, json: bool) -> u8 {
+    let findings = doctor::doctor(node, config, &Host::here());
+    match json {
+        true => say(&format!("{}\n", doctor::json(config, &findings))),
+        false => say(&doctor::text(&findings)),
+    }
+    doctor::status(&findings)
 }
 
 fn ask_gate(node: Node, config: &Config, name: &str, command: &[OsString]) -> u8 {
@@ -301,6 +561,8 @@ mod tests {
             "f3skeys bot",
             "f3skeys boot now",
             "f3skeys gate",
+            "f3skeys init",
+            "f3skeys adopt /dev/da0",
             "f3skeys boot -- ls",
         ] {
             assert_eq!(run(&words(line)), USAGE, "{line}");

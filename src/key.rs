@@ -4,11 +4,11 @@
 //! a growable buffer, or let a forked worker inherit them (see [`keys_alive`]).
 
 use crate::os;
-use secrecy::{ExposeSecret, SecretBox};
+use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox};
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::fmt;
-use std::io;
+use std::io::{self, Read};
 use zeroize::Zeroize;
 
 /// Bytes of a raw OpenZFS key (`keyformat=raw`, `WRAPPING_KEY_LEN`).
@@ -97,6 +97,43 @@ fn burn_stack() {
     stack.zeroize();
 }
 
+/// The longest that a key given by a person may be, with one byte more to notice a longer one.
+const LONGEST_GIVEN: usize = 2 * KEY_LEN + 3;
+
+/// Reads all there is, as far as there is room.
+fn fill(from: &mut impl Read, place: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while let Some(room) = place.get_mut(length..).filter(|room| !room.is_empty()) {
+        match from.read(room)? {
+            0 => break,
+            n => length += n,
+        }
+    }
+    Ok(length)
+}
+
+fn from_hex(digits: &[u8], place: &mut [u8; KEY_LEN]) -> io::Result<()> {
+    let refused = || io::Error::other("a key is 32 bytes, or 64 hex digits");
+    if digits.len() != 2 * KEY_LEN {
+        return Err(refused());
+    }
+    let value = |digit: u8| {
+        (digit as char)
+            .to_digit(16)
+            .and_then(|v| u8::try_from(v).ok())
+    };
+    for (byte, pair) in place.iter_mut().zip(digits.chunks_exact(2)) {
+        let [high, low] = pair else {
+            return Err(refused());
+        };
+        *byte = match (value(*high), value(*low)) {
+            (Some(high), Some(low)) => high << 4 | low,
+            _ => return Err(refused()),
+        };
+    }
+    Ok(())
+}
+
 /// A key and the fingerprint of exactly the bytes it holds.
 pub struct Key {
     bytes: SecretBox<[u8; KEY_LEN]>,
@@ -120,12 +157,30 @@ impl Key {
         Ok(Key { bytes, fingerprint })
     }
 
+    /// Reads a key that a person gives: 32 bytes, or 64 hex digits with or without a line's end.
+    ///
+    /// # Errors
+    /// It is neither, or its memory could not be locked.
+    pub fn read(mut from: impl Read) -> io::Result<Key> {
+        let mut given = SecretBox::new(Box::new([0; LONGEST_GIVEN]));
+        os::guard_memory(given.expose_secret())?;
+        let length = fill(&mut from, given.expose_secret_mut())?;
+        let given = given.expose_secret().get(..length).unwrap_or_default();
+        Key::take(|place| match given.len() {
+            KEY_LEN => {
+                place.copy_from_slice(given);
+                Ok(())
+            }
+            _ => from_hex(given.trim_ascii_end(), place),
+        })
+    }
+
     /// The identity of the bytes held, computed from this very buffer.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
-    /// The bytes, for the pipe that hands them to ZFS and for nothing else.
+    /// The bytes, for the pipe that hands them to ZFS, for a key store, and for nothing else.
     pub fn expose(&self) -> &[u8; KEY_LEN] {
         self.bytes.expose_secret()
     }
@@ -191,6 +246,31 @@ mod tests {
     fn debug_output_holds_no_key_byte() {
         let shown = format!("{:?}", key(0xab));
         assert!(!shown.contains("171") && !shown.to_lowercase().contains("abab"));
+    }
+
+    #[test]
+    fn a_key_is_given_as_bytes_or_as_hex_digits_and_in_no_other_way() {
+        let hex = "0f".repeat(32);
+        let expected = key(0x0f).fingerprint();
+        for given in [
+            vec![0x0f; 32],
+            hex.clone().into_bytes(),
+            format!("{hex}\n").into_bytes(),
+            format!("{hex}\r\n").into_bytes(),
+            hex.to_uppercase().into_bytes(),
+        ] {
+            assert_eq!(Key::read(&given[..]).unwrap().fingerprint(), expected);
+        }
+        for length in (0..200).filter(|length| *length != 32) {
+            let mut given = vec![b'z'; length];
+            assert!(Key::read(&given[..]).is_err(), "{length} letters");
+            given.fill(b'0');
+            assert_eq!(
+                Key::read(&given[..]).is_ok(),
+                length == 64,
+                "{length} digits"
+            );
+        }
     }
 
     #[test]

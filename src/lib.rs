@@ -22,33 +22,42 @@
 //! The verbs read as prose:
 //!
 //! - [`boot`], [`ready`] (and the question `gate`), [`late`] (both, for a stick that came late),
-//!   [`preview`] (`plan`), [`status`]; what they share is in [`pass`].
+//!   [`preview`] (`plan`), [`rehearse`] (both, on an imagined node), [`status`], [`verify`], [`doctor`],
+//!   [`new_key`]; what they share is in [`pass`].
+//! - [`adopt`] proposes a configuration for a host that exists; [`init`] makes an empty store.
 //! - [`report`], [`verdict`], [`exit`]: what is said, and the exit status.
 //!
 //! Effects sit behind three seams: [`zfs::Zfs`], [`system::KeyDevices`] and [`system::System`].
 //!
-//! - [`usb`] finds and mounts the key device, [`reader`] reads it.
+//! - [`usb`] finds and mounts the key device, [`reader`] reads it, [`writer`] writes it.
+//! - [`host`] reads the files of the host that a boot depends on, and judges the boot hooks.
 //! - [`child`] is the one place that starts programs, [`os::worker`] the one place that forks.
 //! - [`key`] holds key bytes; [`os`] is the platform and all `unsafe`; [`marker`] is the run
 //!   directory; [`time`] has the deadlines; [`trouble`] is "could not ask".
 
+pub mod adopt;
 pub mod boot;
 pub mod child;
 pub mod cli;
 pub mod config;
 pub mod device;
+pub mod doctor;
 pub mod exit;
 pub mod gate;
+pub mod host;
+pub mod init;
 pub mod key;
 pub mod late;
 pub mod marker;
 pub mod names;
+pub mod new_key;
 pub mod os;
 pub mod pass;
 pub mod plan;
 pub mod preview;
 pub mod reader;
 pub mod ready;
+pub mod rehearse;
 pub mod report;
 pub mod status;
 pub mod store;
@@ -57,4 +66,6 @@ pub mod time;
 pub mod trouble;
 pub mod usb;
 pub mod verdict;
+pub mod verify;
+pub mod writer;
 pub mod zfs;

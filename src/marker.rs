@@ -5,14 +5,20 @@
 
 use crate::gate::Marker;
 use crate::names::GateName;
+use crate::time::{Clock, Deadline};
 use nix::unistd::geteuid;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The largest marker that is read, in bytes.
 const LARGEST: u64 = 1 << 16;
+/// The longest wait for another run to give back the lock.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+/// Between two tries for the lock.
+const LOCK_POLL: Duration = Duration::from_millis(50);
 
 /// The directory of the markers in a run directory.
 pub fn directory(run: &Path) -> PathBuf {
@@ -163,6 +169,20 @@ pub fn try_lock(run: &Path) -> io::Result<Option<Lock>> {
     match fs::metadata(&path) {
         Ok(now) if (now.dev(), now.ino()) == (held.dev(), held.ino()) => Ok(Some(Lock(file))),
         _ => Ok(None),
+    }
+}
+
+/// Takes the lock, waiting a while for a run that has it; `None` when that keeps it.
+///
+/// # Errors
+/// The run directory could not be written.
+pub fn lock(run: &Path, clock: &dyn Clock) -> io::Result<Option<Lock>> {
+    let deadline = Deadline::after(clock, LOCK_WAIT);
+    loop {
+        match try_lock(run)? {
+            None if !deadline.passed(clock) => clock.sleep(LOCK_POLL),
+            taken => return Ok(taken),
+        }
     }
 }
 

@@ -2,14 +2,14 @@
 //! the gates that hold. And the question that services ask, `f3skeys gate`.
 
 use crate::boot::is_open;
-use crate::config::{Config, Gate};
+use crate::config::{Config, Gate, Root};
 use crate::exit::Fault;
 use crate::gate::{self, Answer, Live, Marker};
 use crate::marker;
-use crate::names::GateName;
+use crate::names::{DatasetName, GateName};
 use crate::pass::{Node, Pass};
 use crate::plan::{self, KeyState, LeftAlone, MountPlan, NotMounted, Step};
-use crate::report::{GateLine, Report, RootLine, Severity};
+use crate::report::{Finding, GateLine, Report, RootLine, Severity};
 use crate::time::Deadline;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,18 +26,7 @@ pub fn ready(node: Node, config: &Config) -> Report {
         return pass.finish();
     };
     let markers = pass.drop_stale_markers();
-    pass.phase("pools", |pass| {
-        pass.observe_all();
-        ((), pass.pools_in_words())
-    });
-    let plan = pass.phase("mounts", |pass| {
-        let plan = mount_missing(pass);
-        let words = match (plan.steps.len(), plan.refused.len()) {
-            (0, 0) => "all that can be mounted is mounted".to_owned(),
-            (steps, refused) => format!("{} file systems are not mounted", steps + refused),
-        };
-        (plan, words)
-    });
+    let plan = mount_all(&mut pass);
     judge(&mut pass, &plan);
     pass.phase("gates", |pass| {
         open_gates(pass, markers);
@@ -45,6 +34,22 @@ pub fn ready(node: Node, config: &Config) -> Report {
         ((), format!("{open} of {} open", pass.report.gates.len()))
     });
     pass.finish()
+}
+
+/// The pass up to its gates, as a rehearsal plays it too; gives the plan that is left.
+pub(crate) fn mount_all(pass: &mut Pass) -> MountPlan {
+    pass.phase("pools", |pass| {
+        pass.observe_all();
+        ((), pass.pools_in_words())
+    });
+    pass.phase("mounts", |pass| {
+        let plan = mount_missing(pass);
+        let words = match (plan.steps.len(), plan.refused.len()) {
+            (0, 0) => "all that can be mounted is mounted".to_owned(),
+            (steps, refused) => format!("{} file systems are not mounted", steps + refused),
+        };
+        (plan, words)
+    })
 }
 
 /// Mounts until nothing is left or nothing works any more; gives the plan that is left.
@@ -83,57 +88,88 @@ fn mount(pass: &mut Pass, step: &Step, left: &mut Duration) -> bool {
     done
 }
 
-fn judge(pass: &mut Pass, plan: &MountPlan) {
+pub(crate) fn judge(pass: &mut Pass, plan: &MountPlan) {
     judge_roots(pass);
-    for step in &plan.steps {
-        let why = pass.why_left(step);
-        let (what, remedy) = match step {
-            Step::Mount { at, .. } => (
-                format!("not mounted on {}: {why}", at.display()),
-                format!(
-                    "see why `zfs mount {}` fails, then `f3skeys ready`",
-                    step.dataset()
-                ),
-            ),
-            _ => (
-                format!("this replica could not be made read-only: {why}"),
-                format!("see why `zfs set readonly=on {}` fails", step.dataset()),
-            ),
-        };
-        let subject = step.dataset().to_string();
-        fail(pass, &subject, &what, &remedy, step.dataset());
-    }
-    for (dataset, why) in &plan.refused {
-        // A locked root has been complained of already.
-        if *why != NotMounted::Locked {
-            let (what, remedy) = not_mounted(why);
-            fail(pass, dataset.as_str(), &what, &remedy, dataset);
+    for missing in missing(pass, plan) {
+        let Finding {
+            severity,
+            subject,
+            what,
+            remedy,
+        } = &missing.finding;
+        pass.report.find(*severity, subject, what, remedy);
+        if missing.counts {
+            pass.report.fail(Fault::Unavailable);
         }
     }
     for (dataset, why) in &plan.left_alone {
-        let what = match why {
-            LeftAlone::Legacy => "mountpoint=legacy: mounted by fstab or by hand, not by f3skeys",
-            LeftAlone::NoMountpoint => "mountpoint=none: nothing to mount",
-            LeftAlone::NoAuto => "canmount=noauto, and no gate names it: left unmounted",
-            LeftAlone::Jailed => "belongs to a jail or zone, which mounts it",
-        };
-        pass.report.find(Severity::Note, dataset.as_str(), what, "");
+        pass.report
+            .find(Severity::Note, dataset.as_str(), left_alone(why), "");
     }
 }
 
-fn fail(
-    pass: &mut Pass,
-    subject: &str,
-    what: &str,
-    remedy: &str,
-    dataset: &crate::names::DatasetName,
-) {
-    pass.report.find(Severity::Failure, subject, what, remedy);
-    let required =
-        |root: &crate::config::Root| root.required && dataset.is_at_or_below(&root.dataset);
-    let outside = pass.config.role_of(dataset).is_none();
-    if outside || pass.config.roots.iter().any(required) {
-        pass.report.fail(Fault::Unavailable);
+/// What should be mounted, or read-only, and is not.
+pub(crate) struct Missing<'a> {
+    pub(crate) dataset: &'a DatasetName,
+    pub(crate) finding: Finding,
+    /// Why it is not mounted, where that was decided and not tried.
+    pub(crate) why: Option<&'a NotMounted>,
+    /// Whether the exit status depends on it.
+    pub(crate) counts: bool,
+}
+
+/// The complaints of a plan that is left. A locked root has been complained of before.
+pub(crate) fn missing<'a>(pass: &Pass, plan: &'a MountPlan) -> Vec<Missing<'a>> {
+    let steps = plan.steps.iter().map(|step| {
+        let (what, remedy) = step_left(step, &pass.why_left(step));
+        (step.dataset(), None, what, remedy)
+    });
+    let refused = plan
+        .refused
+        .iter()
+        .filter(|(_, why)| *why != NotMounted::Locked)
+        .map(|(dataset, why)| {
+            let (what, remedy) = not_mounted(why);
+            (dataset, Some(why), what, remedy)
+        });
+    steps
+        .chain(refused)
+        .map(|(dataset, why, what, remedy)| Missing {
+            dataset,
+            why,
+            finding: Finding::new(Severity::Failure, dataset.as_str(), &what, &remedy),
+            counts: counts(pass.config, dataset),
+        })
+        .collect()
+}
+
+fn step_left(step: &Step, why: &str) -> (String, String) {
+    let dataset = step.dataset();
+    match step {
+        Step::Mount { at, .. } => (
+            format!("not mounted on {}: {why}", at.display()),
+            format!("see why `zfs mount {dataset}` fails, then `f3skeys ready`"),
+        ),
+        _ => (
+            format!("this replica could not be made read-only: {why}"),
+            format!("see why `zfs set readonly=on {dataset}` fails"),
+        ),
+    }
+}
+
+/// Whether a required root is at or above the dataset, or none at all: then it is an ancestor of
+/// what is.
+fn counts(config: &Config, dataset: &DatasetName) -> bool {
+    let required = |root: &Root| root.required && dataset.is_at_or_below(&root.dataset);
+    config.role_of(dataset).is_none() || config.roots.iter().any(required)
+}
+
+pub(crate) fn left_alone(why: &LeftAlone) -> &'static str {
+    match why {
+        LeftAlone::Legacy => "mountpoint=legacy: mounted by fstab or by hand, not by f3skeys",
+        LeftAlone::NoMountpoint => "mountpoint=none: nothing to mount",
+        LeftAlone::NoAuto => "canmount=noauto, and no gate names it: left unmounted",
+        LeftAlone::Jailed => "belongs to a jail or zone, which mounts it",
     }
 }
 
@@ -254,7 +290,7 @@ fn close_gate(pass: &mut Pass, gate: &Gate, why: String) -> String {
 }
 
 /// Asks the live system for a gate's conditions: pool states first, which cannot hang.
-fn ask_live(node: Node, config: &Config, gate: &Gate) -> (Answer, Live) {
+pub(crate) fn ask_live(node: Node, config: &Config, gate: &Gate) -> (Answer, Live) {
     let questions = gate::questions(config, gate);
     let pools = questions
         .pools

@@ -60,6 +60,41 @@ impl Finding {
     }
 }
 
+/// Findings in the making.
+#[derive(Debug, Default)]
+pub(crate) struct Findings(pub Vec<Finding>);
+
+impl Findings {
+    /// Worth knowing.
+    pub fn note(&mut self, subject: &str, what: &str) {
+        self.push(Severity::Note, subject, what, "");
+    }
+
+    /// To be mended.
+    pub fn warn(&mut self, subject: &str, what: &str, remedy: &str) {
+        self.push(Severity::Warning, subject, what, remedy);
+    }
+
+    /// Not as configured, or not as the next boot needs it.
+    pub fn fail(&mut self, subject: &str, what: &str, remedy: &str) {
+        self.push(Severity::Failure, subject, what, remedy);
+    }
+
+    /// It could not be looked at, so nobody knows: that is never taken for fine.
+    pub fn unknown(&mut self, subject: &str, why: &str) {
+        let what = format!("cannot tell whether it is as it should be: {why}");
+        self.fail(subject, &what, "see why it cannot be looked at");
+    }
+
+    /// Adds a finding, once.
+    pub fn push(&mut self, severity: Severity, subject: &str, what: &str, remedy: &str) {
+        let finding = Finding::new(severity, subject, what, remedy);
+        if !self.0.contains(&finding) {
+            self.0.push(finding);
+        }
+    }
+}
+
 /// A part of a pass and the time it took.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Phase {

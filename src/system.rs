@@ -3,12 +3,14 @@
 
 use crate::device::{Candidate, Filesystem};
 use crate::gate::{Live, Questions};
+use crate::host::bare::{self, Beneath};
 use crate::names::DatasetName;
 use crate::os::{self, Mount, PoolState, worker};
 use crate::store::work::{Work, Worked};
 use crate::store::{Reading, Wanted};
 use crate::time::{Clock, Deadline, SystemClock};
 use crate::trouble::Trouble;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +27,16 @@ pub trait System {
     /// # Errors
     /// Something hung or the kernel did not say.
     fn look(&self, questions: &Questions, deadline: Deadline) -> Result<Live, Trouble>;
+    /// Looks beneath what is mounted on these mountpoints; `known` are those of all file systems.
+    ///
+    /// # Errors
+    /// Something hung or the kernel refused.
+    fn beneath(
+        &self,
+        points: &[PathBuf],
+        known: &BTreeSet<PathBuf>,
+        deadline: Deadline,
+    ) -> Result<Beneath, Trouble>;
 }
 
 /// Disks that may hold a key store, and the way to read one.
@@ -34,6 +46,12 @@ pub trait KeyDevices {
     /// # Errors
     /// The kernel did not say.
     fn scan(&self, deadline: Deadline) -> Result<Vec<Candidate>, Trouble>;
+
+    /// The directories on which the file system of a disk is mounted now.
+    ///
+    /// # Errors
+    /// The kernel did not say.
+    fn mounted_at(&self, device: &Candidate) -> Result<Vec<PathBuf>, Trouble>;
 
     /// Mounts the store read-only at `at` (or uses it where a person has mounted it), reads the
     /// files of the `wanted` keys, each once, and unmounts what it mounted.
@@ -103,6 +121,19 @@ impl System for Machine {
         let what = "looking at the mounts";
         worker::run(what, &self.clock, deadline, || {
             look_now(questions).map_err(|e| e.to_string())
+        })?
+        .map_err(|why| Trouble::failed(what, &why))
+    }
+
+    fn beneath(
+        &self,
+        points: &[PathBuf],
+        known: &BTreeSet<PathBuf>,
+        deadline: Deadline,
+    ) -> Result<Beneath, Trouble> {
+        let what = "looking beneath the mounts";
+        worker::run(what, &self.clock, deadline, || {
+            bare::look(points, known).map_err(|e| e.to_string())
         })?
         .map_err(|why| Trouble::failed(what, &why))
     }

@@ -1,23 +1,28 @@
 //! USB disks: which are there, and mounting the one that is the key device, in a worker that can
 //! be given up on.
 //!
-//! The store is mounted read-only and only while it is read. On Linux nobody else sees the mount;
+//! The store is mounted only while it is used; read-only, but for the verbs that write. On Linux nobody else sees the mount;
 //! on FreeBSD a note remembers that it is ours, should the run be killed.
 
-use crate::device::{self, Candidate, Filesystem};
+use crate::child::{self, Call};
+use crate::device::{self, Candidate, Filesystem, Kind};
 use crate::marker;
-use crate::os::{self, Disk, Intake, Mount, worker};
+use crate::os::{self, Access, Disk, Intake, Mount, worker};
 use crate::reader::{Reader, Told};
 use crate::store::work::{Work, Worked};
-use crate::store::{Reading, Wanted};
+use crate::store::{self, Reading, Wanted};
 use crate::system::KeyDevices;
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
+use crate::writer;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+/// Only root's own files count: this is the store of the machine.
+const OWNER: u32 = 0;
 
 /// The USB disks of the real machine.
 pub struct UsbDisks<'a> {
@@ -43,11 +48,40 @@ impl<'a> UsbDisks<'a> {
         }
     }
 
+    fn note(&self) -> Note<'_> {
+        Note {
+            path: &self.note,
+            boot_id: self.boot_id.as_deref(),
+        }
+    }
+
     /// Whether the very disk that was described as `device` is still plugged in.
     fn is_there(&self, device: &Candidate) -> bool {
         let known = self.known.borrow();
         let disk = known.iter().find(|(_, candidate)| *candidate == device);
         os::disks().is_ok_and(|now| disk.is_some_and(|(disk, _)| now.contains(disk)))
+    }
+
+    /// The clock of its deadlines.
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        self.clock
+    }
+
+    /// Looks at a disk as it is now, even if it was looked at before; also at one that is no USB
+    /// disk.
+    ///
+    /// # Errors
+    /// It cannot be read in time.
+    pub(crate) fn look_again(&self, node: &Path, deadline: Deadline) -> Result<Candidate, Trouble> {
+        self.known.borrow_mut().retain(|disk, _| disk.node != node);
+        let what = format!("looking at {}", node.display());
+        let found = worker::run(&what, self.clock, deadline, || describe(node))?;
+        let candidate = found.ok_or_else(|| Trouble::failed(&what, "it cannot be read"))?;
+        let disks = os::disks().map_err(|e| Trouble::failed(&what, &e.to_string()))?;
+        if let Some(disk) = disks.into_iter().find(|disk| disk.node == node) {
+            self.known.borrow_mut().insert(disk, candidate.clone());
+        }
+        Ok(candidate)
     }
 
     /// Looks at a disk that is not known yet. One that fails is asked again at the next poll, one
@@ -84,6 +118,19 @@ impl KeyDevices for UsbDisks<'_> {
         Ok(self.known.borrow().values().cloned().collect())
     }
 
+    fn mounted_at(&self, device: &Candidate) -> Result<Vec<PathBuf>, Trouble> {
+        let what = format!("asking where {} is mounted", device.node.display());
+        let mounts = os::mounts().map_err(|e| Trouble::failed(&what, &e.to_string()))?;
+        let labels = device.filesystems.iter().map(|fs| fs.label.as_deref());
+        let labels: Vec<Option<&str>> = labels.chain([None]).collect();
+        let is_of_device = |mount: &&Mount| {
+            let of = |label: &Option<&str>| os::source_is_device(mount, &device.node, *label);
+            labels.iter().any(of)
+        };
+        let mounts = mounts.iter().filter(is_of_device);
+        Ok(mounts.map(|mount| mount.at.clone()).collect())
+    }
+
     fn read(
         &self,
         device: &Candidate,
@@ -95,14 +142,15 @@ impl KeyDevices for UsbDisks<'_> {
         let what = format!("reading the key store on {}", device.node.display());
         let failed = |e: io::Error| Trouble::failed(&what, &e.to_string());
         let mut intake = Intake::new(Reader::places_for(wanted)).map_err(failed)?;
-        let note = Note {
-            path: &self.note,
-            boot_id: self.boot_id.as_deref(),
+        let place = Place {
+            device,
+            filesystem,
+            at,
+            note: self.note(),
         };
         let read = worker::run(&what, self.clock, deadline, || {
-            read_mounted(device, filesystem, at, &note, |top| {
-                // Root's own files only: this is the store of the machine.
-                Reader::new(&mut intake, 0).store(top, wanted)
+            read_mounted(&place, |top| {
+                Reader::new(&mut intake, OWNER).store(top, wanted)
             })
             .map_err(|e| e.to_string())
         })?
@@ -115,13 +163,23 @@ impl KeyDevices for UsbDisks<'_> {
 
     fn work(
         &self,
-        _device: &Candidate,
-        _filesystem: &Filesystem,
-        _at: &Path,
-        _work: &Work,
-        _deadline: Deadline,
+        device: &Candidate,
+        filesystem: &Filesystem,
+        at: &Path,
+        work: &Work,
+        deadline: Deadline,
     ) -> Result<Worked, Trouble> {
-        Err(Trouble::failed("writing on the key store", "not built"))
+        let what = format!("writing on the key store on {}", device.node.display());
+        let place = Place {
+            device,
+            filesystem,
+            at,
+            note: self.note(),
+        };
+        worker::run(&what, self.clock, deadline, || {
+            write_mounted(&place, work, self.clock, deadline).map_err(|e| e.to_string())
+        })?
+        .map_err(|why| Trouble::failed(&what, &why))
     }
 }
 
@@ -150,27 +208,31 @@ struct Note<'a> {
 }
 
 impl Note<'_> {
-    fn text(&self, node: &Path) -> String {
-        format!(
-            "{}\n{}\n",
-            self.boot_id.unwrap_or("unknown"),
-            node.display()
-        )
+    fn text(&self, node: &Path, access: Access) -> String {
+        let access = match access {
+            Access::Read => "read",
+            Access::Write => "write",
+        };
+        let boot = self.boot_id.unwrap_or("unknown");
+        format!("{boot}\n{}\n{access}\n", node.display())
     }
 
     /// Whether a run of this boot left this mount behind. Without a boot's identity nobody knows.
-    /// A person mounts a store to write on it; ours are read-only.
     fn is_ours(&self, mount: &Mount, node: &Path) -> bool {
+        let access = match mount.read_only {
+            true => Access::Read,
+            false => Access::Write,
+        };
         let text = fs::read_to_string(self.path).unwrap_or_default();
-        self.boot_id.is_some() && mount.read_only && text == self.text(node)
+        self.boot_id.is_some() && text == self.text(node, access)
     }
 
-    fn write(&self, node: &Path) -> io::Result<()> {
+    fn write(&self, node: &Path, access: Access) -> io::Result<()> {
         if !os::MOUNTS_OUTLIVE_US {
             return Ok(());
         }
         marker::make_directory(self.path.parent().unwrap_or(self.path))?;
-        fs::write(self.path, self.text(node))
+        fs::write(self.path, self.text(node, access))
     }
 
     fn remove(&self) -> io::Result<()> {
@@ -181,57 +243,162 @@ impl Note<'_> {
     }
 }
 
-fn read_mounted(
-    device: &Candidate,
-    filesystem: &Filesystem,
-    at: &Path,
-    note: &Note,
-    read: impl FnOnce(&Path) -> io::Result<Told>,
-) -> io::Result<Told> {
-    let label = filesystem.label.as_deref();
-    let mounts = os::mounts()?;
-    let mounted = mounts
-        .iter()
-        .find(|mount| os::source_is_device(mount, &device.node, label));
+/// Where a store is, and where it is mounted.
+struct Place<'a> {
+    device: &'a Candidate,
+    filesystem: &'a Filesystem,
+    at: &'a Path,
+    note: Note<'a>,
+}
+
+impl Place<'_> {
+    /// Where a person has mounted the store, if anywhere. What a killed run left is unmounted first,
+    /// and `notes` say so.
+    ///
+    /// # Errors
+    /// Something else is mounted where the store belongs.
+    fn found_mounted(&self, notes: &mut Vec<String>) -> io::Result<Option<Mount>> {
+        let (at, node) = (self.at, &self.device.node);
+        let label = self.filesystem.label.as_deref();
+        let mounts = os::mounts()?;
+        let mounted = mounts
+            .iter()
+            .find(|mount| os::source_is_device(mount, node, label));
+        match mounted {
+            Some(mount) if mount.at == at && self.note.is_ours(mount, node) => {
+                os::unmount_store(at)?;
+                notes.push(format!(
+                    "unmounted {}, which a killed run had left",
+                    at.display()
+                ));
+                return Ok(None);
+            }
+            Some(mount) => {
+                notes.push(format!(
+                    "the store was mounted on {} already; used as it is, and left so",
+                    mount.at.display()
+                ));
+                return Ok(Some(mount.clone()));
+            }
+            None => {}
+        }
+        match mounts.iter().rev().find(|mount| mount.at == at) {
+            Some(other) => Err(io::Error::other(format!(
+                "{} is in use by {}; unmount that first",
+                at.display(),
+                other.source
+            ))),
+            None => Ok(None),
+        }
+    }
+
+    /// Mounts the store, lets `job` use it, and unmounts it again.
+    fn mounted<T>(
+        &self,
+        access: Access,
+        job: impl FnOnce(&Path) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let node = &self.device.node;
+        self.note.write(node, access)?;
+        os::mount_store(node, self.filesystem, self.at, access)?;
+        let result = job(self.at);
+        os::unmount_store(self.at)?;
+        self.note.remove()?;
+        result
+    }
+
+    fn prepare_mountpoint(&self) -> io::Result<()> {
+        os::detach_mounts()?;
+        match self.at.is_dir() {
+            true => Ok(()),
+            false => fs::create_dir_all(self.at),
+        }
+    }
+}
+
+fn read_mounted(place: &Place, read: impl FnOnce(&Path) -> io::Result<Told>) -> io::Result<Told> {
     let mut notes = Vec::new();
-    match mounted {
-        Some(mount) if mount.at == at && note.is_ours(mount, &device.node) => {
-            os::unmount_store(at)?;
-            notes.push(format!(
-                "unmounted {}, which a killed run had left",
-                at.display()
-            ));
+    let told = match place.found_mounted(&mut notes)? {
+        Some(mount) => read(&mount.at),
+        None => {
+            place.prepare_mountpoint()?;
+            place.mounted(Access::Read, read)
         }
-        Some(mount) => {
-            let mut told = read(&mount.at)?;
-            told.notes.push(format!(
-                "the store was mounted on {} already; used as it is, and left so",
-                mount.at.display()
-            ));
-            return Ok(told);
-        }
-        None => {}
-    }
-    if mounted.is_none()
-        && let Some(other) = mounts.iter().rev().find(|mount| mount.at == at)
-    {
-        return Err(io::Error::other(format!(
-            "{} is in use by {}; unmount that first",
-            at.display(),
-            other.source
-        )));
-    }
-    os::detach_mounts()?;
-    if !at.is_dir() {
-        fs::create_dir_all(at)?;
-    }
-    note.write(&device.node)?;
-    os::mount_store(&device.node, filesystem, at)?;
-    let told = read(at);
-    os::unmount_store(at)?;
-    note.remove()?;
+    };
     told.map(|mut told| {
         told.notes.append(&mut notes);
         told
     })
+}
+
+/// Checks, writes, and reads back; in a worker, which may have keys of its own in memory.
+fn write_mounted(
+    place: &Place,
+    work: &Work,
+    clock: &dyn Clock,
+    deadline: Deadline,
+) -> io::Result<Worked> {
+    let mut notes = Vec::new();
+    let (done, back) = match place.found_mounted(&mut notes)? {
+        Some(mount) if mount.read_only => {
+            return Err(io::Error::other(format!(
+                "it is mounted on {} read-only; unmount it first",
+                mount.at.display()
+            )));
+        }
+        Some(mount) => {
+            notes.push("read back through the system's cache, not from the medium".to_owned());
+            (write(&mount.at, work)?, read_back(&mount.at)?)
+        }
+        None => {
+            check(place, clock, deadline, &mut notes)?;
+            place.prepare_mountpoint()?;
+            let done = place.mounted(Access::Write, |top| write(top, work))?;
+            // Unmounted in between, so that what is read is what the medium holds.
+            (done, place.mounted(Access::Read, read_back)?)
+        }
+    };
+    let survey = store::survey::survey(Wanted::All, back).map_err(io::Error::other)?;
+    Ok(writer::worked(done, &survey, notes))
+}
+
+/// Lets the system's own program put the file system in order.
+fn check(
+    place: &Place,
+    clock: &dyn Clock,
+    deadline: Deadline,
+    notes: &mut Vec<String>,
+) -> io::Result<()> {
+    let (program, args) = os::checker(place.filesystem.kind)?;
+    let node = place.device.node.to_string_lossy();
+    let mut args = args.to_vec();
+    args.push(&node);
+    let call = Call {
+        program: Path::new(program),
+        args: &args,
+        secret: None,
+    };
+    let finished = child::run(&call, clock, deadline).map_err(io::Error::other)?;
+    match finished.status {
+        Some(0) => Ok(()),
+        // e2fsck says so when it has mended something.
+        Some(1) if place.filesystem.kind == Kind::Ext => {
+            notes.push("the file system was put in order first".to_owned());
+            Ok(())
+        }
+        _ => Err(io::Error::other(finished.failure())),
+    }
+}
+
+fn write(top: &Path, work: &Work) -> io::Result<writer::Done> {
+    let reading = read_back(top)?;
+    let mut medium = writer::Directory::open(top)?;
+    writer::work(work, reading, &mut medium, &mut writer::kernel_random)
+}
+
+/// Reads the whole store, in the worker's own memory.
+fn read_back(top: &Path) -> io::Result<Reading> {
+    let mut intake = Intake::new(Reader::places_for(Wanted::All))?;
+    let told = Reader::new(&mut intake, OWNER).store(top, Wanted::All)?;
+    told.into_reading(&mut intake)
 }

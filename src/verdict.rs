@@ -31,7 +31,7 @@ pub fn of_root(root: &Root, verdict: &Verdict, tried: Option<&str>) -> Said {
             standing,
             fingerprint,
         } => {
-            let state = format!("open, by a {} key", standing_word(*standing));
+            let state = format!("open, by a {standing} key");
             let complaint = by_other_generation(root, *standing, &fingerprint.to_string());
             (state, Some(complaint), None)
         }
@@ -77,19 +77,9 @@ pub fn of_root(root: &Root, verdict: &Verdict, tried: Option<&str>) -> Said {
 
 type Complaint = (Severity, String, String);
 
-fn standing_word(standing: Standing) -> &'static str {
-    match standing {
-        Standing::Current => "current",
-        Standing::Staged => "staged",
-        Standing::Retained => "retained",
-        Standing::Retired => "retired",
-    }
-}
-
 fn by_other_generation(root: &Root, standing: Standing, fingerprint: &str) -> Complaint {
-    let word = standing_word(standing);
     let what = format!(
-        "opened by the {word} generation {fingerprint} of {}",
+        "opened by the {standing} generation {fingerprint} of {}",
         root.key
     );
     match root.role {
@@ -104,7 +94,8 @@ fn by_other_generation(root: &Root, standing: Standing, fingerprint: &str) -> Co
     }
 }
 
-const NO_GENERATION: &str = "no generation of it opens the root";
+/// Why a key that was tried did not open its root.
+pub const NO_GENERATION: &str = "no generation of it opens the root";
 
 fn fault_of_try(why: &str) -> Fault {
     if why.ends_with(NO_GENERATION) {

@@ -1,7 +1,11 @@
 //! FreeBSD.
 
-use super::{Disk, Mount, Paths, PoolState, freebsd_text, pool_state_from};
+use super::{
+    Access, Disk, Mount, Paths, PoolState, Program, Run, Signature, freebsd_text, pool_state_from,
+};
 use crate::device::{Filesystem, Kind};
+use crate::host::InitSystem;
+use crate::trouble::Trouble;
 use nix::libc;
 use nix::mount::{MntFlags, Nmount, unmount};
 use std::ffi::{CStr, CString, c_char};
@@ -28,6 +32,7 @@ pub const PATHS: Paths = Paths {
         None => "/var/db/f3skeys",
     },
     zfs: "/sbin/zfs",
+    init: InitSystem::Rc,
 };
 
 /// There is one table of mounts for all, so a killed run leaves its mount behind.
@@ -214,6 +219,107 @@ pub fn serial(node: &Path) -> io::Result<Option<String>> {
     Ok((!ident.is_empty()).then(|| ident.to_owned()))
 }
 
+/// How a person reads the serial number of a stick.
+pub const SERIAL_HINT: &str = "`camcontrol devlist`, then `diskinfo -s` on the device";
+
+const FSTYP: &str = "/usr/sbin/fstyp";
+const GPART: &str = "/sbin/gpart";
+const SWAPCTL: &str = "/sbin/swapctl";
+
+/// Whether `node` is a disk or a part of one.
+///
+/// # Errors
+/// The kernel's list could not be read.
+pub fn is_disk(node: &Path) -> io::Result<bool> {
+    let known = Ctl::new("kern.disks")
+        .and_then(|ctl| ctl.value_string())
+        .map_err(io::Error::other)?;
+    let name = node.file_name().and_then(|name| name.to_str());
+    Ok(name.is_some_and(|name| freebsd_text::is_part_of_any(name, &known)))
+}
+
+/// The partitions of `node`; the node itself where it has a table without any.
+///
+/// # Errors
+/// /dev could not be read, or gpart(8) did not say.
+pub fn parts(node: &Path, run: Run) -> io::Result<Vec<PathBuf>> {
+    let whole = node.file_name().and_then(|name| name.to_str());
+    let whole = whole.ok_or(io::ErrorKind::InvalidInput)?;
+    let mut parts = Vec::new();
+    for entry in fs::read_dir("/dev")? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name
+            .to_str()
+            .is_some_and(|name| freebsd_text::is_part(name, whole))
+        {
+            parts.push(entry.path());
+        }
+    }
+    parts.sort();
+    let shown = run(GPART, &["show", "-p", whole]).map_err(|e| io::Error::other(e.to_string()))?;
+    let table = freebsd_text::has_table(shown.status, &String::from_utf8_lossy(&shown.stderr));
+    match table {
+        Some(true) if parts.is_empty() => Ok(vec![node.to_owned()]),
+        Some(_) => Ok(parts),
+        None => Err(io::Error::other(shown.failure().to_string())),
+    }
+}
+
+/// Whether somebody holds the device, so that nobody else may write it. May block.
+///
+/// # Errors
+/// It cannot be opened for writing.
+pub fn is_held(node: &Path) -> io::Result<bool> {
+    match fs::OpenOptions::new().read(true).write(true).open(node) {
+        Ok(_) => Ok(false),
+        // GEOM's word for a provider that is open exclusively.
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EPERM | libc::EBUSY)) => Ok(true),
+        Err(e) => Err(e),
+    }
+}
+
+/// Who uses the device, beside mounts: swap, which GEOM lets be written by others.
+///
+/// # Errors
+/// swapctl(8) did not say.
+pub fn users(node: &Path, run: Run) -> io::Result<Vec<String>> {
+    let said = run(SWAPCTL, &["-l"])
+        .and_then(crate::child::Finished::success)
+        .map_err(|e| io::Error::other(e.to_string()))?;
+    let name = node.display().to_string();
+    let swap = freebsd_text::is_swap(&String::from_utf8_lossy(&said), &name);
+    Ok(swap.then(|| "swap".to_owned()).into_iter().collect())
+}
+
+/// What the content of a device says it is, by fstyp(8).
+///
+/// # Errors
+/// The program failed, or its answer was not understood.
+pub fn signatures(node: &Path, run: Run) -> Result<Vec<Signature>, Trouble> {
+    let name = node.display().to_string();
+    let said = run(FSTYP, &["-l", "-u", &name])?;
+    let out = String::from_utf8_lossy(&said.stdout).into_owned();
+    let err = String::from_utf8_lossy(&said.stderr).into_owned();
+    freebsd_text::signature(said.status, &out, &err)
+        .map(|found| found.into_iter().collect())
+        .ok_or_else(|| said.failure())
+}
+
+/// The programs that make an empty file system for a key store, in order.
+pub fn formatting(node: &str, label: &str, wipe: bool) -> Vec<Program> {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    let mut programs: Vec<Program> = Vec::new();
+    if wipe {
+        // UFS leaves the beginning as it is, where other file systems have their superblocks.
+        let target = format!("of={node}");
+        let zeros = ["if=/dev/zero", &target, "bs=1m", "count=1"];
+        programs.push(("/bin/dd", words(&zeros)));
+    }
+    programs.push(("/sbin/newfs", words(&["-U", "-L", label, node])));
+    programs
+}
+
 /// Whether the file system mounted as `mount` lies on the device `node`, by its own name or by
 /// the node that GEOM makes for its label.
 pub fn source_is_device(mount: &Mount, node: &Path, label: Option<&str>) -> bool {
@@ -228,15 +334,24 @@ pub fn detach_mounts() -> io::Result<()> {
     Ok(())
 }
 
-/// Mounts the key store on `node` at `at`, read-only, with nothing on it followed or run.
+/// Mounts the key store on `node` at `at`, with nothing on it followed or run.
 ///
 /// # Errors
 /// The kernel refused, or cannot read this kind of file system.
-pub fn mount_store(node: &Path, filesystem: &Filesystem, at: &Path) -> io::Result<()> {
+pub fn mount_store(
+    node: &Path,
+    filesystem: &Filesystem,
+    at: &Path,
+    access: Access,
+) -> io::Result<()> {
     if filesystem.kind == Kind::Ext {
-        return Err(io::Error::other("FreeBSD reads key stores on UFS only"));
+        return Err(not_ufs());
     }
-    let flags = MntFlags::MNT_RDONLY
+    let read_only = match access {
+        Access::Read => MntFlags::MNT_RDONLY,
+        Access::Write => MntFlags::empty(),
+    };
+    let flags = read_only
         | MntFlags::MNT_NOEXEC
         | MntFlags::MNT_NOSUID
         | MntFlags::MNT_NOATIME
@@ -252,6 +367,22 @@ pub fn mount_store(node: &Path, filesystem: &Filesystem, at: &Path) -> io::Resul
         .map_err(|e| io::Error::other(e.to_string()))
 }
 
+fn not_ufs() -> io::Error {
+    io::Error::other("FreeBSD takes key stores on UFS only")
+}
+
+/// The program that checks a file system before it is written on, and its arguments before the
+/// node.
+///
+/// # Errors
+/// This kind of file system cannot be written here.
+pub fn checker(kind: Kind) -> io::Result<(&'static str, &'static [&'static str])> {
+    match kind {
+        Kind::Ufs1 | Kind::Ufs2 => Ok(("/sbin/fsck_ufs", &["-p"])),
+        Kind::Ext => Err(not_ufs()),
+    }
+}
+
 /// Unmounts the key store.
 ///
 /// # Errors
@@ -259,4 +390,15 @@ pub fn mount_store(node: &Path, filesystem: &Filesystem, at: &Path) -> io::Resul
 pub fn unmount_store(at: &Path) -> io::Result<()> {
     unmount(at, MntFlags::empty())?;
     Ok(())
+}
+
+/// FreeBSD shows nobody what lies beneath a mount: it has no mounts that only one process sees.
+///
+/// # Errors
+/// None.
+pub fn beneath<T>(
+    _point: &Path,
+    _look: impl FnOnce(&Path) -> io::Result<T>,
+) -> io::Result<Option<T>> {
+    Ok(None)
 }

@@ -1,5 +1,6 @@
 //! What FreeBSD's answers mean: pure, so that it is tested on every platform.
 
+use super::Signature;
 use std::path::Path;
 
 /// The text of `kern.boot_id`, which is 16 bytes, all zero or none before the random device is
@@ -16,6 +17,54 @@ pub fn is_part_of(node: &str, disks: &str) -> bool {
         .filter(|disk| disk.starts_with("da"))
         .filter_map(|disk| node.strip_prefix(disk))
         .any(|rest| rest.is_empty() || rest.starts_with(['p', 's']))
+}
+
+/// Whether `node` is one of the disks in `kern.disks`, whatever its driver, or a part of one.
+pub fn is_part_of_any(node: &str, disks: &str) -> bool {
+    disks
+        .split_whitespace()
+        .any(|disk| node == disk || is_part(node, disk))
+}
+
+/// Whether `node` is a slice or partition of `whole`, at any depth: `da0s1a` is one of `da0` and of
+/// `da0s1`.
+pub fn is_part(node: &str, whole: &str) -> bool {
+    node.strip_prefix(whole)
+        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()))
+}
+
+/// Whether a device has a partition table, by what `gpart show` said; `None` when that tells nothing.
+pub fn has_table(status: Option<i32>, stderr: &str) -> Option<bool> {
+    match status {
+        Some(0) => Some(true),
+        Some(1) if stderr.contains("No such geom") => Some(false),
+        _ => None,
+    }
+}
+
+/// Whether `swapctl -l` lists a device or a part of it.
+pub fn is_swap(said: &str, node: &str) -> bool {
+    let devices = said.lines().skip(1);
+    devices
+        .filter_map(|line| line.split_whitespace().next())
+        .any(|device| device == node || is_part(device, node))
+}
+
+/// What `fstyp -l -u` found, if anything; `None` when its answer is not understood.
+pub fn signature(status: Option<i32>, stdout: &str, stderr: &str) -> Option<Option<Signature>> {
+    let said = stdout.trim_end_matches('\n');
+    match status {
+        Some(0) if !said.is_empty() && !said.contains('\n') => {
+            let (kind, label) = said.split_once(' ').unwrap_or((said, ""));
+            let label = label.trim();
+            Some(Some(Signature {
+                kind: kind.to_owned(),
+                label: (!label.is_empty()).then(|| label.to_owned()),
+            }))
+        }
+        Some(1) if stderr.contains("filesystem not recognized") => Some(None),
+        _ => None,
+    }
 }
 
 /// Whether a mount's source is this node, or the node that GEOM makes for its volume label.
@@ -36,6 +85,78 @@ mod tests {
         }
         for node in ["da10", "da2", "ada0", "nda0", "da", "daemon"] {
             assert!(!is_part_of(node, disks), "{node}");
+        }
+    }
+
+    #[test]
+    fn parts_are_told_from_other_disks() {
+        for (node, whole, expected) in [
+            ("da0p1", "da0", true),
+            ("da0s1", "da0", true),
+            ("da0s1a", "da0", true),
+            ("da0s1a", "da0s1", true),
+            ("da0a", "da0", true),
+            ("da0", "da0", false),
+            ("da01", "da0", false),
+            ("da10", "da1", false),
+            ("ada0p1", "da0", false),
+        ] {
+            assert_eq!(is_part(node, whole), expected, "{node} of {whole}");
+        }
+        assert!(is_part_of_any("ada0p3", "da0 ada0") && is_part_of_any("nda0", "nda0"));
+        assert!(!is_part_of_any("null", "da0 ada0"));
+    }
+
+    #[test]
+    fn only_a_plain_word_says_that_there_is_no_table() {
+        assert_eq!(has_table(Some(0), ""), Some(true));
+        assert_eq!(
+            has_table(Some(1), "gpart: No such geom: da0.\n"),
+            Some(false)
+        );
+        for (status, said) in [
+            (Some(1), "gpart: permission denied"),
+            (None, ""),
+            (Some(2), ""),
+        ] {
+            assert_eq!(has_table(status, said), None, "{said}");
+        }
+    }
+
+    #[test]
+    fn swap_is_found_by_device_or_part() {
+        let said = "Device:       1024-blocks     Used:\n/dev/ada0p2    2097152         0\n/dev/da1       1 0\n";
+        assert!(is_swap(said, "/dev/da1") && is_swap(said, "/dev/ada0"));
+        assert!(!is_swap(said, "/dev/da0") && !is_swap("", "/dev/da0"));
+    }
+
+    #[test]
+    fn a_signature_is_read_or_said_to_be_none_or_not_understood() {
+        let found = |kind: &str, label: Option<&str>| {
+            Some(Some(Signature {
+                kind: kind.to_owned(),
+                label: label.map(str::to_owned),
+            }))
+        };
+        assert_eq!(
+            signature(Some(0), "ufs F3S_KEYS\n", ""),
+            found("ufs", Some("F3S_KEYS"))
+        );
+        assert_eq!(signature(Some(0), "msdosfs\n", ""), found("msdosfs", None));
+        assert_eq!(
+            signature(Some(0), "ntfs my files\n", ""),
+            found("ntfs", Some("my files"))
+        );
+        let none = "fstyp: /dev/da0: filesystem not recognized\n";
+        assert_eq!(signature(Some(1), "", none), Some(None));
+        for (status, out, err) in [
+            (Some(0), "", ""),
+            (Some(0), "a\nb\n", ""),
+            (Some(1), "", "fstyp: /dev/da0: Device not configured"),
+            (Some(1), "", ""),
+            (None, "ufs", ""),
+        ] {
+            assert_eq!(signature(status, out, err), None, "{status:?} {out} {err}");
         }
     }
 

@@ -1,7 +1,11 @@
 //! Linux.
 
-use super::{Disk, Mount, Paths, PoolState, pool_state_from};
+use super::{
+    Access, Disk, Mount, Paths, PoolState, Program, Run, Signature, linux_text, pool_state_from,
+};
 use crate::device::{Filesystem, Kind};
+use crate::host::InitSystem;
+use crate::trouble::Trouble;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
@@ -13,6 +17,7 @@ use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use sysctl::Sysctl;
 
@@ -31,6 +36,7 @@ pub const PATHS: Paths = Paths {
         None => "/var/lib/f3skeys",
     },
     zfs: "/sbin/zfs",
+    init: InitSystem::Systemd,
 };
 
 /// A namespace of mounts ends with its worker.
@@ -227,15 +233,128 @@ fn read_trimmed(path: &Path) -> Option<String> {
     Some(text.trim().to_owned())
 }
 
-/// The serial number that the USB device of `node` gives for itself.
+/// The serial number that the USB device of `node` gives for itself, or else the disk does.
 ///
 /// # Errors
 /// sysfs does not know the node.
 pub fn serial(node: &Path) -> io::Result<Option<String>> {
+    let device = in_sysfs(node)?;
+    if let Some(usb) = device.ancestors().find(|dir| dir.join("idVendor").exists()) {
+        return Ok(read_trimmed(&usb.join("serial")));
+    }
+    let whole = match device.join("partition").exists() {
+        true => device.parent().unwrap_or(&device),
+        false => &device,
+    };
+    let places = ["serial", "device/serial"].iter();
+    let mut given = places.filter_map(|place| read_trimmed(&whole.join(place)));
+    Ok(given.find(|serial| !serial.is_empty()))
+}
+
+/// How a person reads the serial number of a stick.
+pub const SERIAL_HINT: &str = "`lsblk -o NAME,MODEL,SERIAL`";
+
+/// Whether `node` is a disk or a part of one.
+///
+/// # Errors
+/// There is no such node.
+pub fn is_disk(node: &Path) -> io::Result<bool> {
+    Ok(fs::metadata(node)?.file_type().is_block_device())
+}
+
+/// The partitions of `node`.
+///
+/// # Errors
+/// sysfs does not know the node.
+pub fn parts(node: &Path, _run: Run) -> io::Result<Vec<PathBuf>> {
+    let mut parts = Vec::new();
+    for entry in fs::read_dir(in_sysfs(node)?)? {
+        let entry = entry?;
+        if entry.path().join("partition").exists() {
+            parts.push(Path::new("/dev").join(entry.file_name()));
+        }
+    }
+    parts.sort();
+    Ok(parts)
+}
+
+fn in_sysfs(node: &Path) -> io::Result<PathBuf> {
     let name = node.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let device = Path::new("/sys/class/block").join(name).canonicalize()?;
-    let usb = device.ancestors().find(|dir| dir.join("idVendor").exists());
-    Ok(usb.and_then(|dir| read_trimmed(&dir.join("serial"))))
+    Path::new("/sys/class/block").join(name).canonicalize()
+}
+
+/// Whether somebody holds the device, so that nobody else may write it. May block.
+///
+/// # Errors
+/// It cannot be opened for writing.
+pub fn is_held(node: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let alone = nix::libc::O_EXCL | nix::libc::O_NONBLOCK;
+    let mut how = fs::OpenOptions::new();
+    match how.read(true).write(true).custom_flags(alone).open(node) {
+        Ok(_) => Ok(false),
+        Err(e) if e.kind() == io::ErrorKind::ResourceBusy => Ok(true),
+        Err(e) => Err(e),
+    }
+}
+
+/// Who uses the device, beside mounts: devices made of it, and swap.
+///
+/// # Errors
+/// The kernel did not say.
+pub fn users(node: &Path, _run: Run) -> io::Result<Vec<String>> {
+    let mut users = Vec::new();
+    for entry in fs::read_dir(in_sysfs(node)?.join("holders"))? {
+        users.push(format!("{} is made of it", entry?.file_name().display()));
+    }
+    let swaps = match fs::read_to_string("/proc/swaps") {
+        // A kernel without swap has no such file.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
+        read => read?,
+    };
+    if linux_text::is_swap(&swaps, &node.display().to_string()) {
+        users.push("swap".to_owned());
+    }
+    Ok(users)
+}
+
+/// What the content of a device says it is, by wipefs(8).
+///
+/// # Errors
+/// The program failed, or its answer was not understood.
+pub fn signatures(node: &Path, run: Run) -> Result<Vec<Signature>, Trouble> {
+    let name = node.display().to_string();
+    let said = run(WIPEFS, &["--no-act", "--json", &name])?.success()?;
+    linux_text::signatures(&said).map_err(|why| Trouble::failed(WIPEFS, &why))
+}
+
+const WIPEFS: &str = "/usr/sbin/wipefs";
+
+/// The programs that make an empty file system for a key store, in order.
+pub fn formatting(node: &str, label: &str, wipe: bool) -> Vec<Program> {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    let mut programs: Vec<Program> = Vec::new();
+    if wipe {
+        programs.push((WIPEFS, words(&["--all", "--quiet", node])));
+    }
+    // Without a journal, what is written and flushed is where a read-only mount that replays none
+    // looks for it. A store has few files; more inodes only make formatting slow.
+    let options = [
+        "-q",
+        "-L",
+        label,
+        "-m",
+        "0",
+        "-N",
+        "4096",
+        "-O",
+        "^has_journal",
+        "-E",
+        "lazy_itable_init=0",
+        node,
+    ];
+    programs.push(("/sbin/mkfs.ext4", words(&options)));
+    programs
 }
 
 /// Whether the file system mounted as `mount` lies on the device `node`.
@@ -267,24 +386,51 @@ pub fn detach_mounts() -> io::Result<()> {
     Ok(())
 }
 
-/// Mounts the key store on `node` at `at`, read-only, with nothing on it followed or run.
+/// Mounts the key store on `node` at `at`, with nothing on it followed or run.
 ///
 /// # Errors
-/// The kernel refused, or cannot read this kind of file system.
-pub fn mount_store(node: &Path, filesystem: &Filesystem, at: &Path) -> io::Result<()> {
-    let (fstype, options) = match filesystem.kind {
-        Kind::Ufs1 => ("ufs", "ufstype=44bsd"),
-        Kind::Ufs2 => ("ufs", "ufstype=ufs2"),
-        Kind::Ext => ("ext4", "noload"),
+/// The kernel refused, or cannot read, or not write, this kind of file system.
+pub fn mount_store(
+    node: &Path,
+    filesystem: &Filesystem,
+    at: &Path,
+    access: Access,
+) -> io::Result<()> {
+    let (fstype, options) = match (filesystem.kind, access) {
+        (Kind::Ufs1, Access::Read) => ("ufs", Some("ufstype=44bsd")),
+        (Kind::Ufs2, Access::Read) => ("ufs", Some("ufstype=ufs2")),
+        (Kind::Ext, Access::Read) => ("ext4", Some("noload")),
+        (Kind::Ext, Access::Write) => ("ext4", None),
+        (Kind::Ufs1 | Kind::Ufs2, Access::Write) => return Err(cannot_write_ufs()),
     };
-    let flags = MsFlags::MS_RDONLY
+    let read_only = match access {
+        Access::Read => MsFlags::MS_RDONLY,
+        Access::Write => MsFlags::empty(),
+    };
+    let flags = read_only
         | MsFlags::MS_NOEXEC
         | MsFlags::MS_NOSUID
         | MsFlags::MS_NODEV
         | MsFlags::MS_NOATIME
         | NOSYMFOLLOW;
-    mount(Some(node), at, Some(fstype), flags, Some(options))?;
+    mount(Some(node), at, Some(fstype), flags, options)?;
     Ok(())
+}
+
+fn cannot_write_ufs() -> io::Error {
+    io::Error::other("Linux only reads UFS; write it on FreeBSD, or use a stick with ext4")
+}
+
+/// The program that checks a file system before it is written on, and its arguments before the
+/// node.
+///
+/// # Errors
+/// This kind of file system cannot be written here.
+pub fn checker(kind: Kind) -> io::Result<(&'static str, &'static [&'static str])> {
+    match kind {
+        Kind::Ext => Ok(("/sbin/e2fsck", &["-p"])),
+        Kind::Ufs1 | Kind::Ufs2 => Err(cannot_write_ufs()),
+    }
 }
 
 /// Unmounts the key store.
@@ -296,9 +442,36 @@ pub fn unmount_store(at: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Shows `look` the directory that lies beneath the mount at `point`: the file system around it is
+/// shown once more, without what is mounted in it. Only after [`detach_mounts`], so that nobody
+/// else sees that. `None` where a system cannot do this.
+///
+/// # Errors
+/// The kernel refused, or `look` failed.
+pub fn beneath<T>(
+    point: &Path,
+    look: impl FnOnce(&Path) -> io::Result<T>,
+) -> io::Result<Option<T>> {
+    let above = point.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let around = covering(above)?.ok_or(io::ErrorKind::NotFound)?.at;
+    let inside = point.strip_prefix(&around).map_err(io::Error::other)?;
+    let stage = Path::new(PATHS.run).join("beneath");
+    fs::create_dir_all(&stage)?;
+    let none: Option<&str> = None;
+    mount(Some(&around), &stage, none, MsFlags::MS_BIND, none)?;
+    let seen = look(&stage.join(inside));
+    umount2(&stage, MntFlags::UMOUNT_NOFOLLOW)?;
+    fs::remove_dir(&stage)?;
+    seen.map(Some)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::bare::{self, Bare};
+    use crate::os::worker;
+    use crate::time::{Deadline, SystemClock};
+    use std::time::Duration;
 
     #[test]
     fn mountinfo_lines_are_read() {
@@ -349,8 +522,111 @@ mod tests {
         );
     }
 
+    /// Runs a program as the program does.
+    fn run(program: &str, args: &[&str]) -> Result<crate::child::Finished, Trouble> {
+        let clock = crate::time::SystemClock::start();
+        let deadline = crate::time::Deadline::after(&clock, std::time::Duration::from_secs(60));
+        let call = crate::child::Call {
+            program: Path::new(program),
+            args,
+            secret: None,
+        };
+        crate::child::run(&call, &clock, deadline)
+    }
+
+    fn format(image: &str, label: &str, wipe: bool) -> Vec<u8> {
+        for (program, args) in formatting(image, label, wipe) {
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            run(program, &args).unwrap().success().unwrap();
+        }
+        let mut head = vec![0; crate::device::HEAD_LEN];
+        io::Read::read_exact(&mut fs::File::open(image).unwrap(), &mut head).unwrap();
+        head
+    }
+
+    #[test]
+    fn formatting_leaves_one_labelled_file_system_without_a_journal() {
+        let name = format!("f3skeys-format-{}.img", std::process::id());
+        let image = std::env::temp_dir().join(name);
+        fs::File::create(&image).unwrap().set_len(32 << 20).unwrap();
+        let node = image.display().to_string();
+        let seen = || signatures(&image, &run).unwrap();
+        assert_eq!(seen(), []);
+        for (label, wipe) in [("F3S_KEYS", false), ("OTHER-1", true)] {
+            let head = format(&node, label, wipe);
+            let found = crate::device::identify(&head);
+            let expected = Filesystem {
+                kind: Kind::Ext,
+                label: Some(label.to_owned()),
+            };
+            assert_eq!(found, [expected]);
+            assert!(matches!(&seen()[..], [one] if one.label.as_deref() == Some(label)));
+            // `s_feature_compat` of the superblock, and in it `has_journal`.
+            assert_eq!(head[1024 + 0x5c] & 4, 0, "it has a journal");
+        }
+        fs::remove_file(&image).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_disk_is_known_by_its_node() {
+        assert!(!is_disk(Path::new("/dev/null")).unwrap());
+        assert!(is_disk(Path::new("/dev/no such disk")).is_err());
+        assert!(parts(Path::new("/dev/null"), &run).is_err());
+        assert!(users(Path::new("/dev/null"), &run).is_err());
+    }
+
     #[test]
     fn this_boot_has_an_identity() {
         assert!(boot_id().is_some_and(|id| id.len() == 36));
+    }
+
+    fn names(directory: &Path) -> io::Result<Vec<String>> {
+        let entries = fs::read_dir(directory)?;
+        Ok(entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect())
+    }
+
+    /// What is seen beneath a mount, of what is on it, and whether the mounts are as before.
+    fn look_beneath(point: &Path) -> io::Result<(Vec<String>, Vec<String>, bool)> {
+        let known = [point.to_owned()].into();
+        detach_mounts()?;
+        let none: Option<&str> = None;
+        mount(Some("none"), point, Some("tmpfs"), MsFlags::empty(), none)?;
+        fs::write(point.join("served"), "x")?;
+        let before = fs::read("/proc/self/mountinfo")?;
+        let seen = beneath(point, names)?.unwrap();
+        let failed = beneath(point, |_| -> io::Result<()> { Err(io::Error::other("no")) });
+        assert!(failed.is_err());
+        let same = fs::read("/proc/self/mountinfo")? == before;
+        let found = bare::look(&[point.to_owned()], &known)?;
+        let holds = Bare::Holds(point.join("left"));
+        assert_eq!(found, [(point.to_owned(), Ok(holds))].into());
+        Ok((seen, names(point)?, same))
+    }
+
+    /// As root it must work; nobody else may try.
+    #[test]
+    fn files_beneath_a_mount_are_seen_and_nothing_else_changes() {
+        let point = std::env::temp_dir().join(format!("f3skeys-beneath-{}", std::process::id()));
+        fs::create_dir_all(&point).unwrap();
+        fs::write(point.join("left"), "x").unwrap();
+        let clock = SystemClock::start();
+        let deadline = Deadline::after(&clock, Duration::from_secs(20));
+        let seen = worker::run("beneath", &clock, deadline, || {
+            look_beneath(&point).map_err(|e| e.to_string())
+        });
+        let outside = names(&point).unwrap();
+        fs::remove_dir_all(&point).unwrap();
+        assert_eq!(
+            outside,
+            ["left"],
+            "what the worker mounts, nobody else sees"
+        );
+        let expected = (vec!["left".to_owned()], vec!["served".to_owned()], true);
+        match nix::unistd::geteuid().is_root() {
+            true => assert_eq!(seen.unwrap().unwrap(), expected),
+            false => assert!(seen.unwrap().is_err()),
+        }
     }
 }

@@ -13,7 +13,12 @@ pub struct LockedDown {
     umask: Mode,
 }
 
-/// Makes the process's memory its own: no cores, no tracing, no readable files made.
+/// The user whose files this process may trust.
+pub fn user() -> u32 {
+    geteuid().as_raw()
+}
+
+/// Locks a process down that only root may run.
 ///
 /// # Errors
 /// The kernel refused, or the process is not root's (`PermissionDenied`).
@@ -21,11 +26,20 @@ pub fn lock_down() -> io::Result<LockedDown> {
     if !geteuid().is_root() {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
+    let locked = harden()?;
+    chdir("/")?;
+    Ok(locked)
+}
+
+/// Makes the process's memory its own: no cores, no tracing, no readable files made.
+///
+/// # Errors
+/// The kernel refused.
+pub fn harden() -> io::Result<LockedDown> {
     let cores = getrlimit(Resource::RLIMIT_CORE)?;
     setrlimit(Resource::RLIMIT_CORE, NO_CORES, NO_CORES)?;
     set_traceable(false)?;
     let umask = umask(Mode::from_bits_truncate(0o077));
-    chdir("/")?;
     Ok(LockedDown { cores, umask })
 }
 

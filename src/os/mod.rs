@@ -7,6 +7,8 @@
 
 #[cfg(any(test, target_os = "freebsd"))]
 mod freebsd_text;
+#[cfg(any(test, target_os = "linux"))]
+mod linux_text;
 mod lockdown;
 mod memory;
 pub mod worker;
@@ -19,15 +21,25 @@ mod platform;
 #[cfg(not(any(target_os = "freebsd", target_os = "linux")))]
 compile_error!("f3skeys runs on FreeBSD and Linux; add a file to src/os/ for another system");
 
-pub use lockdown::{LockedDown, lock_down};
+pub use lockdown::{LockedDown, harden, lock_down, user};
 pub use memory::{Intake, guard_memory};
 pub use platform::{
-    JAILED_PROPERTY, MOUNTS_OUTLIVE_US, PATHS, boot_id, covering, detach_mounts, die_with_parent,
-    disks, mount_store, mounts, pool_state, serial, source_is_device, unmount_store,
+    JAILED_PROPERTY, MOUNTS_OUTLIVE_US, PATHS, SERIAL_HINT, beneath, boot_id, checker, covering,
+    detach_mounts, die_with_parent, disks, formatting, is_disk, is_held, mount_store, mounts,
+    parts, pool_state, serial, signatures, source_is_device, unmount_store, users,
 };
 
+use crate::child::Finished;
+use crate::host::InitSystem;
+use crate::trouble::Trouble;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::path::PathBuf;
+
+/// Runs a program by its absolute path to its end.
+pub type Run<'a> = &'a dyn Fn(&str, &[&str]) -> Result<Finished, Trouble>;
+/// A program and its arguments.
+pub type Program = (&'static str, Vec<String>);
 
 /// Where the program's own files are; install-time variables (`F3SKEYS_CONFIG`, `F3SKEYS_RUN` and
 /// `F3SKEYS_DB` in the environment of the build).
@@ -41,6 +53,8 @@ pub struct Paths {
     pub db: &'static str,
     /// The `zfs` program.
     pub zfs: &'static str,
+    /// What starts services here.
+    pub init: InitSystem,
 }
 
 /// A mounted file system as the kernel tells it now.
@@ -61,6 +75,15 @@ pub struct Mount {
     pub fsid: String,
 }
 
+/// What a store is mounted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// To be read; nothing on the medium changes.
+    Read,
+    /// To be written.
+    Write,
+}
+
 /// A disk or partition that may hold a key store.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Disk {
@@ -68,6 +91,24 @@ pub struct Disk {
     pub node: PathBuf,
     /// Changes when another medium takes the same node.
     pub stamp: String,
+}
+
+/// What the content of a device says it is: a file system, a partition table, a member of something.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Signature {
+    /// The kind, by the name that the system gives it.
+    pub kind: String,
+    /// Its label, if it has one.
+    pub label: Option<String>,
+}
+
+impl fmt::Display for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.label {
+            Some(label) => write!(f, "{}={label}", self.kind),
+            None => f.write_str(&self.kind),
+        }
+    }
 }
 
 /// The state of a pool, as the kernel tells it without asking the pool.
@@ -81,6 +122,12 @@ pub enum PoolState {
     NotImported,
     /// The kernel did not say.
     Unknown(String),
+}
+
+/// What the kernel calls this host; empty when it has no name, or none that is text.
+pub fn host_name() -> String {
+    let name = nix::unistd::gethostname().unwrap_or_default();
+    name.into_string().unwrap_or_default()
 }
 
 /// Reads the kernel's word for a pool's state.

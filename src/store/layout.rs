@@ -72,6 +72,13 @@ pub fn is_own(name: &str) -> bool {
     [STATE, ASIDE].iter().any(|path| split(path).1 == name)
 }
 
+/// Where a damaged file is moved; its whole path is in its new name.
+pub fn aside(path: &str, number: u32) -> String {
+    let from = path.strip_prefix(DIRECTORY).unwrap_or(path);
+    let name = from.trim_start_matches('/').replace('/', "=");
+    format!("{ASIDE}/{name}.{number}")
+}
+
 /// The directory of a path and its last name; the directory is empty at the top.
 pub fn split(path: &str) -> (&str, &str) {
     path.rsplit_once('/').unwrap_or(("", path))

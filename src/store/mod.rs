@@ -4,16 +4,19 @@
 //! Nothing here reads a file, and nothing here writes one.
 
 pub mod layout;
+pub mod repair;
 pub mod state;
+pub mod survey;
 pub mod work;
 
-use crate::key::{Fingerprint, Key};
+use crate::key::Key;
 use crate::names::KeyName;
 use layout::Place;
 use serde::{Deserialize, Serialize};
-use state::{Standing, State};
-use std::collections::BTreeMap;
+use state::Standing;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use survey::Copies;
 
 /// A key file as it was read, once.
 #[derive(Debug)]
@@ -62,7 +65,7 @@ pub struct Generation {
     pub number: Option<u32>,
     /// What it is for.
     pub standing: Standing,
-    /// Whether a fingerprint on the store vouches for the bytes. A plain store has none.
+    /// Whether a fingerprint on the store vouches for the bytes.
     pub verified: bool,
 }
 
@@ -73,6 +76,9 @@ pub struct Holding {
     pub generations: Vec<Generation>,
     /// Files that are damaged: the path on the store, and what is wrong.
     pub damage: Vec<Damage>,
+    /// A whole key at the top that is none of the generations that the store vouches for. It is
+    /// damage as well, and never loaded; ZFS may be asked about it.
+    pub unlisted: Option<Key>,
 }
 
 /// A file of the store that is not what it should be.
@@ -93,6 +99,8 @@ impl fmt::Display for Damage {
 /// What is wrong with a file that should be there.
 pub const MISSING: &str = "is missing";
 
+impl std::error::Error for UnknownFormat {}
+
 /// The keys of a store, verified.
 #[derive(Debug, Default)]
 pub struct Keyring {
@@ -102,121 +110,52 @@ pub struct Keyring {
     pub plain: bool,
     /// Damage that belongs to no key, such as a broken state file.
     pub damage: Vec<Damage>,
+    /// Files in the store's own directory that are none of its own.
+    pub strangers: Vec<String>,
 }
 
 /// The store is of a kind that this program must not guess about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownFormat(pub u32);
 
-/// Verifies what was read for the keys in `wanted`.
+impl fmt::Display for UnknownFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the store is of format {}, which this version does not know; install a newer f3skeys",
+            self.0
+        )
+    }
+}
+
+/// Verifies what was read of the `wanted` keys.
 ///
 /// # Errors
 /// The store says that it is of a format that this program does not know.
-pub fn verify(wanted: &[KeyName], reading: Reading) -> Result<Keyring, UnknownFormat> {
-    let mut damage = Vec::new();
-    let state = read_state(reading.state, &mut damage)?;
-    let plain = state.is_none()
-        && damage.is_empty()
-        && reading.files.iter().all(|file| file.place == Place::Top);
-    let whose = owners_of_fingerprints(&reading.files);
-    let mut keys: BTreeMap<KeyName, Vec<KeyFile>> =
-        wanted.iter().map(|key| (key.clone(), Vec::new())).collect();
-    for file in reading.files {
-        if let Some(files) = keys.get_mut(&file.key) {
-            files.push(file);
-        }
-    }
-    let keys = keys
-        .into_iter()
-        .map(|(name, files)| {
-            let states = state.as_ref().and_then(|state| state.keys.get(&name));
-            let holding = verify_key(&name, files, states.map(Vec::as_slice), plain, &whose);
-            (name, holding)
-        })
-        .collect();
+pub fn verify(wanted: Wanted, reading: Reading) -> Result<Keyring, UnknownFormat> {
+    let survey = survey::survey(wanted, reading)?;
+    let keys = survey.keys.into_iter();
     Ok(Keyring {
-        keys,
-        plain,
-        damage,
+        keys: keys.map(|(name, copies)| (name, holding(copies))).collect(),
+        plain: survey.plain,
+        damage: survey.damage,
+        strangers: survey.strangers,
     })
 }
 
-fn read_state(
-    bytes: Option<Result<Vec<u8>, String>>,
-    damage: &mut Vec<Damage>,
-) -> Result<Option<State>, UnknownFormat> {
-    let what = match bytes {
-        None => return Ok(None),
-        Some(Err(what)) => what,
-        Some(Ok(bytes)) => match State::parse(&bytes) {
-            Ok(state) => return Ok(Some(state)),
-            Err(state::BadState::UnknownFormat(format)) => return Err(UnknownFormat(format)),
-            Err(state::BadState::Damaged(what)) => what,
-        },
-    };
-    damage.push(Damage {
-        path: layout::STATE.to_owned(),
-        what,
-    });
-    Ok(None)
-}
-
-/// Which keys' generation files carry which fingerprint: that tells swapped files apart from rot.
-fn owners_of_fingerprints(files: &[KeyFile]) -> BTreeMap<Fingerprint, KeyName> {
-    files
-        .iter()
-        .filter_map(|file| match file.place {
-            Place::Generation { fingerprint, .. } => Some((fingerprint, file.key.clone())),
-            Place::Top => None,
-        })
-        .collect()
-}
-
-fn verify_key(
-    name: &KeyName,
-    files: Vec<KeyFile>,
-    states: Option<&[state::Generation]>,
-    plain: bool,
-    whose: &BTreeMap<Fingerprint, KeyName>,
-) -> Holding {
-    let known = known_generations(&files, states.unwrap_or_default());
-    let mut damage = match plain {
-        true => Vec::new(),
-        false => missing(name, &files, states.unwrap_or_default()),
-    };
-    let mut good: BTreeMap<Fingerprint, Key> = BTreeMap::new();
-    let mut top = None;
-    for file in files {
-        let path = file.place.path(name);
-        let fits = |found: Fingerprint| match file.place {
-            Place::Generation { fingerprint, .. } => found == fingerprint,
-            // A plain store vouches for nothing; its keys are used, and said to be unproven.
-            Place::Top => plain || known.contains_key(&found),
-        };
-        match file.content {
-            Ok(key) if fits(key.fingerprint()) => {
-                if file.place == Place::Top {
-                    top = Some(key.fingerprint());
-                }
-                good.entry(key.fingerprint()).or_insert(key);
-            }
-            Ok(key) => damage.push(Damage {
-                path,
-                what: mismatch(name, key.fingerprint(), whose),
-            }),
-            Err(what) => damage.push(Damage { path, what }),
-        }
-    }
-    let standings = standings(&known, &good, states, top);
-    let mut generations: Vec<Generation> = good
+fn holding(copies: Copies) -> Holding {
+    let standings = copies.standings(&BTreeSet::new());
+    let verified = copies.is_vouched_for();
+    let mut generations: Vec<Generation> = copies
+        .good
         .into_iter()
         .map(|(fingerprint, key)| Generation {
-            number: known.get(&fingerprint).copied().flatten(),
+            number: copies.known.get(&fingerprint).map(|known| known.number),
             standing: standings
                 .get(&fingerprint)
                 .copied()
-                .unwrap_or(Standing::Staged),
-            verified: !plain,
+                .unwrap_or(Standing::Current),
+            verified,
             key,
         })
         .filter(|generation| generation.standing != Standing::Retired)
@@ -224,71 +163,8 @@ fn verify_key(
     generations.sort_by_key(|g| (g.standing, std::cmp::Reverse(g.number)));
     Holding {
         generations,
-        damage,
-    }
-}
-
-/// The fingerprints that the store vouches for, by its state and by its file names, with numbers.
-fn known_generations(
-    files: &[KeyFile],
-    states: &[state::Generation],
-) -> BTreeMap<Fingerprint, Option<u32>> {
-    let by_state = states.iter().map(|g| (g.fingerprint, Some(g.generation)));
-    let by_name = files.iter().filter_map(|file| match file.place {
-        Place::Generation {
-            number,
-            fingerprint,
-        } => Some((fingerprint, Some(number))),
-        Place::Top => None,
-    });
-    by_state.chain(by_name).collect()
-}
-
-/// Files that a store of format 1 should have for this key and has not.
-fn missing(name: &KeyName, files: &[KeyFile], states: &[state::Generation]) -> Vec<Damage> {
-    let own = states
-        .iter()
-        .map(|g| layout::generation_path(name, g.generation, g.fingerprint));
-    let there: Vec<String> = files.iter().map(|file| file.place.path(name)).collect();
-    std::iter::once(layout::top_path(name))
-        .chain(own)
-        .filter(|path| !there.contains(path))
-        .map(|path| Damage {
-            path,
-            what: MISSING.to_owned(),
-        })
-        .collect()
-}
-
-/// What every good generation is for. Without a state file the copy at the top says which is
-/// current; without that, the newest is.
-fn standings(
-    known: &BTreeMap<Fingerprint, Option<u32>>,
-    good: &BTreeMap<Fingerprint, Key>,
-    states: Option<&[state::Generation]>,
-    top: Option<Fingerprint>,
-) -> BTreeMap<Fingerprint, Standing> {
-    if let Some(states) = states {
-        // One that the state does not list is staged: a write was cut between the two.
-        return states.iter().map(|g| (g.fingerprint, g.state)).collect();
-    }
-    let number = |fingerprint: &Fingerprint| known.get(fingerprint).copied().flatten();
-    let newest = good.keys().copied().max_by_key(number);
-    let current = top.or(newest);
-    good.keys()
-        .map(|fingerprint| match Some(*fingerprint) == current {
-            true => (*fingerprint, Standing::Current),
-            false => (*fingerprint, Standing::Retained),
-        })
-        .collect()
-}
-
-fn mismatch(name: &KeyName, found: Fingerprint, whose: &BTreeMap<Fingerprint, KeyName>) -> String {
-    match whose.get(&found) {
-        Some(other) if other != name => format!("holds the key of {other}: the files are swapped"),
-        _ => format!(
-            "is damaged: its bytes have fingerprint {found}, which this store does not list"
-        ),
+        damage: copies.damage,
+        unlisted: copies.unlisted,
     }
 }
 

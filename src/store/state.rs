@@ -5,6 +5,7 @@ use crate::key::Fingerprint;
 use crate::names::KeyName;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// The format of key stores that this program reads.
 pub const FORMAT: u32 = 1;
@@ -23,6 +24,17 @@ pub enum Standing {
     Retained,
     /// Replaced everywhere; kept for checkpoints, split mirrors and saved streams. Never tried.
     Retired,
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Standing::Current => "current",
+            Standing::Staged => "staged",
+            Standing::Retained => "retained",
+            Standing::Retired => "retired",
+        })
+    }
 }
 
 /// One generation of a key.

@@ -1,5 +1,6 @@
 use super::*;
-use state::FORMAT;
+use crate::key::Fingerprint;
+use state::{FORMAT, State};
 use std::io;
 
 const A: [u8; 32] = [0xaa; 32];
@@ -60,7 +61,7 @@ fn holding(files: Vec<KeyFile>, state: Option<Result<Vec<u8>, String>>) -> (Hold
         state,
         ..Reading::default()
     };
-    let mut keyring = verify(&[name()], reading).unwrap();
+    let mut keyring = verify(Wanted::These(&[name()]), reading).unwrap();
     (keyring.keys.remove(&name()).unwrap(), keyring)
 }
 
@@ -108,7 +109,7 @@ fn without_a_state_file_the_top_copy_says_which_is_current() {
     );
     assert_eq!(
         order(&held),
-        [(0xaa, Standing::Current), (0xbb, Standing::Retained)]
+        [(0xaa, Standing::Current), (0xbb, Standing::Staged)]
     );
     assert!(!keyring.plain);
 }
@@ -160,7 +161,10 @@ fn every_single_loss_leaves_a_key_and_is_named() {
     }
     let (held, keyring) = holding(whole(), None);
     assert_eq!(order(&held), [(0xaa, Standing::Current)]);
-    assert_eq!(keyring.damage, []);
+    assert_eq!(
+        keyring.damage[0].to_string(),
+        ".f3skeys/state.ron is missing"
+    );
 }
 
 #[test]
@@ -194,4 +198,65 @@ fn a_stray_key_on_a_store_of_format_1_is_not_trusted() {
     let (held, _) = holding(vec![top(&B)], state(&[(1, A, Standing::Current)]));
     assert_eq!(order(&held), []);
     assert_eq!(held.damage.len(), 2);
+}
+
+#[test]
+fn without_a_state_file_what_opens_a_root_is_current() {
+    let c = [0xcc; 32];
+    let of = |opens: &[[u8; 32]]| {
+        let reading = Reading {
+            files: vec![
+                generation(1, &A, &A),
+                generation(2, &B, &B),
+                generation(3, &c, &c),
+                top(&c),
+            ],
+            ..Reading::default()
+        };
+        let survey = survey::survey(Wanted::All, reading).unwrap();
+        let opens = opens.iter().map(Fingerprint::of).collect();
+        let standings = survey.keys[&name()].standings(&opens);
+        [A, B, c].map(|key| standings[&Fingerprint::of(&key)])
+    };
+    use Standing::{Current, Retained, Staged};
+    assert_eq!(of(&[]), [Retained, Retained, Current]);
+    assert_eq!(of(&[A]), [Current, Staged, Staged]);
+    assert_eq!(of(&[B]), [Retained, Current, Staged]);
+    // In the middle of a rotation some roots are open by the older one still.
+    assert_eq!(of(&[B, c]), [Retained, Current, Staged]);
+    assert_eq!(of(&[[9; 32]]), [Retained, Retained, Current]);
+}
+
+#[test]
+fn a_key_that_nothing_vouches_for_is_used_beside_those_that_are() {
+    let other: KeyName = "f0:other".parse().unwrap();
+    let reading = Reading {
+        files: vec![
+            generation(1, &A, &A),
+            top(&A),
+            KeyFile {
+                key: other.clone(),
+                place: Place::Top,
+                content: content(&B),
+            },
+        ],
+        state: state(&[(1, A, Standing::Current)]),
+        ..Reading::default()
+    };
+    let keyring = verify(Wanted::All, reading).unwrap();
+    let plain = &keyring.keys[&other];
+    assert_eq!(order(plain), [(0xbb, Standing::Current)]);
+    assert!(!plain.generations[0].verified && plain.damage.is_empty());
+    assert!(keyring.keys[&name()].generations[0].verified);
+}
+
+#[test]
+fn a_copy_at_the_top_of_another_generation_is_named() {
+    let (held, _) = holding(
+        vec![generation(1, &A, &A), generation(2, &B, &B), top(&A)],
+        state(&[(1, A, Standing::Retained), (2, B, Standing::Current)]),
+    );
+    assert_eq!(held.damage.len(), 1);
+    assert!(held.damage[0].what.contains("not the current"));
+    assert_eq!(order(&held)[0], (0xbb, Standing::Current));
 }

@@ -4,25 +4,31 @@
 
 #![allow(dead_code)] // Each test program uses its own part of it.
 
+pub mod medium;
+
 use f3skeys::config::Config;
 use f3skeys::device::{Candidate, Filesystem, Kind as FsKind};
 use f3skeys::gate::{Live, Questions};
+use f3skeys::host::bare::{Bare, Beneath};
 use f3skeys::key::{Fingerprint, Key};
 use f3skeys::names::{DatasetName, KeyName};
 use f3skeys::os::{Mount, PoolState};
 use f3skeys::pass::Node;
 use f3skeys::store::layout::{self, Place};
 use f3skeys::store::state::{FORMAT, Generation, Standing, State};
+use f3skeys::store::survey::survey;
 use f3skeys::store::work::{Work, Worked};
 use f3skeys::store::{KeyFile, Reading, Wanted};
 use f3skeys::system::{KeyDevices, System};
 use f3skeys::time::{Clock, Deadline};
 use f3skeys::trouble::Trouble;
+use f3skeys::writer;
 use f3skeys::zfs::{
     Answer, CanMount, Dataset, KeyFormat, KeyStatus, Kind, Mountpoint, Source, Try, Zfs,
 };
+use medium::SimMedium;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -46,6 +52,8 @@ pub struct Stick {
     pub files: BTreeMap<String, Vec<u8>>,
     /// Reading it fails with these words.
     pub broken: Option<String>,
+    /// Writing on it fails with these words.
+    pub unwritable: Option<String>,
     /// It is pulled after this many files of it were read.
     pub pulled_after: Option<usize>,
 }
@@ -65,6 +73,7 @@ impl Stick {
             },
             files: BTreeMap::new(),
             broken: None,
+            unwritable: None,
             pulled_after: None,
         }
     }
@@ -169,6 +178,8 @@ pub struct Sim {
     pub wrapped: RefCell<BTreeMap<String, [u8; 32]>>,
     pub sticks: RefCell<Vec<Stick>>,
     pub files: RefCell<Vec<PathBuf>>,
+    /// Files of a file system, seen only where a visitor reaches it.
+    pub files_on: RefCell<Vec<(String, PathBuf)>>,
     pub trace: RefCell<Vec<Event>>,
     /// Pools whose every answer takes for ever.
     pub hanging: RefCell<Vec<String>>,
@@ -176,12 +187,20 @@ pub struct Sim {
     pub hanging_mounts: RefCell<Vec<String>>,
     /// How often a hanging pool was asked.
     pub asked_in_vain: Cell<u32>,
+    /// How often a key was only tried.
+    pub probes: Cell<u32>,
     /// Datasets on which `readonly` cannot be set.
     pub stubborn: RefCell<Vec<String>>,
+    /// Of several file systems with one mountpoint the last by name is mounted first.
+    pub twins_reversed: Cell<bool>,
+    /// What lies beneath mountpoints; elsewhere they are clean.
+    pub beneath: RefCell<Beneath>,
     mounts: RefCell<Vec<SimMount>>,
     pub directory: PathBuf,
 }
 
+/// What is mounted on `/`.
+pub const ROOT_FILESYSTEM: &str = "zroot/ROOT/default";
 /// What one call of ZFS costs.
 const ONE_CALL: Duration = Duration::from_millis(40);
 
@@ -199,16 +218,20 @@ impl Sim {
             wrapped: RefCell::default(),
             sticks: RefCell::default(),
             files: RefCell::default(),
+            files_on: RefCell::default(),
             trace: RefCell::default(),
             hanging: RefCell::default(),
             hanging_mounts: RefCell::default(),
             asked_in_vain: Cell::new(0),
+            probes: Cell::new(0),
             stubborn: RefCell::default(),
+            twins_reversed: Cell::default(),
+            beneath: RefCell::default(),
             mounts: RefCell::new(vec![SimMount {
                 mount: Mount {
                     at: "/".into(),
                     fstype: "zfs".to_owned(),
-                    source: "zroot/ROOT/default".to_owned(),
+                    source: ROOT_FILESYSTEM.to_owned(),
                     read_only: false,
                     sealed: false,
                     fsid: "root".to_owned(),
@@ -277,33 +300,57 @@ impl Sim {
         change(found.unwrap_or_else(|| panic!("no {name}")));
     }
 
-    /// What the system does after `boot`: mounts all it can, in the order of paths.
+    /// What the system does after `boot`: mounts all it can, in the order of paths. Which of several
+    /// with one mountpoint comes first is not ordained: see `twins_reversed`.
     pub fn zfs_mount_all(&self) {
+        let answers = |d: &&Dataset| {
+            let hangs = self.hanging.borrow().iter().any(|p| p == d.name.pool());
+            let absent = matches!(
+                self.pool_state(d.name.pool()),
+                PoolState::NotImported | PoolState::Suspended
+            );
+            !hangs && !absent
+        };
         let mut all: Vec<(PathBuf, DatasetName)> = self
             .datasets
             .borrow()
             .iter()
+            .filter(answers)
             .filter(|d| !d.mounted && d.can_mount == CanMount::On && d.kind == Kind::Filesystem)
-            .filter(|d| d.key_status != KeyStatus::Unavailable)
+            .filter(|d| d.key_status != KeyStatus::Unavailable && !d.jailed)
             .filter_map(|d| match &d.mountpoint {
                 Mountpoint::Path(path) => Some((path.clone(), d.name.clone())),
                 _ => None,
             })
             .collect();
         all.sort();
+        if self.twins_reversed.get() {
+            all.reverse();
+            all.sort_by(|a, b| a.0.cmp(&b.0));
+        }
         for (_, name) in all {
             self.mount_now(&name);
         }
     }
 
-    /// The power fails and comes back: mounts, keys and the boot's identity are gone.
+    /// The power fails and comes back: mounts, keys and the boot's identity are gone. The root file
+    /// system is mounted, and its key was asked for, before anything else runs.
     pub fn reboot(&self, boot_id: &str) {
         *self.boot_id.borrow_mut() = Some(boot_id.to_owned());
         self.mounts.borrow_mut().truncate(1);
-        for dataset in self.datasets.borrow_mut().iter_mut() {
-            dataset.mounted = false;
-            if dataset.encryption_root.is_some() {
+        let is_root = |d: &Dataset| d.name.as_str() == ROOT_FILESYSTEM;
+        let mut datasets = self.datasets.borrow_mut();
+        let kept = datasets.iter().find(|d| is_root(d));
+        let kept = kept.and_then(|d| d.encryption_root.clone());
+        for dataset in datasets.iter_mut() {
+            dataset.mounted = is_root(dataset);
+            if dataset.encryption_root.is_some() && dataset.encryption_root != kept {
                 dataset.key_status = KeyStatus::Unavailable;
+            }
+            // Temporary is what a mount was given against the property.
+            if dataset.readonly_source == Source::Temporary {
+                dataset.readonly = !dataset.readonly;
+                dataset.readonly_source = Source::Local;
             }
         }
         self.trace.borrow_mut().clear();
@@ -432,10 +479,27 @@ impl System for Sim {
             live.covering.insert(path.clone(), Ok(Some(mount)));
         }
         for path in &questions.files {
-            let there = self.files.borrow().contains(path);
+            let shown = self.mounts.borrow()[self.resolve(path)]
+                .mount
+                .source
+                .clone();
+            let there = self.files.borrow().contains(path)
+                || self.files_on.borrow().contains(&(shown, path.clone()));
             live.files.insert(path.clone(), Ok(there));
         }
         Ok(live)
+    }
+
+    fn beneath(
+        &self,
+        points: &[PathBuf],
+        _known: &BTreeSet<PathBuf>,
+        _deadline: Deadline,
+    ) -> Result<Beneath, Trouble> {
+        self.sleep(ONE_CALL);
+        let laid = self.beneath.borrow();
+        let answer = |point| laid.get(point).cloned().unwrap_or(Ok(Bare::Clean));
+        Ok(points.iter().map(|p| (p.clone(), answer(p))).collect())
     }
 }
 
@@ -455,6 +519,9 @@ impl Zfs for Sim {
     fn try_key(&self, root: &DatasetName, key: &Key, how: Try, deadline: Deadline) -> Answer {
         if let Err(trouble) = self.call("zfs load-key", root.pool(), deadline) {
             return Answer::CouldNotAsk(trouble);
+        }
+        if how == Try::Probe {
+            self.probes.set(self.probes.get() + 1);
         }
         if self.wrapped.borrow().get(root.as_str()) != Some(key.expose()) {
             return Answer::WrongKey;
@@ -527,6 +594,13 @@ impl KeyDevices for Sim {
         Ok(there.map(|stick| stick.candidate.clone()).collect())
     }
 
+    fn mounted_at(&self, device: &Candidate) -> Result<Vec<PathBuf>, Trouble> {
+        let mounts = self.mounts.borrow();
+        let source = device.node.display().to_string();
+        let of_device = mounts.iter().filter(|m| m.mount.source == source);
+        Ok(of_device.map(|m| m.mount.at.clone()).collect())
+    }
+
     fn read(
         &self,
         device: &Candidate,
@@ -555,23 +629,57 @@ impl KeyDevices for Sim {
 
     fn work(
         &self,
-        _device: &Candidate,
+        device: &Candidate,
         _filesystem: &Filesystem,
         _at: &Path,
-        _work: &Work,
+        work: &Work,
         _deadline: Deadline,
     ) -> Result<Worked, Trouble> {
-        Err(Trouble::failed("writing on the key store", "not built"))
+        self.sleep(ONE_CALL);
+        let mut sticks = self.sticks.borrow_mut();
+        let stick = sticks
+            .iter_mut()
+            .find(|stick| stick.candidate == *device)
+            .unwrap();
+        let failed = |why: &str| Trouble::failed("writing on the key store", why);
+        if let Some(why) = stick.broken.as_ref().or(stick.unwritable.as_ref()) {
+            return Err(failed(why));
+        }
+        let mut medium = SimMedium::new(&stick.files, None);
+        let whole = reading(&stick.files, Wanted::All);
+        let done = writer::work(work, whole, &mut medium, &mut counting())
+            .map_err(|e| failed(&e.to_string()))?;
+        stick.files = medium.files();
+        let back = survey(Wanted::All, reading(&stick.files, Wanted::All));
+        let back = back.map_err(|e| failed(&e.to_string()))?;
+        Ok(writer::worked(done, &back, Vec::new()))
+    }
+}
+
+/// Bytes that are as good as random to a test: no two fillings are equal.
+pub fn counting() -> impl FnMut(&mut [u8]) -> io::Result<()> {
+    let mut count = 0_u64;
+    move |into| {
+        count += 1;
+        let digest = blake3::hash(&count.to_le_bytes());
+        into.copy_from_slice(&digest.as_bytes()[..into.len()]);
+        Ok(())
     }
 }
 
 /// What reading these files of a store gives.
 pub fn reading(files: &BTreeMap<String, Vec<u8>>, wanted: Wanted) -> Reading {
+    let wanted_all = matches!(wanted, Wanted::All);
     let wanted: Vec<KeyName> = match wanted {
         Wanted::These(keys) => keys.to_vec(),
         Wanted::All => keys_on(files),
     };
+    let strays = match wanted_all {
+        true => strays_on(files),
+        false => Vec::new(),
+    };
     let mut reading = Reading {
+        strays,
         state: files.get(layout::STATE).cloned().map(Ok),
         formatted: files.keys().any(|path| path.starts_with(layout::DIRECTORY)),
         ..Reading::default()
@@ -594,6 +702,17 @@ pub fn reading(files: &BTreeMap<String, Vec<u8>>, wanted: Wanted) -> Reading {
         }
     }
     reading
+}
+
+/// Files that belong to no key.
+fn strays_on(files: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
+    let is_stray = |path: &&String| match layout::split(path) {
+        ("", name) => layout::is_temporary(name),
+        (layout::ASIDE, _) => false,
+        (layout::DIRECTORY, name) => !layout::is_own(name),
+        (_, name) => layout::parse_generation(name).is_none(),
+    };
+    files.keys().filter(is_stray).cloned().collect()
 }
 
 fn keys_on(files: &BTreeMap<String, Vec<u8>>) -> Vec<KeyName> {

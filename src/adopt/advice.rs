@@ -1,0 +1,162 @@
+//! What a person still has to do on an adopted host, in the order in which it is best done. Pure.
+
+use super::facts::Facts;
+use super::find;
+use super::infer::{LABEL, named_key};
+use super::proposal::Proposal;
+use crate::config::Role;
+use crate::device::Kind;
+use crate::exit::Fault;
+use crate::plan::Pool;
+use crate::report::Severity;
+use std::collections::BTreeSet;
+
+/// Adds the findings.
+pub fn give(facts: &Facts, owners: &BTreeSet<String>, proposal: &mut Proposal) {
+    pools(facts, proposal);
+    left_out(proposal);
+    node(owners, proposal);
+    label(facts, proposal);
+    fstab(facts, proposal);
+    zfskeys(facts, proposal);
+    nothing(proposal);
+}
+
+/// Pools that could not be looked into: their roots are missing here.
+fn pools(facts: &Facts, proposal: &mut Proposal) {
+    for (pool, seen) in &facts.pools {
+        let (what, remedy) = match seen {
+            Pool::Seen(_) => continue,
+            Pool::NotImported => ("is not imported any more".to_owned(), "import it"),
+            Pool::Suspended => (
+                "is suspended".to_owned(),
+                "mend its disks and `zpool clear` it",
+            ),
+            Pool::NotSeen(why) => (
+                format!("could not be looked into: {why}"),
+                "see `zpool status`",
+            ),
+        };
+        let what = format!("{what}; its roots are missing in this configuration");
+        let remedy = format!("{remedy}, then run `f3skeys adopt` again");
+        proposal.find(Severity::Failure, &format!("pool {pool}"), &what, &remedy);
+        proposal.fail(Fault::Unavailable);
+    }
+}
+
+fn left_out(proposal: &mut Proposal) {
+    for root in proposal.left_out.clone() {
+        let (severity, remedy) = match root.could_be {
+            true => (
+                Severity::Failure,
+                "bring the key to the stick as OWNER:NAME.key, then run `f3skeys adopt` again",
+            ),
+            false => (Severity::Note, "load it by hand, as before"),
+        };
+        let what = format!("left out: {}", root.why);
+        proposal.find(severity, root.dataset.as_str(), &what, remedy);
+    }
+}
+
+/// A node that owns no key: then every role rests on doubtful ground.
+fn node(owners: &BTreeSet<String>, proposal: &mut Proposal) {
+    let Some(node) = proposal.node.clone() else {
+        let remedy = "set the host's name, then run `f3skeys adopt` again";
+        proposal.find(Severity::Failure, "node", "this host has no name", remedy);
+        proposal.fail(Fault::Unavailable);
+        return;
+    };
+    let replicas = proposal
+        .roots
+        .iter()
+        .any(|entry| entry.root.role == Role::Replica);
+    if replicas && !owners.contains(node.as_str()) {
+        let owners: Vec<&str> = owners.iter().map(String::as_str).collect();
+        let what = format!(
+            "no key on the store belongs to it (owners: {}), so every root counts as a replica, which is never writable",
+            owners.join(", ")
+        );
+        let remedy = "look at `node` and each `role` before the configuration is used";
+        proposal.find(Severity::Warning, &format!("node {node}"), &what, remedy);
+    }
+}
+
+fn label(facts: &Facts, proposal: &mut Proposal) {
+    let Some(store) = facts
+        .store
+        .as_ref()
+        .filter(|s| s.filesystem.label.is_none())
+    else {
+        return;
+    };
+    let node = store.device.node.display().to_string();
+    let command = match store.filesystem.kind {
+        Kind::Ufs1 | Kind::Ufs2 => format!("on FreeBSD `tunefs -L {LABEL} {node}`"),
+        Kind::Ext => format!("on Linux `e2label {node} {LABEL}`"),
+    };
+    let remedy = format!("unmount it, {command}, then run `f3skeys adopt` again");
+    proposal.find(
+        Severity::Warning,
+        &node,
+        "the key store has no label",
+        &remedy,
+    );
+}
+
+fn fstab(facts: &Facts, proposal: &mut Proposal) {
+    let Some(store) = &facts.store else {
+        return;
+    };
+    let this = std::slice::from_ref(&store.device);
+    for line in &facts.fstab {
+        if line.at != store.mountpoint && !find::is_of_disk(line, this) {
+            continue;
+        }
+        let what = format!(
+            "mounts the stick ({} on {}): a boot without it would stop in single-user or emergency mode, and keys would lie open all the time",
+            line.device,
+            line.at.display()
+        );
+        let remedy = "take the line out; f3skeys mounts the stick while it reads it";
+        proposal.find(Severity::Warning, "/etc/fstab", &what, remedy);
+    }
+}
+
+fn zfskeys(facts: &Facts, proposal: &mut Proposal) {
+    if facts.rc.zfskeys {
+        let what = "zfskeys_enable is on: it loads keys that nobody has checked, and asks for one at the console where keylocation is `prompt`";
+        let remedy = "`sysrc zfskeys_enable=NO` once `f3skeys rehearse` says yes";
+        proposal.find(Severity::Warning, "/etc/rc.conf", what, remedy);
+    }
+    for name in &facts.rc.zfskeys_datasets {
+        let root = facts.roots().find(|root| root.name.as_str() == name);
+        let configured = proposal
+            .roots
+            .iter()
+            .any(|e| e.root.dataset.as_str() == name);
+        let what = match root {
+            _ if configured => continue,
+            Some(root) if named_key(root).is_some() => continue, // Said as left out.
+            Some(_) => "zfskeys_datasets names it, and it is left out here",
+            None => "zfskeys_datasets names it, but no encryption root of this name was seen",
+        };
+        proposal.find(Severity::Note, name, what, "");
+    }
+}
+
+/// Why there is no configuration at all, or what comes next.
+fn nothing(proposal: &mut Proposal) {
+    let path = proposal.config_path.clone();
+    if proposal.store.is_some() && proposal.node.is_some() && !proposal.roots.is_empty() {
+        let what = "the configuration is proposed; no hook of the boot is installed by that";
+        let remedy = "settle each DECIDE, save it there, install the hooks (`install.sh`), then `f3skeys rehearse`";
+        proposal.find(Severity::Note, &path, what, remedy);
+        return;
+    }
+    if proposal.store.is_some() && proposal.roots.is_empty() {
+        let what = "no encryption root here is opened by a key of the store: there is nothing to configure";
+        let remedy = "`f3skeys new-key` makes a key for a new root; then run `f3skeys adopt` again";
+        proposal.find(Severity::Failure, &path, what, remedy);
+        proposal.fail(Fault::Unavailable);
+    }
+}

@@ -1,0 +1,284 @@
+//! All that `doctor` looks at, gathered in one place and kept as plain values. What could not be
+//! looked at is kept as the reason why.
+
+use super::host_facts::{self, Service, Swap};
+use crate::config::Config;
+use crate::device::{self, Candidate, Choice, Filesystem};
+use crate::gate::Questions;
+use crate::host::bare::Beneath;
+use crate::host::{FstabLine, Host, InitSystem, RcConf, fstab, hooks, rc_conf};
+use crate::names::{DatasetName, KeyName};
+use crate::os::Mount;
+use crate::pass::{Node, ONE_CALL, Pass};
+use crate::plan::{Observed, Pool};
+use crate::report::{Finding, Report};
+use crate::store::{self, Damage, Holding, Reading, Wanted};
+use crate::zfs::{CanMount, Dataset, Kind, Mountpoint};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The longest that looking for USB disks may take.
+const SCAN: Duration = Duration::from_secs(5);
+/// The longest that reading all of the store may take.
+const READ_STORE: Duration = Duration::from_secs(15);
+
+/// What was not to be had, with the reason.
+pub type Known<T> = Result<T, String>;
+
+/// Everything that the checks are made of.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// What starts services.
+    pub init: InitSystem,
+    /// What is said of the boot hooks.
+    pub hooks: Vec<Finding>,
+    /// This boot.
+    pub boot: Option<String>,
+    /// The kept reports of the last `boot` and `ready`.
+    pub last: Vec<(&'static str, Option<Report>)>,
+    /// What a run of another f3skeys kept us from.
+    pub kept_out: Vec<Finding>,
+    /// The key device and what is on it.
+    pub stick: Stick,
+    /// The names of the imported pools.
+    pub pools: Known<Vec<String>>,
+    /// Every pool that is imported or configured.
+    pub observed: Observed,
+    /// What lies beneath the mountpoints, by pool.
+    pub beneath: BTreeMap<String, Known<Beneath>>,
+    /// `rc.conf`; empty where rc is not what starts services.
+    pub rc: Known<RcConf>,
+    /// `/etc/fstab`.
+    pub fstab: Known<Vec<FstabLine>>,
+    /// Where memory may be swapped to.
+    pub swaps: Known<Vec<Swap>>,
+    /// Variables of FreeBSD's loader.
+    pub loader: Known<BTreeMap<String, String>>,
+    /// The NFS services that the next boot starts, with what is run before them.
+    pub nfs: Known<Vec<Service>>,
+}
+
+/// The key device.
+#[derive(Debug, Clone)]
+pub struct Stick {
+    /// The disks that are there.
+    pub candidates: Known<Vec<Candidate>>,
+    /// What the store holds; `None` where no device was chosen or it could not be locked.
+    pub contents: Option<Known<Contents>>,
+    /// Whether the device refuses writing; `None` where nobody was asked.
+    pub write_protected: Option<Known<bool>>,
+    /// Further names of its node.
+    pub aliases: Known<Vec<PathBuf>>,
+    /// What a visitor of the store's mountpoint reaches.
+    pub mountpoint: Known<Option<Mount>>,
+}
+
+/// What a store holds, without a byte of a key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// It has no fingerprints.
+    pub plain: bool,
+    /// The stick was pulled while it was read.
+    pub gone: bool,
+    /// Every key on it.
+    pub keys: BTreeMap<KeyName, Held>,
+    /// Damage that belongs to no key.
+    pub damage: Vec<Damage>,
+    /// Files in the store's own directory that are none of its own.
+    pub strangers: Vec<String>,
+    /// What there is to know about how it was read.
+    pub notes: Vec<String>,
+}
+
+/// What a store holds of one key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Held {
+    /// How many generations of it can be used.
+    pub good: usize,
+    /// Whether fingerprints on the store vouch for all of those.
+    pub vouched: bool,
+    /// What is damaged.
+    pub damage: Vec<Damage>,
+}
+
+impl Facts {
+    /// Looks at everything. Keys are in memory only while the store is read and verified.
+    pub fn gather(node: Node, config: &Config, host: &Host, init: InitSystem) -> Facts {
+        let mut pass = Pass::begin("doctor", node, config);
+        let stick = stick(&mut pass, host, init);
+        let pools = observe(&mut pass);
+        let rc = match init {
+            InitSystem::Rc => rc_conf(host).map_err(|e| e.to_string()),
+            InitSystem::Systemd => Ok(RcConf::default()),
+        };
+        let fstab = fstab(host).map_err(|e| e.to_string());
+        let last = |pass| (pass, Report::last(node.db, pass));
+        Facts {
+            init,
+            hooks: hooks::hooks(host, init),
+            boot: node.system.boot_id(),
+            last: ["boot", "ready"].into_iter().map(last).collect(),
+            beneath: beneath(&pass),
+            swaps: host_facts::swaps(host, init, &fstab),
+            loader: host_facts::loader(host, init),
+            nfs: host_facts::nfs(host, init, &rc),
+            kept_out: pass.report.findings,
+            observed: pass.observed,
+            stick,
+            pools,
+            rc,
+            fstab,
+        }
+    }
+
+    /// A dataset of a pool that was seen.
+    pub fn dataset(&self, name: &DatasetName) -> Option<&Dataset> {
+        self.observed.datasets().find(|d| d.name == *name)
+    }
+}
+
+fn stick(pass: &mut Pass, host: &Host, init: InitSystem) -> Stick {
+    let node = pass.node;
+    let scan = pass.deadline.at_most(pass.clock(), SCAN);
+    let candidates = node.devices.scan(scan).map_err(|e| e.to_string());
+    let chosen = match &candidates {
+        Ok(all) => device::choose(&pass.config.store.wanted, all),
+        Err(_) => Choice::Absent(Vec::new()),
+    };
+    let mountpoint = mounted_at(pass, &pass.config.store.mountpoint);
+    match chosen {
+        Choice::Found(device, filesystem) => Stick {
+            candidates,
+            write_protected: host_facts::write_protected(host, init, &device.node),
+            aliases: host_facts::aliases(host, init, &device.node),
+            contents: read(pass, &device, &filesystem),
+            mountpoint,
+        },
+        _ => Stick {
+            candidates,
+            write_protected: None,
+            aliases: Ok(Vec::new()),
+            contents: None,
+            mountpoint,
+        },
+    }
+}
+
+fn mounted_at(pass: &Pass, path: &Path) -> Known<Option<Mount>> {
+    let questions = Questions {
+        paths: [path.to_owned()].into(),
+        ..Questions::default()
+    };
+    let deadline = pass.deadline.at_most(pass.clock(), ONE_CALL);
+    let live = pass.node.system.look(&questions, deadline);
+    let mut live = live.map_err(|e| e.to_string())?;
+    live.covering
+        .remove(path)
+        .unwrap_or_else(|| Err("it was not looked at".to_owned()))
+}
+
+fn read(pass: &mut Pass, device: &Candidate, filesystem: &Filesystem) -> Option<Known<Contents>> {
+    let _lock = pass.lock()?;
+    let at = &pass.config.store.mountpoint;
+    let deadline = pass.deadline.at_most(pass.clock(), READ_STORE);
+    let devices = pass.node.devices;
+    let reading = devices.read(device, filesystem, at, Wanted::All, deadline);
+    Some(match reading {
+        Ok(reading) => contents(reading),
+        Err(trouble) => Err(trouble.to_string()),
+    })
+}
+
+/// Verifies every key of the store.
+fn contents(mut reading: Reading) -> Known<Contents> {
+    let gone = reading.gone;
+    let notes = std::mem::take(&mut reading.notes);
+    let keyring = store::verify(Wanted::All, reading).map_err(|e| e.to_string())?;
+    let held = |holding: Holding| Held {
+        good: holding.generations.len(),
+        vouched: holding.generations.iter().all(|g| g.verified),
+        damage: holding.damage,
+    };
+    Ok(Contents {
+        plain: keyring.plain,
+        gone,
+        keys: keyring
+            .keys
+            .into_iter()
+            .map(|(k, h)| (k, held(h)))
+            .collect(),
+        damage: keyring.damage,
+        strangers: keyring.strangers,
+        notes,
+    })
+}
+
+/// Observes every pool that is imported or configured, each with its share of half of the budget.
+fn observe(pass: &mut Pass) -> Known<Vec<String>> {
+    let clock = pass.clock();
+    let deadline = pass.deadline.at_most(clock, ONE_CALL);
+    let imported = pass.node.zfs.pools(deadline).map_err(|e| e.to_string());
+    let mut all: BTreeSet<String> = pass.config.pools().into_iter().collect();
+    all.extend(imported.iter().flatten().cloned());
+    let half = pass.deadline.share(clock, 2);
+    for (done, pool) in all.iter().enumerate() {
+        let deadline = half.share(clock, all.len() - done);
+        pass.observe(pool, deadline.at_most(clock, ONE_CALL));
+    }
+    imported
+}
+
+fn beneath(pass: &Pass) -> BTreeMap<String, Known<Beneath>> {
+    let known: BTreeSet<PathBuf> = pass
+        .observed
+        .datasets()
+        .filter_map(place)
+        .map(Path::to_owned)
+        .collect();
+    let ours = places(pass.config, &pass.observed);
+    let mut pools: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    for (at, dataset) in ours {
+        let points = pools.entry(dataset.name.pool().to_owned()).or_default();
+        points.push(at.to_owned());
+    }
+    let look = |points: &[PathBuf]| {
+        let deadline = pass.deadline.at_most(pass.clock(), ONE_CALL);
+        let found = pass.node.system.beneath(points, &known, deadline);
+        found.map_err(|e| e.to_string())
+    };
+    pools
+        .into_iter()
+        .map(|(pool, points)| (pool, look(&points)))
+        .collect()
+}
+
+/// Where a file system is mounted when all is well; nobody mounts those of jails for them.
+pub fn place(dataset: &Dataset) -> Option<&Path> {
+    let mounted = dataset.kind == Kind::Filesystem && !dataset.jailed;
+    match &dataset.mountpoint {
+        Mountpoint::Path(at) if mounted && dataset.can_mount != CanMount::Off => Some(at),
+        _ => None,
+    }
+}
+
+/// The mountpoints that f3skeys answers for: of file systems at or below configured roots, and of
+/// those above their paths, but for `/` itself.
+pub fn places<'a>(config: &Config, observed: &'a Observed) -> Vec<(&'a Path, &'a Dataset)> {
+    let all = || observed.datasets().filter_map(|d| Some((place(d)?, d)));
+    let ours: Vec<&Path> = all()
+        .filter(|(_, dataset)| config.role_of(&dataset.name).is_some())
+        .map(|(at, _)| at)
+        .collect();
+    all()
+        .filter(|(at, dataset)| {
+            let on = dataset.can_mount == CanMount::On || dataset.mounted;
+            on && at.parent().is_some() && ours.iter().any(|own| own.starts_with(at))
+        })
+        .collect()
+}
+
+/// Whether a pool was seen.
+pub fn is_seen(observed: &Observed, pool: &str) -> bool {
+    matches!(observed.pools.get(pool), Some(Pool::Seen(_)))
+}

@@ -1,0 +1,71 @@
+//! The directories on which file systems are mounted.
+
+use super::facts::{Facts, place, places};
+use crate::config::Config;
+use crate::host::bare::Bare;
+use crate::report::Findings;
+use crate::zfs::Dataset;
+use std::path::Path;
+
+pub(super) fn check(config: &Config, facts: &Facts, said: &mut Findings) {
+    for (pool, beneath) in &facts.beneath {
+        if let Err(why) = beneath {
+            said.unknown(&format!("mountpoints of pool {pool}"), why);
+        }
+    }
+    for (at, dataset) in places(config, &facts.observed) {
+        let Some(Ok(beneath)) = facts.beneath.get(dataset.name.pool()) else {
+            continue;
+        };
+        let shown = at.display().to_string();
+        match beneath.get(at) {
+            Some(Ok(Bare::Clean | Bare::Covered)) => {}
+            Some(Ok(Bare::Holds(path))) => leftover(at, path, dataset, said),
+            Some(Ok(Bare::Absent)) => absent(facts, at, dataset, said),
+            Some(Err(why)) => said.unknown(&shown, why),
+            None => said.unknown(&shown, "it was not looked at"),
+        }
+    }
+}
+
+fn leftover(at: &Path, path: &Path, dataset: &Dataset, said: &mut Findings) {
+    let what = format!(
+        "is not empty beneath {}: {} was written there while that was not mounted",
+        dataset.name,
+        path.display()
+    );
+    let remedy = match dataset.mounted {
+        true => "`mount --bind` the file system around it elsewhere, and move it away there",
+        false => "move it away before the file system is mounted over it",
+    };
+    said.warn(&at.display().to_string(), &what, remedy);
+}
+
+/// `zfs mount` makes the directory that it needs, but not in a file system that is read-only.
+fn absent(facts: &Facts, at: &Path, dataset: &Dataset, said: &mut Findings) {
+    let around = facts
+        .observed
+        .datasets()
+        .filter_map(|d| Some((place(d)?, d)))
+        .filter(|(above, _)| at != *above && at.starts_with(above))
+        .max_by_key(|(above, _)| above.components().count());
+    let Some((_, around)) = around.filter(|(_, around)| around.readonly) else {
+        return;
+    };
+    let shown = at.display().to_string();
+    if around.mounted {
+        let what = format!(
+            "there is no such directory in {}, which is read-only: {} can never be mounted",
+            around.name, dataset.name
+        );
+        let remedy =
+            "make the directory on the primary and let it be replicated, or set another mountpoint";
+        said.fail(&shown, &what, remedy);
+    } else {
+        let what = format!(
+            "not known whether {} can be mounted there: {} is not mounted now",
+            dataset.name, around.name
+        );
+        said.note(&shown, &what);
+    }
+}

@@ -1,0 +1,257 @@
+//! The configuration against the pools, and what the pools hold besides.
+
+use super::facts::{Facts, is_seen, place};
+use crate::config::{Condition, Config, Gate, Role, Root};
+use crate::host::{InitSystem, Setting};
+use crate::names::DatasetName;
+use crate::plan::{self, KeyState, Observed, Pool, Refusal, Verdict};
+use crate::report::{Findings, Severity};
+use crate::verdict;
+use crate::zfs::{Dataset, KeyFormat, KeyStatus, Mountpoint, Source};
+use std::path::Path;
+
+const IN_CONFIGURATION: &str = "correct it in the configuration";
+
+pub(super) fn check(config: &Config, facts: &Facts, said: &mut Findings) {
+    if let Err(why) = &facts.pools {
+        said.unknown("pools", why);
+    }
+    for (name, pool) in &facts.observed.pools {
+        state(config, name, pool, said);
+    }
+    let missing = roots(config, &facts.observed, said);
+    for gate in &config.gates {
+        for need in &gate.needs {
+            condition(facts, gate, need, &missing, said);
+        }
+    }
+    for dataset in facts.observed.datasets() {
+        unconfigured(config, dataset, said);
+    }
+    for root in &config.roots {
+        if root.role == Role::Replica {
+            replica(facts, root, said);
+        }
+    }
+    for dataset in facts.observed.datasets() {
+        writable(config, facts, dataset, said);
+    }
+    prompts(facts, said);
+}
+
+fn state(config: &Config, name: &str, pool: &Pool, said: &mut Findings) {
+    let roots = config.roots.iter().map(|root| &root.dataset);
+    let roots: Vec<&str> = roots
+        .filter(|root| root.pool() == name)
+        .map(DatasetName::as_str)
+        .collect();
+    let subject = format!("pool {name}");
+    match pool {
+        Pool::Seen(_) => {}
+        Pool::NotImported => said.fail(
+            &subject,
+            &format!(
+                "is not imported, so these stay locked: {}",
+                roots.join(", ")
+            ),
+            &format!("`zpool import {name}`, or correct the configuration"),
+        ),
+        Pool::Suspended => said.fail(
+            &subject,
+            "is suspended: nothing on it could be looked at",
+            &format!("mend its disks, then `zpool clear {name}`"),
+        ),
+        Pool::NotSeen(why) => said.unknown(&subject, why),
+    }
+}
+
+/// Configured roots that the next boot could not open whatever is on the stick; gives those that do
+/// not exist.
+fn roots<'a>(config: &'a Config, observed: &Observed, said: &mut Findings) -> Vec<&'a DatasetName> {
+    let keys = config.keys().into_iter();
+    let keys = keys.map(|key| (key, KeyState::Usable)).collect();
+    let plan = plan::keys(config, &after_power_cut(observed), &keys);
+    let mut missing = Vec::new();
+    for (root, (dataset, verdict)) in config.roots.iter().zip(&plan.roots) {
+        if !matches!(verdict, Verdict::Locked(_)) || !is_seen(observed, dataset.pool()) {
+            continue;
+        }
+        if *verdict == Verdict::Locked(Refusal::NoSuchDataset) {
+            missing.push(&root.dataset);
+        }
+        said.0.extend(verdict::of_root(root, verdict, None).finding);
+    }
+    missing
+}
+
+/// The pools as a boot will find them.
+fn after_power_cut(observed: &Observed) -> Observed {
+    let mut locked = observed.clone();
+    for pool in locked.pools.values_mut() {
+        let Pool::Seen(datasets) = pool else { continue };
+        for dataset in datasets {
+            if dataset.encryption_root.is_some() {
+                dataset.key_status = KeyStatus::Unavailable;
+            }
+        }
+    }
+    locked
+}
+
+fn condition(
+    facts: &Facts,
+    gate: &Gate,
+    need: &Condition,
+    missing: &[&DatasetName],
+    said: &mut Findings,
+) {
+    let subject = format!("gate {}", gate.name);
+    let (dataset, path) = match need {
+        Condition::Mounted { path, dataset } => (dataset, Some(path.as_path())),
+        Condition::Writable(dataset) | Condition::Readonly(dataset) => (dataset, None),
+        Condition::NotPromoted { peer } => {
+            let what =
+                format!("never opens: this version cannot ask {peer} whether it was promoted");
+            return said.warn(&subject, &what, "take `not_promoted` out of it until then");
+        }
+        Condition::Present(_) | Condition::Absent(_) | Condition::Gate(_) => return,
+    };
+    // One missing root, or one pool that was not seen, has been complained of already.
+    let known = missing.iter().any(|root| dataset.is_at_or_below(root));
+    if known || !is_seen(&facts.observed, dataset.pool()) {
+        return;
+    }
+    match facts.dataset(dataset) {
+        None => {
+            let what = format!("never opens: there is no dataset {dataset}");
+            said.fail(&subject, &what, IN_CONFIGURATION);
+        }
+        Some(found) => mountable(&subject, found, path, said),
+    }
+}
+
+/// Whether the dataset that a gate waits for is ever mounted, and where the gate expects it.
+fn mountable(subject: &str, found: &Dataset, path: Option<&Path>, said: &mut Findings) {
+    let name = &found.name;
+    match (place(found), path) {
+        (Some(at), Some(path)) if at != path => {
+            let what = format!(
+                "never opens: it waits for {name} on {}, whose mountpoint is {}",
+                path.display(),
+                at.display()
+            );
+            said.fail(subject, &what, IN_CONFIGURATION);
+        }
+        (Some(_), _) => {}
+        (None, _) if found.mountpoint == Mountpoint::Legacy => {
+            let what =
+                format!("waits for {name}, which f3skeys does not mount (mountpoint=legacy)");
+            let remedy = format!("`zfs set mountpoint=` its path on {name}");
+            said.warn(subject, &what, &remedy);
+        }
+        (None, _) => {
+            let what = format!("never opens: {name} is never mounted on this node");
+            let remedy = format!("see `zfs get type,canmount,mountpoint,jailed,zoned {name}`");
+            said.fail(subject, &what, &remedy);
+        }
+    }
+}
+
+fn unconfigured(config: &Config, dataset: &Dataset, said: &mut Findings) {
+    let name = &dataset.name;
+    let is_root = dataset.encryption_root.as_ref() == Some(name);
+    if !is_root || config.roots.iter().any(|root| root.dataset == *name) {
+        return;
+    }
+    if dataset.key_format == KeyFormat::Raw {
+        let what = "is an encryption root that the configuration does not name: it stays locked at the next boot";
+        let remedy = "name it in `roots`, with its key on the stick";
+        return said.warn(name.as_str(), what, remedy);
+    }
+    let what = format!(
+        "is an encryption root whose key is a {}: f3skeys leaves it alone",
+        dataset.key_format
+    );
+    said.note(name.as_str(), &what);
+}
+
+/// The dataset that a replica is received into.
+fn sink<'a>(facts: &'a Facts, root: &Root) -> Option<&'a Dataset> {
+    let (parent, _) = root.dataset.as_str().rsplit_once('/')?;
+    facts.dataset(&parent.parse().ok()?)
+}
+
+/// What is received into a sink that is not read-only can be written from its birth.
+fn replica(facts: &Facts, root: &Root, said: &mut Findings) {
+    let Some(sink) = sink(facts, root).filter(|sink| !sink.readonly) else {
+        return;
+    };
+    let what = format!(
+        "is the sink of the replica {} and not read-only: what is received into it can be written until the next boot",
+        root.dataset
+    );
+    let remedy = format!("`zfs set readonly=on {}`", sink.name);
+    said.warn(sink.name.as_str(), &what, &remedy);
+}
+
+/// A replica, or a dataset below one, that can be written.
+fn writable(config: &Config, facts: &Facts, dataset: &Dataset, said: &mut Findings) {
+    let name = &dataset.name;
+    let mut roots = config.roots.iter();
+    let root = roots.find(|r| r.role == Role::Replica && name.is_at_or_below(&r.dataset));
+    let Some(root) = root.filter(|_| !dataset.readonly) else {
+        return;
+    };
+    let why = match &dataset.readonly_source {
+        Source::Received => "it was received with readonly off",
+        Source::Local => "readonly is set to off on it",
+        Source::Temporary => "it is mounted so",
+        // The dataset or the sink that it has this from is named instead.
+        Source::Inherited(from) if !dataset.mounted && from.is_at_or_below(&root.dataset) => return,
+        _ if !dataset.mounted && sink(facts, root).is_some_and(|sink| !sink.readonly) => return,
+        _ => "nothing above it is read-only",
+    };
+    let (severity, can) = match dataset.mounted {
+        true => (Severity::Alarm, "is mounted writable"),
+        false => (Severity::Warning, "can be written"),
+    };
+    let what = format!("this replica {can}: {why}");
+    let remedy = format!("`zfs set readonly=on {name}`");
+    said.push(severity, name.as_str(), &what, &remedy);
+}
+
+/// FreeBSD's own zfskeys may wait at the console for what a local `keylocation=prompt` asks for.
+fn prompts(facts: &Facts, said: &mut Findings) {
+    let Ok(rc) = &facts.rc else { return };
+    let setting = |variable| rc.seen_by("zfskeys", variable);
+    match setting("zfskeys_enable").is_yes() {
+        _ if facts.init != InitSystem::Rc => return,
+        Ok(false) => return,
+        Ok(true) => {}
+        Err(why) => return said.unknown("zfskeys_enable", &why),
+    }
+    let listed = match setting("zfskeys_datasets") {
+        Setting::Unset => String::new(),
+        Setting::Value(list) => list,
+        Setting::Unknown(why) => return said.unknown("zfskeys_datasets", &why),
+    };
+    let listed: Vec<&str> = listed.split_whitespace().collect();
+    let prompting: Vec<&str> = facts
+        .observed
+        .datasets()
+        .filter(|d| d.key_location.as_deref() == Some("prompt"))
+        .map(|d| d.name.as_str())
+        .filter(|name| listed.is_empty() || listed.contains(name))
+        .collect();
+    if !prompting.is_empty() {
+        let what = format!(
+            "rc.d/zfskeys may hold the boot at the console for a key that nobody types: keylocation is prompt on {}",
+            prompting.join(", ")
+        );
+        said.fail(
+            "zfskeys_enable",
+            &what,
+            "`sysrc zfskeys_enable=NO`: f3skeys does its work",
+        );
+    }
+}

@@ -1,0 +1,170 @@
+//! The key device and the store on it.
+
+use super::facts::{Contents, Facts};
+use crate::config::Config;
+use crate::device::{self, Candidate, Choice};
+use crate::report::Findings;
+use crate::store::Damage;
+
+pub(super) fn check(config: &Config, facts: &Facts, said: &mut Findings) {
+    let wanted = format!("key device {}", config.store.wanted);
+    match &facts.stick.candidates {
+        Err(why) => said.unknown(&wanted, why),
+        Ok(all) => match device::choose(&config.store.wanted, all) {
+            Choice::Found(device, filesystem) => {
+                twins(&device, filesystem.label.as_deref(), all, said);
+                found(config, facts, &device.node.display().to_string(), said);
+            }
+            Choice::Ambiguous(nodes) => {
+                let nodes: Vec<String> = nodes.iter().map(|n| n.display().to_string()).collect();
+                let what = format!("{} all match, so the boot uses none", nodes.join(" and "));
+                let remedy =
+                    "name the right one by `serial`, or give each stick a label of its own";
+                said.fail(&wanted, &what, remedy);
+            }
+            Choice::Absent(decoys) => {
+                let mut what =
+                    "is not there: the next boot would leave its roots locked".to_owned();
+                for decoy in decoys {
+                    what += &format!("; {} was refused: {}", decoy.node.display(), decoy.why);
+                }
+                said.fail(
+                    &wanted,
+                    &what,
+                    "insert the stick, or correct `store` in the configuration",
+                );
+            }
+        },
+    }
+    mountpoint(config, facts, said);
+}
+
+/// One label on two sticks: GEOM shows only one of them, and a person takes the wrong one.
+fn twins(device: &Candidate, label: Option<&str>, all: &[Candidate], said: &mut Findings) {
+    let Some(label) = label else { return };
+    for other in all.iter().filter(|other| other.node != device.node) {
+        let same = |f: &device::Filesystem| f.label.as_deref() == Some(label);
+        if other.filesystems.iter().any(same) {
+            let what = format!(
+                "has the label {label} of the key device {}",
+                device.node.display()
+            );
+            let remedy = "give each stick a label of its own (`tunefs -L` on UFS, `e2label` on ext4), or take this one out";
+            said.warn(&other.node.display().to_string(), &what, remedy);
+        }
+    }
+}
+
+fn found(config: &Config, facts: &Facts, node: &str, said: &mut Findings) {
+    match &facts.stick.write_protected {
+        Some(Ok(true)) => said.warn(
+            node,
+            "is write-protected: nothing can be repaired on it, and a stick that fails does this by itself",
+            "open its switch if it has one; else copy its keys to a new stick while they can be read",
+        ),
+        Some(Err(why)) => said.unknown(node, why),
+        Some(Ok(false)) | None => {}
+    }
+    match &facts.stick.contents {
+        // Kept out by another run, which has been said.
+        None => {}
+        Some(Err(why)) => {
+            let remedy =
+                "look at the stick with `fsck`; a copy of its keys on another stick works as well";
+            said.fail(node, why, remedy);
+        }
+        Some(Ok(contents)) if contents.gone => {
+            said.fail(
+                node,
+                "went away while it was read",
+                "insert the stick again, or replace it",
+            );
+        }
+        Some(Ok(contents)) => store(config, contents, node, said),
+    }
+}
+
+fn store(config: &Config, contents: &Contents, node: &str, said: &mut Findings) {
+    let own = config.keys();
+    let held = |key| contents.keys.get(key).cloned().unwrap_or_default();
+    let lost = |key| held(key).good == 0;
+    if own
+        .iter()
+        .all(|key| lost(key) && held(key).damage.is_empty())
+    {
+        let remedy = "is it the right stick? its keys are files OWNER:NAME.key at the top";
+        said.fail(node, "holds no key of this node", remedy);
+    } else {
+        if contents.plain {
+            let what =
+                "a plain store: no fingerprint vouches for its keys, only ZFS's own check does";
+            said.warn(node, what, ADOPT);
+        }
+        for key in own.iter().filter(|key| lost(key)) {
+            lost_key(key.as_str(), &held(key).damage, said);
+        }
+    }
+    for (key, held) in &contents.keys {
+        if !held.vouched && !contents.plain {
+            let what = "no fingerprint on the store vouches for it, only ZFS's own check does";
+            said.warn(key.as_str(), what, ADOPT);
+        }
+    }
+    let keys = contents.keys.iter();
+    let others = keys.filter(|(key, held)| held.good > 0 || !own.contains(key));
+    let of_others = others.flat_map(|(_, held)| &held.damage);
+    for damage in of_others.chain(&contents.damage) {
+        said.warn(&damage.path, &damage.what, remedy(damage));
+    }
+    for path in &contents.strangers {
+        said.note(path, "is no file of the store's own, and left alone");
+    }
+}
+
+const ADOPT: &str = "`f3skeys adopt` takes it into format 1 as it is";
+
+fn lost_key(key: &str, damage: &[Damage], said: &mut Findings) {
+    let why: Vec<String> = damage.iter().map(Damage::to_string).collect();
+    let what = match why.is_empty() {
+        true => "is not on the stick: the next boot would leave its roots locked".to_owned(),
+        false => format!(
+            "no good copy of it is on the stick: the next boot would leave its roots locked ({})",
+            why.join("; ")
+        ),
+    };
+    let remedy = "check `key` in the configuration; else bring the key from another stick or peer while its roots are open";
+    said.fail(key, &what, remedy);
+}
+
+fn remedy(damage: &Damage) -> &'static str {
+    // The reader names the command itself where it is a matter of owner or mode.
+    match damage.what.contains("`ch") {
+        true => "mount the stick for writing, do that, and unmount it",
+        false => {
+            "`f3skeys verify --repair` rebuilds it if a good copy is left; a stick that rots should be replaced"
+        }
+    }
+}
+
+/// A store that stays mounted: its keys can be read, and a power cut may damage it.
+fn mountpoint(config: &Config, facts: &Facts, said: &mut Findings) {
+    let at = &config.store.mountpoint;
+    let shown = at.display().to_string();
+    match &facts.stick.mountpoint {
+        Err(why) => said.unknown(&shown, why),
+        Ok(Some(mount)) if mount.at == *at => {
+            let danger = match mount.read_only {
+                true => "read-only: as long as it is, keys can be read there",
+                false => "read-write: a power cut may damage it, and keys can be read there",
+            };
+            let what = format!("{} is mounted on it, {danger}", mount.source);
+            said.warn(&shown, &what, &format!("`umount {shown}`"));
+        }
+        Ok(_) => {
+            let notes = facts.stick.contents.iter().flatten().flat_map(|c| &c.notes);
+            for note in notes {
+                said.note(&config.store.wanted.to_string(), note);
+            }
+        }
+    }
+}

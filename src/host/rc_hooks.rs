@@ -1,0 +1,196 @@
+//! The hooks of FreeBSD's rc(8): two scripts in `/etc/rc.d`, a variable, a program, and devd.
+
+use super::hooks::{Found, INSTALL, Wanted};
+use super::{RcConf, Setting, rc_conf};
+use std::os::unix::fs::MetadataExt;
+
+const SCRIPTS: &str = "/etc/rc.d";
+const LOCAL_SCRIPTS: &str = "/usr/local/etc/rc.d";
+const PROGRAM: &str = "/usr/local/sbin/f3skeys";
+
+/// A script of this version.
+struct Script {
+    name: &'static str,
+    text: &'static str,
+    /// The line that does the work; a script without it is no relative of ours.
+    calls: &'static str,
+    without: &'static str,
+}
+
+const OURS: [Script; 2] = [
+    Script {
+        name: "f3skeys",
+        text: include_str!("../../rc.d/f3skeys"),
+        calls: "\"${f3skeys_command}\" boot",
+        without: "no key is loaded at boot",
+    },
+    Script {
+        name: "f3sready",
+        text: include_str!("../../rc.d/f3sready"),
+        calls: "\"${f3skeys_command}\" ready",
+        without: "no gate opens at boot",
+    },
+];
+
+const DEVD: &str = "/usr/local/etc/devd/f3skeys.conf";
+const DEVD_TEXT: &str = include_str!("../../rc.d/devd/f3skeys.conf");
+
+pub(super) fn look(found: &mut Found) {
+    for script in &OURS {
+        look_at_script(found, script);
+    }
+    others(found);
+    match rc_conf(found.host) {
+        Ok(conf) => variables(found, &conf),
+        Err(trouble) => found.findings.unknown("rc.conf", &trouble.to_string()),
+    }
+    devd(found);
+}
+
+fn look_at_script(found: &mut Found, script: &Script) {
+    let path = format!("{SCRIPTS}/{}", script.name);
+    let wanted = Wanted {
+        executable: true,
+        early: &["/"],
+        without: script.without,
+        remedy: INSTALL,
+    };
+    if !found.file(&path, &wanted) {
+        return;
+    }
+    let Some(text) = found.text(&path) else {
+        return;
+    };
+    if text == script.text {
+        return;
+    }
+    if !text.contains(script.calls) {
+        let what = "an older or foreign script is in the way: it does not run this program";
+        let remedy = format!("move it out of {SCRIPTS}, then {INSTALL}");
+        found.findings.fail(&path, what, &remedy);
+    } else if order(&text) != order(script.text) {
+        let what = format!(
+            "its place in the boot is another than this version needs: `{}`",
+            order(&text).join("; ")
+        );
+        found.findings.fail(&path, &what, INSTALL);
+    } else {
+        let what = "is older than this version, or was changed";
+        found.findings.warn(&path, what, INSTALL);
+    }
+}
+
+/// The lines that rcorder(8) reads, each with its words in order.
+fn order(text: &str) -> Vec<String> {
+    let keywords = ["PROVIDE:", "REQUIRE:", "BEFORE:", "KEYWORD:"];
+    let comments = text.lines().filter_map(|line| line.strip_prefix('#'));
+    let mut lines: Vec<String> = comments
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|words| words.first().is_some_and(|word| keywords.contains(word)))
+        .map(|mut words| {
+            words[1..].sort_unstable();
+            words.join(" ")
+        })
+        .collect();
+    lines.sort();
+    lines
+}
+
+/// Whether a script says that it provides this.
+fn provides(text: &str, name: &str) -> bool {
+    order(text).iter().any(|line| {
+        let mut words = line.split(' ');
+        words.next() == Some("PROVIDE:") && words.any(|word| word == name)
+    })
+}
+
+/// Scripts of others under our names: rc would run them too, or order ours by theirs.
+fn others(found: &mut Found) {
+    for directory in [SCRIPTS, LOCAL_SCRIPTS] {
+        for file in found.names(directory) {
+            let ours = |script: &Script| directory == SCRIPTS && script.name == file;
+            let path = format!("{directory}/{file}");
+            if !OURS.iter().any(ours) && is_run(found, &path) {
+                other(found, &path, &file);
+            }
+        }
+    }
+}
+
+/// rc takes executable files only.
+fn is_run(found: &mut Found, path: &str) -> bool {
+    match found.host.about(path) {
+        Ok(about) => about.is_some_and(|about| !about.is_dir() && about.mode() & 0o111 != 0),
+        Err(e) => {
+            found.findings.unknown(path, &e.to_string());
+            false
+        }
+    }
+}
+
+fn other(found: &mut Found, path: &str, file: &str) {
+    let Some(text) = found.text(path) else {
+        return;
+    };
+    for script in &OURS {
+        let name = script.name;
+        if file == name || provides(&text, name) {
+            let what =
+                format!("an older or foreign script is in the way: it is a second `{name}` for rc");
+            let remedy = format!("move it out of the way; {SCRIPTS}/{name} does its work");
+            found.findings.fail(path, &what, &remedy);
+        }
+    }
+}
+
+fn variables(found: &mut Found, conf: &RcConf) {
+    let mut said = false;
+    for service in ["f3skeys", "f3sready"] {
+        // Both scripts have one variable, so one complaint is enough.
+        said = said || !is_on(found, conf, service, "f3skeys_enable");
+    }
+    is_on(found, conf, "zfs", "zfs_enable");
+    let program = match conf.seen_by("f3skeys", "f3skeys_command") {
+        Setting::Unset => PROGRAM.to_owned(),
+        Setting::Value(program) => program,
+        Setting::Unknown(why) => return found.findings.unknown("f3skeys_command", &why),
+    };
+    let wanted = Wanted {
+        executable: true,
+        early: &["/"],
+        without: "the scripts have no program to run",
+        remedy: INSTALL,
+    };
+    found.file(&program, &wanted);
+}
+
+fn is_on(found: &mut Found, conf: &RcConf, service: &str, variable: &str) -> bool {
+    match conf.seen_by(service, variable).is_yes() {
+        Ok(true) => return true,
+        Ok(false) => {
+            let what = format!("is not YES, so rc skips {SCRIPTS}/{service}");
+            found
+                .findings
+                .fail(variable, &what, &format!("`sysrc {variable}=YES`"));
+        }
+        Err(why) => found.findings.unknown(variable, &why),
+    }
+    false
+}
+
+/// Without it a stick that comes late has to wait for a person.
+fn devd(found: &mut Found) {
+    match found.host.text(DEVD) {
+        Ok(Some(text)) if text == DEVD_TEXT => {}
+        Ok(Some(_)) => {
+            found
+                .findings
+                .warn(DEVD, "is older than this version, or was changed", INSTALL)
+        }
+        Ok(None) => {
+            let what = "is not there: a stick that comes late does not finish the boot by itself";
+            found.findings.warn(DEVD, what, INSTALL);
+        }
+        Err(e) => found.findings.unknown(DEVD, &e.to_string()),
+    }
+}

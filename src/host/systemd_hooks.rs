@@ -1,0 +1,214 @@
+//! The hooks of systemd: three units, what pulls them in, a drop-in for `zfs-mount.service`, and
+//! the rule by which udev starts the late one.
+
+use super::hooks::{Found, INSTALL, Wanted};
+use std::path::Path;
+
+const UNITS: &str = "/usr/lib/systemd/system";
+const PROGRAM: &str = "/usr/sbin/f3skeys";
+
+/// Places that systemd prefers to [`UNITS`], the first most.
+const BEFORE_UNITS: [&str; 3] = [
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+];
+/// The same for rules of udev.
+const RULES: &str = "/usr/lib/udev/rules.d";
+const BEFORE_RULES: [&str; 3] = [
+    "/etc/udev/rules.d",
+    "/run/udev/rules.d",
+    "/usr/local/lib/udev/rules.d",
+];
+
+/// `/usr` is mounted before systemd starts, or systemd itself would not.
+const EARLY: &[&str] = &["/", "/usr"];
+
+/// A file of this version.
+struct Part {
+    /// Its path below the directory of its kind.
+    name: &'static str,
+    text: &'static str,
+    /// The line that does the work; a file without it is no relative of ours.
+    calls: &'static str,
+    without: &'static str,
+    /// The boot itself needs it.
+    vital: bool,
+    /// What pulls the unit in at boot.
+    wanted_by: Option<&'static str>,
+}
+
+const PARTS: [Part; 4] = [
+    Part {
+        name: "f3skeys.service",
+        text: include_str!("../../systemd/f3skeys.service"),
+        calls: "/f3skeys boot",
+        without: "no key is loaded at boot",
+        vital: true,
+        wanted_by: Some("zfs.target"),
+    },
+    Part {
+        name: "f3sready.service",
+        text: include_str!("../../systemd/f3sready.service"),
+        calls: "/f3skeys ready",
+        without: "no gate opens at boot",
+        vital: true,
+        wanted_by: Some("zfs.target"),
+    },
+    Part {
+        name: "f3skeys-late.service",
+        text: include_str!("../../systemd/f3skeys-late.service"),
+        calls: "/f3skeys boot --late",
+        without: "a stick that comes late does not finish the boot by itself",
+        vital: false,
+        wanted_by: None,
+    },
+    Part {
+        name: "zfs-mount.service.d/f3skeys.conf",
+        text: include_str!("../../systemd/zfs-mount.service.d/f3skeys.conf"),
+        calls: "TimeoutStartSec=",
+        without: "on a suspended pool `zfs mount -a` may hold the boot for ever",
+        vital: false,
+        wanted_by: None,
+    },
+];
+
+const RULE: Part = Part {
+    name: "90-f3skeys.rules",
+    text: include_str!("../../systemd/90-f3skeys.rules"),
+    calls: "f3skeys-late.service",
+    without: "a stick that comes late does not finish the boot by itself",
+    vital: false,
+    wanted_by: None,
+};
+
+pub(super) fn look(found: &mut Found) {
+    for part in &PARTS {
+        let there = look_at(found, part, UNITS, &BEFORE_UNITS);
+        if let Some(target) = part.wanted_by.filter(|_| there) {
+            pulled_in(found, target, part.name, part.without);
+        }
+    }
+    look_at(found, &RULE, RULES, &BEFORE_RULES);
+    pulled_in(
+        found,
+        "multi-user.target",
+        "zfs.target",
+        "nothing of ZFS, and no unit of f3skeys, starts at boot",
+    );
+    let wanted = Wanted {
+        executable: true,
+        early: EARLY,
+        without: "the units have no program to run",
+        remedy: INSTALL,
+    };
+    found.file(PROGRAM, &wanted);
+}
+
+/// Judges the file that counts; tells whether there is one.
+fn look_at(found: &mut Found, part: &Part, home: &str, preferred: &[&str]) -> bool {
+    for directory in preferred {
+        let path = format!("{directory}/{}", part.name);
+        if hides(found, part, &path) {
+            return true;
+        }
+    }
+    let path = format!("{home}/{}", part.name);
+    if part.vital {
+        let wanted = Wanted {
+            executable: false,
+            early: EARLY,
+            without: part.without,
+            remedy: INSTALL,
+        };
+        if !found.file(&path, &wanted) {
+            return false;
+        }
+    }
+    match found.host.text(&path) {
+        Ok(Some(text)) => compare(found, part, &path, &text),
+        Ok(None) => {
+            let what = format!("is not there: {}", part.without);
+            found.findings.warn(&path, &what, INSTALL);
+        }
+        Err(e) => found.findings.unknown(&path, &e.to_string()),
+    }
+    true
+}
+
+/// Whether a file that systemd prefers to ours is there; it is judged instead of ours.
+fn hides(found: &mut Found, part: &Part, path: &str) -> bool {
+    match found.host.link(path) {
+        Ok(Some(target)) if target == Path::new("/dev/null") => {
+            let what = format!("masks this version's: {}", part.without);
+            let name = part.name;
+            let remedy = match part.vital || part.wanted_by.is_some() {
+                true => format!("`systemctl unmask {name}`"),
+                false => format!("`rm {path}`, `systemctl daemon-reload`"),
+            };
+            say(found, part, path, &what, &remedy);
+            return true;
+        }
+        Ok(_) => {}
+        Err(e) => {
+            found.findings.unknown(path, &e.to_string());
+            return true;
+        }
+    }
+    match found.host.text(path) {
+        Ok(None) => false,
+        Ok(Some(text)) => {
+            compare(found, part, path, &text);
+            true
+        }
+        Err(e) => {
+            found.findings.unknown(path, &e.to_string());
+            true
+        }
+    }
+}
+
+fn compare(found: &mut Found, part: &Part, path: &str, text: &str) {
+    if text == part.text {
+        return;
+    }
+    let works = text
+        .lines()
+        .any(|line| !line.trim_start().starts_with('#') && line.contains(part.calls));
+    if works {
+        found
+            .findings
+            .warn(path, "is older than this version, or was changed", INSTALL);
+    } else {
+        let what = format!("a foreign file is in the way: {}", part.without);
+        let remedy = format!("move it out of the way, then {INSTALL}");
+        say(found, part, path, &what, &remedy);
+    }
+}
+
+fn say(found: &mut Found, part: &Part, path: &str, what: &str, remedy: &str) {
+    match part.vital {
+        true => found.findings.fail(path, what, remedy),
+        false => found.findings.warn(path, what, remedy),
+    }
+}
+
+/// Whether a target wants the unit, by a link of `systemctl enable` or of a package.
+fn pulled_in(found: &mut Found, target: &str, unit: &str, without: &str) {
+    for directory in [BEFORE_UNITS[0], UNITS] {
+        for kind in ["wants", "requires"] {
+            match found
+                .host
+                .about(&format!("{directory}/{target}.{kind}/{unit}"))
+            {
+                Ok(Some(_)) => return,
+                Ok(None) => {}
+                Err(e) => return found.findings.unknown(unit, &e.to_string()),
+            }
+        }
+    }
+    let what = format!("is not enabled: {without}");
+    found
+        .findings
+        .fail(unit, &what, &format!("`systemctl enable {unit}`"));
+}

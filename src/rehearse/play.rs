@@ -1,0 +1,151 @@
+//! What happens on the stage after the keys: the system's mounts, `ready`, the gates.
+
+use super::stage::Stage;
+use super::{Forecast, GateForecast};
+use crate::config::{Condition, Config, Gate};
+use crate::exit::Fault;
+use crate::gate::Answer;
+use crate::names::DatasetName;
+use crate::pass::Pass;
+use crate::plan::NotMounted;
+use crate::ready;
+use crate::report::{Finding, Severity};
+use std::collections::BTreeSet;
+
+/// What came of it.
+pub(super) struct Play {
+    /// Pools of which it is not known what they would mount.
+    pub(super) unknown: Vec<Finding>,
+    /// The fault that `ready` would exit with.
+    pub(super) fault: Option<Fault>,
+    /// What should be mounted and would not be.
+    pub(super) gaps: Vec<Gap>,
+    /// What is mounted on the real node, and would not be, by its own properties.
+    pub(super) left_alone: Vec<Finding>,
+    /// Every gate.
+    pub(super) gates: Vec<Asked>,
+}
+
+/// A file system that should be mounted and would not be.
+pub(super) struct Gap {
+    pub(super) dataset: DatasetName,
+    pub(super) finding: Finding,
+    /// Whether the exit status depends on it.
+    pub(super) counts: bool,
+}
+
+/// A gate's answer. Other gates that it needs have answers of their own.
+pub(super) struct Asked {
+    pub(super) forecast: GateForecast,
+    /// Why the datasets that it names would keep it closed, if they would.
+    pub(super) closed: Option<String>,
+    /// Why a file, which is an admin's own switch, or a peer, which can be asked only then, would.
+    pub(super) switched: Option<String>,
+    /// The datasets that it names.
+    pub(super) datasets: BTreeSet<DatasetName>,
+    /// Encryption roots of theirs that would be locked.
+    pub(super) locked: BTreeSet<DatasetName>,
+}
+
+/// Plays it.
+pub(super) fn play(stage: &Stage, config: &Config) -> Play {
+    let pass = Pass::begin("mounts", stage.node(), config);
+    let unknown = stage.mount_all(&config.pools(), pass.deadline);
+    let mut pass = Pass::begin("ready", stage.node(), config);
+    let plan = ready::mount_all(&mut pass);
+    let gaps = ready::missing(&pass, &plan)
+        .into_iter()
+        .map(|missing| Gap {
+            dataset: missing.dataset.clone(),
+            counts: missing.counts,
+            finding: lasting_remedy(missing),
+        })
+        .collect();
+    let left_alone = plan
+        .left_alone
+        .iter()
+        .filter(|(dataset, _)| stage.was_mounted(dataset))
+        .map(|(dataset, why)| {
+            let what = format!("mounted now, not then: {}", ready::left_alone(why));
+            let remedy = "mount it by hand after a boot, or let ZFS do it by its properties";
+            Finding::new(Severity::Warning, dataset.as_str(), &what, remedy)
+        })
+        .collect();
+    ready::judge(&mut pass, &plan);
+    Play {
+        unknown,
+        fault: pass.report.fault,
+        gaps,
+        left_alone,
+        gates: ask_gates(stage, config),
+    }
+}
+
+/// What mends the next boot, where `ready`'s own advice mends only the one that it runs in.
+fn lasting_remedy(missing: ready::Missing) -> Finding {
+    let dataset = missing.dataset;
+    match missing.why {
+        Some(NotMounted::WouldBury(below)) => Finding {
+            remedy: format!("`zfs set canmount=on {dataset}`: the boot mounts it before {below}"),
+            ..missing.finding
+        },
+        _ => missing.finding,
+    }
+}
+
+fn ask_gates(stage: &Stage, config: &Config) -> Vec<Asked> {
+    let of_datasets = with_needs(config, is_of_datasets);
+    let own = with_needs(config, |need| !matches!(need, Condition::Gate(_)));
+    let ask = |config: &Config, gate: &Gate| {
+        let gate = config.gate(&gate.name).unwrap_or(gate);
+        forecast(ready::ask_live(stage.node(), config, gate).0)
+    };
+    let not_open = |(state, why)| (state != Forecast::Open).then_some(why);
+    let gates = config.gates.iter();
+    gates
+        .map(|gate| {
+            let (state, reason) = ask(config, gate);
+            let closed = not_open(ask(&of_datasets, gate));
+            let datasets: BTreeSet<DatasetName> = gate.datasets().cloned().collect();
+            let locked = datasets.iter().filter_map(|d| stage.locked_root(config, d));
+            Asked {
+                forecast: GateForecast {
+                    name: gate.name.to_string(),
+                    state,
+                    reason,
+                },
+                switched: not_open(ask(&own, gate)).filter(|_| closed.is_none()),
+                closed,
+                locked: locked.collect(),
+                datasets,
+            }
+        })
+        .collect()
+}
+
+fn forecast(answer: Answer) -> (Forecast, String) {
+    match answer {
+        Answer::Open => (Forecast::Open, String::new()),
+        Answer::Closed(why) => (Forecast::Closed, why),
+        Answer::CannotTell(why) => (Forecast::Unknown, why),
+    }
+}
+
+/// The configuration with gates that have only such conditions.
+fn with_needs(config: &Config, keep: fn(&Condition) -> bool) -> Config {
+    let mut bare = config.clone();
+    for gate in &mut bare.gates {
+        gate.needs.retain(keep);
+    }
+    bare
+}
+
+fn is_of_datasets(need: &Condition) -> bool {
+    match need {
+        Condition::Mounted { .. } | Condition::Writable(_) | Condition::Readonly(_) => true,
+        Condition::Present(_)
+        | Condition::Absent(_)
+        | Condition::Gate(_)
+        | Condition::NotPromoted { .. } => false,
+    }
+}

@@ -1,0 +1,332 @@
+//! The stage of a rehearsal: the three seams over an imagined node. What only looks is asked of the
+//! real one; what would change anything happens here alone.
+
+use super::world::World;
+use crate::config::Config;
+use crate::device::{Candidate, Filesystem};
+use crate::gate::{Live, Questions};
+use crate::host::bare::Beneath;
+use crate::key::{Fingerprint, Key};
+use crate::names::DatasetName;
+use crate::os::PoolState;
+use crate::pass::{Node, ONE_CALL};
+use crate::plan::Step;
+use crate::report::{Finding, Severity};
+use crate::store::work::{Work, Worked};
+use crate::store::{Reading, Wanted};
+use crate::system::{KeyDevices, System};
+use crate::time::{Clock, Deadline};
+use crate::trouble::Trouble;
+use crate::zfs::{Answer, Dataset, KeyStatus, Mountpoint, Try, Zfs};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// An imagined node in front of the real one.
+pub(super) struct Stage<'a> {
+    real: Node<'a>,
+    world: RefCell<World>,
+    /// What a pool answered when it would not be looked at: it is not asked twice.
+    mute: RefCell<BTreeMap<String, Trouble>>,
+    /// What ZFS said of each key on each root: each is asked once.
+    answers: RefCell<BTreeMap<(DatasetName, Fingerprint), Answer>>,
+    /// What is loaded, and what is mounted, on the real node.
+    loaded: RefCell<BTreeSet<DatasetName>>,
+    mounted: RefCell<BTreeSet<DatasetName>>,
+}
+
+impl<'a> Stage<'a> {
+    /// The node right after the power cut; `Err` when the root file system cannot be looked at.
+    pub(super) fn after_power_cut(real: Node<'a>, deadline: Deadline) -> Result<Self, Trouble> {
+        let top = PathBuf::from("/");
+        let questions = Questions {
+            paths: BTreeSet::from([top.clone()]),
+            ..Questions::default()
+        };
+        let mut live = real.system.look(&questions, deadline)?;
+        let root = match live.covering.remove(&top) {
+            Some(Ok(Some(root))) => root,
+            Some(Err(why)) => return Err(Trouble::failed("looking at /", &why)),
+            Some(Ok(None)) | None => return Err(Trouble::failed("looking at /", "no answer")),
+        };
+        Ok(Stage {
+            real,
+            world: RefCell::new(World::new(root)),
+            mute: RefCell::default(),
+            answers: RefCell::default(),
+            loaded: RefCell::default(),
+            mounted: RefCell::default(),
+        })
+    }
+
+    /// The imagined node.
+    pub(super) fn node(&self) -> Node<'_> {
+        Node {
+            zfs: self,
+            devices: self,
+            system: self,
+            ..self.real
+        }
+    }
+
+    /// What the system does between the passes, over every pool there is. Pools that could not be
+    /// looked at are told, but for those `known` to the passes, which told of them already.
+    pub(super) fn mount_all(&self, known: &[String], deadline: Deadline) -> Vec<Finding> {
+        let unknown = self.see_other_pools(known, deadline);
+        self.world.borrow_mut().mount_all();
+        unknown
+    }
+
+    fn see_other_pools(&self, known: &[String], deadline: Deadline) -> Vec<Finding> {
+        let one_call = || deadline.at_most(self.clock(), ONE_CALL);
+        let pools = match self.real.zfs.pools(one_call()) {
+            Ok(pools) => pools,
+            Err(trouble) => {
+                let what = format!("not known which there are: {trouble}");
+                return vec![failure("pools", &what, "see why `zfs list` fails")];
+            }
+        };
+        let others = pools.iter().filter(|pool| !known.contains(pool));
+        others
+            .filter_map(|pool| {
+                let why = self.see(pool, one_call()).err()?;
+                let what = format!("not known what the boot would mount of this pool: {why}");
+                Some(failure(pool, &what, &format!("`zpool status {pool}`")))
+            })
+            .collect()
+    }
+
+    fn see(&self, pool: &str, deadline: Deadline) -> Result<(), String> {
+        match self.pool_state(pool) {
+            PoolState::Works(_) => {
+                let seen = self.observe(pool, deadline);
+                seen.map(|_| ()).map_err(|trouble| trouble.to_string())
+            }
+            PoolState::Suspended => Err("it is suspended".to_owned()),
+            PoolState::NotImported => Ok(()),
+            PoolState::Unknown(why) => Err(why),
+        }
+    }
+
+    /// Whether the root's key is loaded on the real node, and no key that was tried opens it.
+    pub(super) fn is_locked_out(&self, root: &DatasetName) -> bool {
+        let answers = self.answers.borrow();
+        let mut of_root = answers.iter().filter(|((of, _), _)| of == root).peekable();
+        self.loaded.borrow().contains(root)
+            && of_root.peek().is_some()
+            && of_root.all(|(_, answer)| *answer == Answer::WrongKey)
+    }
+
+    /// The encryption root that keeps a dataset locked on the imagined node. Where the pool was not
+    /// seen, that is the configured root above it.
+    pub(super) fn locked_root(&self, config: &Config, name: &DatasetName) -> Option<DatasetName> {
+        let world = self.world.borrow();
+        if world.pool(name.pool()).is_some() {
+            let dataset = world.find(name)?;
+            let locked = dataset.key_status == KeyStatus::Unavailable;
+            return dataset.encryption_root.clone().filter(|_| locked);
+        }
+        let above = config.roots.iter().map(|root| &root.dataset);
+        let above = above.filter(|root| name.is_at_or_below(root));
+        above.max_by_key(|root| root.as_str().len()).cloned()
+    }
+
+    /// Imagines that all configured roots were opened after all, and nothing mounted yet.
+    pub(super) fn open_all(&self, config: &Config) {
+        let mut world = self.world.borrow_mut();
+        world.unmount_all();
+        for root in &config.roots {
+            world.load_key(&root.dataset);
+        }
+    }
+
+    /// Whether the dataset is mounted on the real node.
+    pub(super) fn was_mounted(&self, dataset: &DatasetName) -> bool {
+        self.mounted.borrow().contains(dataset)
+    }
+
+    fn take_in(&self, pool: &str, datasets: Vec<Dataset>) {
+        let named = |wanted: fn(&Dataset) -> bool| {
+            let found = datasets.iter().filter(|d| wanted(d));
+            found.map(|d| d.name.clone()).collect::<Vec<_>>()
+        };
+        let loaded = named(|d| d.key_status == KeyStatus::Available);
+        self.loaded.borrow_mut().extend(loaded);
+        self.mounted.borrow_mut().extend(named(|d| d.mounted));
+        self.world.borrow_mut().take_in(pool, datasets);
+    }
+
+    /// Whether files are there, asked of the real node. Its answer holds only where the directory
+    /// shows the same file system now as it would then.
+    fn files(&self, files: &BTreeSet<PathBuf>, deadline: Deadline, live: &mut Live) {
+        if files.is_empty() {
+            return;
+        }
+        let above = files.iter().flat_map(|file| file.ancestors().skip(1));
+        let questions = Questions {
+            paths: above.map(Path::to_owned).collect(),
+            files: files.clone(),
+            ..Questions::default()
+        };
+        let real = self.real.system.look(&questions, deadline);
+        let world = self.world.borrow();
+        for file in files {
+            let answer = match &real {
+                Ok(real) => still_so(file, real, &world),
+                Err(trouble) => Err(trouble.to_string()),
+            };
+            live.files.insert(file.clone(), answer);
+        }
+    }
+}
+
+fn failure(subject: &str, what: &str, remedy: &str) -> Finding {
+    Finding::new(Severity::Failure, subject, what, remedy)
+}
+
+/// What the real node says of a file, if that would still be the same file.
+fn still_so(file: &Path, real: &Live, world: &World) -> Result<bool, String> {
+    let then = world.covering(file.parent().unwrap_or(file))?;
+    let now = file.ancestors().skip(1).find_map(|above| {
+        let answer = real.covering.get(above)?;
+        answer.as_ref().ok()?.as_ref()
+    });
+    match now {
+        Some(now) if now.source == then.source && now.at == then.at => real
+            .files
+            .get(file)
+            .cloned()
+            .unwrap_or_else(|| Err("no answer".to_owned())),
+        _ => Err(format!(
+            "it would lie on {}, which is not to be seen there now",
+            then.source
+        )),
+    }
+}
+
+impl Zfs for Stage<'_> {
+    fn pools(&self, deadline: Deadline) -> Result<Vec<String>, Trouble> {
+        self.real.zfs.pools(deadline)
+    }
+
+    fn observe(&self, pool: &str, deadline: Deadline) -> Result<Vec<Dataset>, Trouble> {
+        if let Some(trouble) = self.mute.borrow().get(pool) {
+            return Err(trouble.clone());
+        }
+        if self.world.borrow().pool(pool).is_none() {
+            match self.real.zfs.observe(pool, deadline) {
+                Ok(datasets) => self.take_in(pool, datasets),
+                Err(trouble) => {
+                    let mut mute = self.mute.borrow_mut();
+                    mute.insert(pool.to_owned(), trouble.clone());
+                    return Err(trouble);
+                }
+            }
+        }
+        let world = self.world.borrow();
+        Ok(world.pool(pool).unwrap_or_default().to_vec())
+    }
+
+    fn try_key(&self, root: &DatasetName, key: &Key, how: Try, deadline: Deadline) -> Answer {
+        let question = (root.clone(), key.fingerprint());
+        let known = self.answers.borrow().get(&question).cloned();
+        let answer = known.unwrap_or_else(|| {
+            let zfs = self.real.zfs;
+            let answer = zfs.try_key(root, key, Try::Probe, deadline);
+            self.answers.borrow_mut().insert(question, answer.clone());
+            answer
+        });
+        if how == Try::Load && answer == Answer::Opens {
+            self.world.borrow_mut().load_key(root);
+        }
+        answer
+    }
+
+    fn set_readonly(&self, dataset: &DatasetName, _deadline: Deadline) -> Result<(), Trouble> {
+        let step = Step::SetReadonly(dataset.clone());
+        self.world.borrow_mut().make(&[step]);
+        Ok(())
+    }
+
+    fn mount(&self, dataset: &DatasetName, _deadline: Deadline) -> Result<(), Trouble> {
+        let found = self.world.borrow().find(dataset).cloned();
+        let Some(Mountpoint::Path(at)) = found.map(|found| found.mountpoint) else {
+            return Err(Trouble::failed("zfs mount", "it has no mountpoint"));
+        };
+        let dataset = dataset.clone();
+        self.world.borrow_mut().make(&[Step::Mount { dataset, at }]);
+        Ok(())
+    }
+}
+
+impl KeyDevices for Stage<'_> {
+    fn scan(&self, deadline: Deadline) -> Result<Vec<Candidate>, Trouble> {
+        self.real.devices.scan(deadline)
+    }
+
+    fn mounted_at(&self, device: &Candidate) -> Result<Vec<PathBuf>, Trouble> {
+        self.real.devices.mounted_at(device)
+    }
+
+    fn read(
+        &self,
+        device: &Candidate,
+        filesystem: &Filesystem,
+        at: &Path,
+        wanted: Wanted,
+        deadline: Deadline,
+    ) -> Result<Reading, Trouble> {
+        let devices = self.real.devices;
+        devices.read(device, filesystem, at, wanted, deadline)
+    }
+
+    fn work(
+        &self,
+        _device: &Candidate,
+        _filesystem: &Filesystem,
+        _at: &Path,
+        _work: &Work,
+        _deadline: Deadline,
+    ) -> Result<Worked, Trouble> {
+        let what = "writing on the key store";
+        Err(Trouble::failed(what, "a rehearsal writes nothing"))
+    }
+}
+
+impl System for Stage<'_> {
+    fn clock(&self) -> &dyn Clock {
+        self.real.system.clock()
+    }
+
+    fn boot_id(&self) -> Option<String> {
+        self.real.system.boot_id()
+    }
+
+    fn pool_state(&self, pool: &str) -> PoolState {
+        self.real.system.pool_state(pool)
+    }
+
+    fn look(&self, questions: &Questions, deadline: Deadline) -> Result<Live, Trouble> {
+        let mut live = Live::default();
+        self.files(&questions.files, deadline, &mut live);
+        let world = self.world.borrow();
+        for dataset in &questions.datasets {
+            live.mounted_at
+                .insert(dataset.clone(), world.places(dataset));
+        }
+        let found: Vec<&PathBuf> = live.mounted_at.values().flatten().collect();
+        for path in questions.paths.iter().chain(found) {
+            let answer = world.covering(path).map(|mount| Some(mount.clone()));
+            live.covering.insert(path.clone(), answer);
+        }
+        Ok(live)
+    }
+    fn beneath(
+        &self,
+        points: &[PathBuf],
+        known: &BTreeSet<PathBuf>,
+        deadline: Deadline,
+    ) -> Result<Beneath, Trouble> {
+        self.real.system.beneath(points, known, deadline)
+    }
+}

@@ -1,0 +1,215 @@
+//! The node as it would be after a power cut, changed by nothing but imagined steps.
+//!
+//! Pure: it is given what was observed, and does no input or output.
+
+use crate::names::DatasetName;
+use crate::os::Mount;
+use crate::plan::{Observed, Pool, Step};
+use crate::preview::imagine;
+use crate::zfs::{CanMount, Dataset, KeyStatus, Kind, Mountpoint, Source};
+use std::path::{Path, PathBuf};
+
+/// A mount, and the mount that its directory lay in when it was made: what is mounted over that
+/// later hides it.
+struct Standing {
+    mount: Mount,
+    parent: usize,
+}
+
+/// Pools and mounts as imagined.
+pub(super) struct World {
+    observed: Observed,
+    /// The first is the root file system, which the boot itself mounts.
+    mounts: Vec<Standing>,
+}
+
+impl World {
+    /// A node of which nothing is mounted but its root file system.
+    pub(super) fn new(root: Mount) -> World {
+        World {
+            observed: Observed::default(),
+            mounts: vec![Standing {
+                mount: root,
+                parent: 0,
+            }],
+        }
+    }
+
+    /// Takes a pool in as the power cut would leave it.
+    pub(super) fn take_in(&mut self, pool: &str, datasets: Vec<Dataset>) {
+        let datasets = power_cut(datasets, self.mounts.first().map(|root| &root.mount));
+        self.observed
+            .pools
+            .insert(pool.to_owned(), Pool::Seen(datasets));
+    }
+
+    /// The datasets of a pool that was taken in.
+    pub(super) fn pool(&self, pool: &str) -> Option<&[Dataset]> {
+        match self.observed.pools.get(pool) {
+            Some(Pool::Seen(datasets)) => Some(datasets),
+            _ => None,
+        }
+    }
+
+    /// A dataset of a pool that was taken in.
+    pub(super) fn find(&self, name: &DatasetName) -> Option<&Dataset> {
+        self.observed.datasets().find(|d| d.name == *name)
+    }
+
+    fn datasets_mut(&mut self) -> impl Iterator<Item = &mut Dataset> {
+        let pools = self.observed.pools.values_mut();
+        pools.flat_map(|pool| match pool {
+            Pool::Seen(datasets) => datasets.as_mut_slice(),
+            _ => &mut [],
+        })
+    }
+
+    /// Loads a root's key.
+    pub(super) fn load_key(&mut self, root: &DatasetName) {
+        let of_root = |d: &&mut Dataset| d.encryption_root.as_ref() == Some(root);
+        for dataset in self.datasets_mut().filter(of_root) {
+            dataset.key_status = KeyStatus::Available;
+        }
+    }
+
+    /// Unmounts all but the root file system.
+    pub(super) fn unmount_all(&mut self) {
+        self.mounts.truncate(1);
+        let root = self.mounts.first().map(|root| root.mount.clone());
+        for dataset in self.datasets_mut() {
+            dataset.mounted = is_root(root.as_ref(), dataset);
+        }
+    }
+
+    /// Makes steps that all work.
+    pub(super) fn make(&mut self, steps: &[Step]) {
+        self.observed = imagine(&self.observed, steps);
+        for step in steps {
+            if let Step::Mount { dataset, at } = step {
+                self.push(dataset, at);
+            }
+        }
+    }
+
+    fn push(&mut self, dataset: &DatasetName, at: &Path) {
+        let readonly = self.find(dataset).is_some_and(|d| d.readonly);
+        let parent = self.resolve(at);
+        self.mounts.push(Standing {
+            mount: Mount {
+                at: at.to_owned(),
+                fstype: "zfs".to_owned(),
+                source: dataset.to_string(),
+                read_only: readonly,
+                sealed: readonly,
+                fsid: String::new(),
+            },
+            parent,
+        });
+    }
+
+    /// What the system does between the two passes, `zfs mount -a`: mounts all whose key is loaded,
+    /// wanted or not, in the order of paths.
+    pub(super) fn mount_all(&mut self) {
+        let mut all: Vec<(PathBuf, DatasetName)> = self
+            .observed
+            .datasets()
+            .filter_map(|d| Some((mounts_itself(d)?.to_owned(), d.name.clone())))
+            .collect();
+        all.sort();
+        let steps: Vec<Step> = all
+            .into_iter()
+            .map(|(at, dataset)| Step::Mount { dataset, at })
+            .collect();
+        self.make(&steps);
+    }
+
+    /// Where a dataset is mounted.
+    pub(super) fn places(&self, dataset: &DatasetName) -> Vec<PathBuf> {
+        self.mounts
+            .iter()
+            .filter(|standing| standing.mount.source == dataset.as_str())
+            .map(|standing| standing.mount.at.clone())
+            .collect()
+    }
+
+    /// What a visitor of `path` reaches; in words, if that cannot be told: of two file systems with
+    /// one mountpoint, `zfs mount -a` may mount either one last.
+    pub(super) fn covering(&self, path: &Path) -> Result<&Mount, String> {
+        let found = self
+            .mounts
+            .get(self.resolve(path))
+            .map(|standing| &standing.mount)
+            .ok_or("nothing is mounted")?;
+        let twins: Vec<&str> = self
+            .observed
+            .datasets()
+            .filter(|d| d.mounted && d.can_mount == CanMount::On)
+            .filter(|d| matches!(&d.mountpoint, Mountpoint::Path(at) if *at == found.at))
+            .map(|d| d.name.as_str())
+            .collect();
+        match twins.as_slice() {
+            [] | [_] => Ok(found),
+            twins => Err(format!(
+                "{} belong on {}, in no certain order",
+                twins.join(" and "),
+                found.at.display()
+            )),
+        }
+    }
+
+    /// The number of the mount that a visitor of `path` ends in.
+    fn resolve(&self, path: &Path) -> usize {
+        let mut prefixes: Vec<&Path> = path.ancestors().collect();
+        prefixes.reverse();
+        let mut current = 0;
+        for prefix in prefixes {
+            // Number 0 is its own parent, and no mount in itself.
+            while let Some(next) =
+                self.mounts.iter().enumerate().rposition(|(number, s)| {
+                    number != 0 && s.parent == current && s.mount.at == prefix
+                })
+            {
+                current = next;
+            }
+        }
+        current
+    }
+}
+
+/// Where `zfs mount -a` puts a dataset; `None` when it leaves it alone.
+fn mounts_itself(dataset: &Dataset) -> Option<&Path> {
+    let Mountpoint::Path(at) = &dataset.mountpoint else {
+        return None;
+    };
+    let it_does = dataset.kind == Kind::Filesystem
+        && dataset.can_mount == CanMount::On
+        && dataset.key_status != KeyStatus::Unavailable
+        && !dataset.mounted
+        && !dataset.jailed;
+    it_does.then_some(at)
+}
+
+fn is_root(root: Option<&Mount>, dataset: &Dataset) -> bool {
+    root.is_some_and(|root| root.fstype == "zfs" && root.source == dataset.name.as_str())
+}
+
+/// Keys, mounts and what was set for a mount only are gone; but the root file system stands, and
+/// its key was asked for before anything of ours runs.
+fn power_cut(mut datasets: Vec<Dataset>, root: Option<&Mount>) -> Vec<Dataset> {
+    let kept = datasets
+        .iter()
+        .find(|d| is_root(root, d))
+        .and_then(|d| d.encryption_root.clone());
+    for dataset in &mut datasets {
+        dataset.mounted = is_root(root, dataset);
+        if dataset.key_status == KeyStatus::Available && dataset.encryption_root != kept {
+            dataset.key_status = KeyStatus::Unavailable;
+        }
+        // ZFS calls the value temporary only where the mount differs from the property.
+        if dataset.readonly_source == Source::Temporary {
+            dataset.readonly = !dataset.readonly;
+            dataset.readonly_source = Source::None;
+        }
+    }
+    datasets
+}

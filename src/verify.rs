@@ -1,0 +1,599 @@
+//! `f3skeys verify`: looks at every file of the key store, and with `--pools` asks ZFS whether the
+//! keys still open the roots of this node, while there is time to mend it. With `--repair` it
+//! rebuilds what is damaged.
+
+use crate::boot;
+use crate::config::{Config, Role, Root};
+use crate::device::{Candidate, Filesystem};
+use crate::exit::Fault;
+use crate::key::{Fingerprint, Key};
+use crate::names::KeyName;
+use crate::os::{Intake, worker};
+use crate::pass::{Node, ONE_CALL, Pass};
+use crate::plan::{self, Refusal, Verdict};
+use crate::reader::Reader;
+use crate::report::{Finding, RootLine, Severity, write_roots};
+use crate::store::layout::{self, Place};
+use crate::store::repair::Opens;
+use crate::store::state::Standing;
+use crate::store::survey::survey;
+use crate::store::work::{Work, Worked};
+use crate::store::{self, Damage, Holding, Keyring, Reading, Wanted};
+use crate::time::{Clock, Deadline};
+use crate::trouble::Trouble;
+use crate::verdict;
+use crate::writer::{self, Directory};
+use crate::zfs::{Answer, KeyStatus, Try};
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+/// The longest that checking, mounting and writing a store may take.
+pub const WRITE_STORE: Duration = Duration::from_secs(120);
+/// The longest that reading a whole store may take.
+const READ_STORE: Duration = Duration::from_secs(60);
+/// The version of the JSON.
+const VERSION: u32 = 1;
+
+/// What is to be done beside looking at the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Ask ZFS about every root.
+    pub pools: bool,
+    /// Rebuild what is damaged.
+    pub repair: bool,
+}
+
+/// One key of the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeyLine {
+    /// Its name.
+    pub key: String,
+    /// The generations that a boot would try, in that order.
+    pub generations: Vec<GenerationLine>,
+}
+
+/// One usable generation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GenerationLine {
+    /// Its fingerprint, all 64 digits.
+    pub fingerprint: String,
+    /// What it is for.
+    pub standing: Standing,
+    /// Whether a fingerprint on the store vouches for its bytes.
+    pub verified: bool,
+}
+
+/// What was found, and what was done about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verification {
+    /// The version of this structure.
+    pub version: u32,
+    /// The store: a device or a directory.
+    pub store: String,
+    /// Every key of it.
+    pub keys: Vec<KeyLine>,
+    /// Every root of this node (with `--pools`).
+    pub roots: Vec<RootLine>,
+    /// Files that are damaged, as they were found.
+    pub damage: Vec<Damage>,
+    /// What repair has done, in order.
+    pub did: Vec<String>,
+    /// What there is to tell.
+    pub findings: Vec<Finding>,
+    /// The exit status.
+    pub status: u8,
+    #[serde(skip)]
+    fault: Option<Fault>,
+}
+
+impl Verification {
+    fn new(store: &str) -> Verification {
+        Verification {
+            version: VERSION,
+            store: store.to_owned(),
+            keys: Vec::new(),
+            roots: Vec::new(),
+            damage: Vec::new(),
+            did: Vec::new(),
+            findings: Vec::new(),
+            status: 0,
+            fault: None,
+        }
+    }
+
+    fn find(&mut self, severity: Severity, subject: &str, what: &str, remedy: &str) {
+        let finding = Finding::new(severity, subject, what, remedy);
+        self.findings.push(finding);
+    }
+
+    fn fail(&mut self, fault: Fault) {
+        self.fault = self.fault.max(Some(fault));
+        self.status = self.fault.map_or(0, Fault::status);
+    }
+
+    /// The results, for standard output.
+    pub fn text(&self) -> String {
+        let mut text = format!("f3skeys verify of {}\n", self.store);
+        let width = self.keys.iter().map(|line| line.key.len()).max();
+        for line in &self.keys {
+            let generations: Vec<String> = line.generations.iter().map(shown).collect();
+            let words = match generations.is_empty() {
+                true => "NO GOOD COPY".to_owned(),
+                false => generations.join(", "),
+            };
+            let _ = writeln!(text, "  {:<1$}  {words}", line.key, width.unwrap_or(0));
+        }
+        write_roots(&mut text, &self.roots);
+        for did in &self.did {
+            let _ = writeln!(text, "  repair: {did}");
+        }
+        let _ = writeln!(text, "  {}", self.summary());
+        text
+    }
+
+    fn summary(&self) -> String {
+        let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        let keys = count(self.keys.len(), "key");
+        let roots = match self.roots.len() {
+            0 => String::new(),
+            n => format!(", {} asked for", count(n, "root")),
+        };
+        match (self.status, self.damage.len()) {
+            (1.., 0) if self.keys.is_empty() => "nothing was verified".to_owned(),
+            (0, 0) => format!("{keys}{roots}: all well"),
+            (0, n) => format!(
+                "{keys}{roots}: all well now; {} mended",
+                count(n, "damaged file")
+            ),
+            (_, n) => format!(
+                "{keys}{roots}: NOT well, {} found",
+                count(n, "damaged file")
+            ),
+        }
+    }
+
+    /// The complaints, for standard error.
+    pub fn complaints(&self) -> String {
+        self.findings.iter().map(Finding::text).collect()
+    }
+}
+
+fn shown(generation: &GenerationLine) -> String {
+    let prefix = generation.fingerprint.get(..8).unwrap_or_default();
+    let unproven = match generation.verified {
+        true => "",
+        false => " (no fingerprint vouches for it)",
+    };
+    format!("{} {prefix}{unproven}", generation.standing)
+}
+
+/// Verifies the key store of this node.
+pub fn verify(node: Node, config: &Config, options: Options) -> Verification {
+    let mut pass = Pass::begin("verify", node, config);
+    let Some(_lock) = pass.lock() else {
+        return of_pass(pass, Verification::new("the key store"));
+    };
+    let (device, filesystem) = match boot::key_device(&mut pass, Duration::ZERO) {
+        Ok(found) => found,
+        Err(why) => return no_device(pass, &why),
+    };
+    let mut told = Verification::new(&boot::describe(&device, &filesystem));
+    match look(&mut pass, &mut told, &device, &filesystem, options) {
+        Ok(Some(opens)) => mend(&pass, &mut told, &device, &filesystem, opens),
+        Ok(None) => {}
+        Err(trouble) => unreadable(&mut told, &device.node.display().to_string(), &trouble),
+    }
+    of_pass(pass, told)
+}
+
+/// Verifies a store in a directory: a copy, a restored archive, a stick mounted by hand. `owner` is
+/// the user whose files count.
+pub fn directory(top: &Path, owner: u32, clock: &dyn Clock, repair: bool) -> Verification {
+    let shown = top.display().to_string();
+    let mut told = Verification::new(&shown);
+    let mut mend = false;
+    match read_directory(top, owner, clock) {
+        Ok(reading) => {
+            let keyring = tell(&mut told, reading, repair);
+            mend = keyring.is_some_and(|keyring| repair && needs_mending(&keyring, &told));
+        }
+        Err(trouble) => unreadable(&mut told, &shown, &trouble),
+    }
+    if mend {
+        let work = Work::Repair {
+            opens: Opens::new(),
+        };
+        let deadline = Deadline::after(clock, WRITE_STORE);
+        let what = format!("writing on {shown}");
+        let worked = worker::run(&what, clock, deadline, || {
+            write_directory(top, owner, &work).map_err(|e| e.to_string())
+        });
+        let worked = worked.and_then(|done| done.map_err(|why| Trouble::failed(&what, &why)));
+        after_repair(&mut told, worked);
+    }
+    told
+}
+
+fn read_directory(top: &Path, owner: u32, clock: &dyn Clock) -> Result<Reading, Trouble> {
+    let what = format!("reading {}", top.display());
+    let failed = |e: io::Error| Trouble::failed(&what, &e.to_string());
+    let mut intake = Intake::new(Reader::places_for(Wanted::All)).map_err(failed)?;
+    let deadline = Deadline::after(clock, READ_STORE);
+    let read = worker::run(&what, clock, deadline, || {
+        let read = Reader::new(&mut intake, owner).store(top, Wanted::All);
+        read.map_err(|e| e.to_string())
+    })?;
+    let told = read.map_err(|why| Trouble::failed(&what, &why))?;
+    told.into_reading(&mut intake).map_err(failed)
+}
+
+fn write_directory(top: &Path, owner: u32, work: &Work) -> io::Result<Worked> {
+    let read = || {
+        let mut intake = Intake::new(Reader::places_for(Wanted::All))?;
+        let told = Reader::new(&mut intake, owner).store(top, Wanted::All)?;
+        told.into_reading(&mut intake)
+    };
+    let mut medium = Directory::open(top)?;
+    let done = writer::work(work, read()?, &mut medium, &mut writer::kernel_random)?;
+    let back = survey(Wanted::All, read()?).map_err(io::Error::other)?;
+    Ok(writer::worked(done, &back, Vec::new()))
+}
+
+fn no_device(pass: Pass, why: &str) -> Verification {
+    let subject = format!("key device {}", pass.config.store.wanted);
+    let mut told = Verification::new(&subject);
+    let remedy = "insert the stick; `--store DIR` verifies a copy without it";
+    told.find(Severity::Failure, &subject, why, remedy);
+    told.fail(Fault::NoKeyDevice);
+    of_pass(pass, told)
+}
+
+/// Adds what the pass itself has found.
+fn of_pass(pass: Pass, mut told: Verification) -> Verification {
+    if let Some(fault) = pass.report.fault {
+        told.fail(fault);
+    }
+    let mut findings = pass.report.findings;
+    findings.append(&mut told.findings);
+    told.findings = findings;
+    told
+}
+
+fn unreadable(told: &mut Verification, subject: &str, trouble: &Trouble) {
+    let remedy = "look at it with `fsck`; a copy of its keys on another stick works as well";
+    told.find(Severity::Failure, subject, &trouble.to_string(), remedy);
+    told.fail(Fault::NoKeyDevice);
+}
+
+/// Reads the store and asks ZFS; the keys are gone from memory afterwards. Gives what opens the
+/// roots when there is something to mend.
+fn look(
+    pass: &mut Pass,
+    told: &mut Verification,
+    device: &Candidate,
+    filesystem: &Filesystem,
+    options: Options,
+) -> Result<Option<Opens>, Trouble> {
+    let deadline = Deadline::after(pass.clock(), READ_STORE);
+    let at = &pass.config.store.mountpoint;
+    let devices = pass.node.devices;
+    let reading = devices.read(device, filesystem, at, Wanted::All, deadline)?;
+    let subject = device.node.display().to_string();
+    if reading.gone {
+        return Err(Trouble::failed(&subject, boot::GONE));
+    }
+    for note in &reading.notes {
+        told.find(Severity::Note, &subject, note, "");
+    }
+    let Some(keyring) = tell(told, reading, options.repair) else {
+        return Ok(None);
+    };
+    let mend = options.repair && needs_mending(&keyring, told);
+    let mut opens = Opens::new();
+    // What a damaged store is rebuilt to is decided by what opens the roots.
+    if options.pools || mend {
+        pass.observe_all();
+        for (root, asked) in ask_roots(pass, &keyring) {
+            if let (Role::Primary, Asked::Opens(found)) = (root.role, &asked) {
+                let prints = opens.entry(root.key.clone()).or_default();
+                prints.insert(found.fingerprint);
+            }
+            if options.pools {
+                tell_root(pass, told, root, &asked, mend);
+            }
+        }
+    }
+    Ok(mend.then_some(opens))
+}
+
+fn needs_mending(keyring: &Keyring, told: &Verification) -> bool {
+    let is_unproven = |held: &Holding| held.generations.iter().any(|g| !g.verified);
+    !told.damage.is_empty() || (!keyring.plain && keyring.keys.values().any(is_unproven))
+}
+
+/// Tells what the files say; `None` when the store is of a format that must not be guessed about.
+fn tell(told: &mut Verification, reading: Reading, repair: bool) -> Option<Keyring> {
+    let subject = told.store.clone();
+    let keyring = match store::verify(Wanted::All, reading) {
+        Ok(keyring) => keyring,
+        Err(format) => {
+            let remedy = "nothing on it was touched";
+            told.find(Severity::Failure, &subject, &format.to_string(), remedy);
+            told.fail(Fault::BadKey);
+            return None;
+        }
+    };
+    told.keys = keyring.keys.iter().map(key_line).collect();
+    let of_keys = keyring.keys.values().flat_map(|held| &held.damage);
+    told.damage = keyring.damage.iter().chain(of_keys).cloned().collect();
+    for path in &keyring.strangers {
+        let what = "is no file of the key store; left alone";
+        told.find(Severity::Note, path, what, "");
+    }
+    tell_unproven(told, &keyring);
+    if !repair {
+        tell_damage(told, &keyring);
+    }
+    Some(keyring)
+}
+
+fn key_line((name, held): (&KeyName, &Holding)) -> KeyLine {
+    let line = |generation: &store::Generation| GenerationLine {
+        fingerprint: generation.key.fingerprint().hex(),
+        standing: generation.standing,
+        verified: generation.verified,
+    };
+    KeyLine {
+        key: name.to_string(),
+        generations: held.generations.iter().map(line).collect(),
+    }
+}
+
+/// Keys for which no fingerprint vouches work, but rot in them is only noticed when they are needed.
+fn tell_unproven(told: &mut Verification, keyring: &Keyring) {
+    if keyring.plain {
+        let subject = told.store.clone();
+        let what = match keyring.keys.is_empty() {
+            true => "holds no key store",
+            false => "a plain store: no fingerprint vouches for its keys",
+        };
+        let remedy = "`f3skeys adopt` gives each key its fingerprint and a second copy";
+        told.find(Severity::Warning, &subject, what, remedy);
+        if keyring.keys.is_empty() {
+            told.fail(Fault::BadKey);
+        }
+        return;
+    }
+    for (name, held) in &keyring.keys {
+        if held
+            .generations
+            .iter()
+            .any(|generation| !generation.verified)
+        {
+            let what = "no fingerprint vouches for it";
+            let remedy = "`f3skeys verify --repair` gives it one, and a second copy";
+            told.find(Severity::Warning, name.as_str(), what, remedy);
+        }
+    }
+}
+
+fn tell_damage(told: &mut Verification, keyring: &Keyring) {
+    // What belongs to no key is rebuilt from the names of files.
+    let of_store = keyring.damage.iter().map(|damage| (damage, true));
+    let of_keys = keyring.keys.values().flat_map(|held| {
+        let damage = held.damage.iter();
+        damage.map(|damage| (damage, has_second_copy(held, damage)))
+    });
+    for (damage, mendable) in of_store.chain(of_keys) {
+        let remedy = match mendable {
+            true => "`--repair` rebuilds it from its second copy",
+            false => NO_COPY,
+        };
+        told.find(Severity::Failure, &damage.path, &damage.what, remedy);
+        told.fail(Fault::BadKey);
+    }
+}
+
+fn has_second_copy(held: &Holding, damage: &Damage) -> bool {
+    let mut good = held.generations.iter();
+    match layout::parse_generation(layout::split(&damage.path).1) {
+        Some(Place::Generation { fingerprint, .. }) => {
+            good.any(|generation| generation.key.fingerprint() == fingerprint)
+        }
+        _ => good.any(|generation| generation.standing == Standing::Current),
+    }
+}
+
+const NO_COPY: &str = "no good copy is left here; unless its mode or owner is all that is wrong, \
+     lay one from another stick at the top of this one as OWNER:NAME.key, mode 400, and repair";
+
+/// The generation that was seen to open a root.
+struct Found {
+    fingerprint: Fingerprint,
+    /// `None` for a key at the top that the store does not list.
+    standing: Option<Standing>,
+}
+
+/// What came of asking about one root.
+enum Asked {
+    Opens(Found),
+    NoKeyOpens,
+    Refused(Refusal),
+    CouldNotAsk(String),
+}
+
+fn ask_roots<'a>(pass: &mut Pass<'a>, keyring: &Keyring) -> Vec<(&'a Root, Asked)> {
+    let states = boot::states_of(pass.config, keyring, false);
+    let plan = plan::keys(pass.config, &pass.observed, &states);
+    let config = pass.config;
+    let roots = config.roots.iter().zip(plan.roots);
+    roots
+        .map(|(root, (_, verdict))| {
+            let asked = match verdict {
+                Verdict::Locked(refusal) if !is_about_key(&refusal) => Asked::Refused(refusal),
+                verdict => ask_root(pass, root, keyring.keys.get(&root.key), verdict),
+            };
+            (root, asked)
+        })
+        .collect()
+}
+
+fn is_about_key(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::KeyDamaged(_) | Refusal::KeyMissing)
+}
+
+/// Asks about every generation, and last about a key that the store does not list.
+fn ask_root(pass: &mut Pass, root: &Root, held: Option<&Holding>, verdict: Verdict) -> Asked {
+    let listed = held.into_iter().flat_map(|held| &held.generations);
+    let listed = listed.map(|generation| (&generation.key, Some(generation.standing)));
+    let unlisted = held.and_then(|held| held.unlisted.as_ref());
+    for (key, standing) in listed.chain(unlisted.map(|key| (key, None))) {
+        match probe(pass, root, key) {
+            Answer::Opens => {
+                return Asked::Opens(Found {
+                    fingerprint: key.fingerprint(),
+                    standing,
+                });
+            }
+            Answer::WrongKey => {}
+            Answer::CouldNotAsk(trouble) => return Asked::CouldNotAsk(trouble.to_string()),
+        }
+    }
+    match verdict {
+        Verdict::Locked(refusal) => Asked::Refused(refusal),
+        _ => Asked::NoKeyOpens,
+    }
+}
+
+fn probe(pass: &mut Pass, root: &Root, key: &Key) -> Answer {
+    let pool = root.dataset.pool();
+    if pass.is_given_up(pool) {
+        let why = format!("{pool} did not answer before");
+        return Answer::CouldNotAsk(Trouble::failed("zfs load-key -n", &why));
+    }
+    // Nobody waits for this: each root has its own time.
+    let deadline = Deadline::after(pass.clock(), ONE_CALL);
+    let answer = pass
+        .node
+        .zfs
+        .try_key(&root.dataset, key, Try::Probe, deadline);
+    if let Answer::CouldNotAsk(trouble) = &answer {
+        pass.note_trouble(pool, trouble);
+    }
+    answer
+}
+
+fn tell_root(pass: &Pass, told: &mut Verification, root: &Root, asked: &Asked, mend: bool) {
+    let loaded = pass
+        .observed
+        .datasets()
+        .any(|d| d.name == root.dataset && d.key_status == KeyStatus::Available);
+    let (verdict, fault) = match asked {
+        Asked::Opens(Found {
+            fingerprint,
+            standing: Some(standing),
+        }) => {
+            let verdict = Verdict::Open {
+                standing: *standing,
+                fingerprint: *fingerprint,
+            };
+            (verdict, None)
+        }
+        Asked::Opens(found) => return tell_unlisted(told, root, found.fingerprint, mend),
+        Asked::NoKeyOpens if loaded => (Verdict::OpenByNoKey, Some(Fault::BadKey)),
+        Asked::NoKeyOpens => (Verdict::ToOpen, Some(Fault::BadKey)),
+        Asked::Refused(refusal) => (Verdict::Locked(refusal.clone()), None),
+        Asked::CouldNotAsk(why) => return tell_not_asked(told, root, why),
+    };
+    let said = verdict::of_root(root, &verdict, Some(verdict::NO_GENERATION));
+    if let Some(fault) = fault.or(said.fault) {
+        told.fail(fault);
+    }
+    let opens = matches!(asked, Asked::Opens(_));
+    let state = match (opens, loaded) {
+        (true, true) => said.state,
+        (true, false) => format!("locked now; {} opens it", root.key),
+        (false, _) => "NO KEY OPENS IT".to_owned(),
+    };
+    told.findings.extend(said.finding);
+    told.roots.push(root_line(root, opens, state));
+}
+
+fn tell_unlisted(told: &mut Verification, root: &Root, fingerprint: Fingerprint, mend: bool) {
+    let state = format!("opened by {fingerprint}, which is not on the store's list");
+    told.roots.push(root_line(root, mend, state));
+    if mend {
+        return; // It is taken in now; should that fail, the failure is told.
+    }
+    let what = format!(
+        "only {fingerprint} opens it, which lies at the top as {} but is not on the store's list",
+        root.key
+    );
+    let remedy =
+        "`f3skeys verify --repair` takes it in; without that the next boot leaves the root locked";
+    told.find(Severity::Alarm, root.dataset.as_str(), &what, remedy);
+    told.fail(Fault::BadKey);
+}
+
+fn tell_not_asked(told: &mut Verification, root: &Root, why: &str) {
+    let what = format!("not known whether its key still opens it: {why}");
+    let remedy = format!("`zpool status {}`, then try again", root.dataset.pool());
+    told.find(Severity::Failure, root.dataset.as_str(), &what, &remedy);
+    told.fail(Fault::Unavailable);
+    told.roots
+        .push(root_line(root, false, "could not be asked".to_owned()));
+}
+
+fn root_line(root: &Root, open: bool, state: String) -> RootLine {
+    RootLine {
+        dataset: root.dataset.to_string(),
+        role: root.role.to_string(),
+        required: root.required,
+        open,
+        state,
+    }
+}
+
+/// Rebuilds what is damaged on the node's own store.
+fn mend(
+    pass: &Pass,
+    told: &mut Verification,
+    device: &Candidate,
+    filesystem: &Filesystem,
+    opens: Opens,
+) {
+    let deadline = Deadline::after(pass.clock(), WRITE_STORE);
+    let at = &pass.config.store.mountpoint;
+    let work = Work::Repair { opens };
+    let devices = pass.node.devices;
+    let worked = devices.work(device, filesystem, at, &work, deadline);
+    after_repair(told, worked);
+}
+
+fn after_repair(told: &mut Verification, worked: Result<Worked, Trouble>) {
+    let subject = told.store.clone();
+    let worked = match worked {
+        Ok(worked) => worked,
+        Err(trouble) => {
+            for damage in told.damage.clone() {
+                told.find(Severity::Failure, &damage.path, &damage.what, "");
+            }
+            let remedy = "nothing that was good has changed; mend this, then try again";
+            told.find(Severity::Failure, &subject, &trouble.to_string(), remedy);
+            return told.fail(Fault::BadKey);
+        }
+    };
+    told.did = worked.did;
+    for note in &worked.notes {
+        told.find(Severity::Note, &subject, note, "");
+    }
+    let left: BTreeSet<Damage> = worked.left.into_iter().collect();
+    for damage in &left {
+        told.find(Severity::Failure, &damage.path, &damage.what, NO_COPY);
+        told.fail(Fault::BadKey);
+    }
+}

@@ -1,0 +1,363 @@
+//! Writes on a mounted store, so that a cut at any step loses nothing that was there before.
+//!
+//! A file is written whole under a temporary name and synced; only then is what it replaces moved
+//! aside, the new name given, and the directory synced.
+
+use crate::key::{Fingerprint, Key};
+use crate::names::KeyName;
+use crate::store::layout;
+use crate::store::repair::{self, Change, Content};
+use crate::store::state::Standing;
+use crate::store::survey::{Copies, Survey};
+use crate::store::work::{Work, Worked};
+use crate::store::{Damage, Reading, Wanted};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{Mode, fstatat, mkdirat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// The files of a store that can be written. Paths are from its top. One real implementation,
+/// [`Directory`], and one simulated, which can be cut at every step.
+pub trait Medium {
+    /// Whether something has this name.
+    ///
+    /// # Errors
+    /// The file system did not say.
+    fn exists(&mut self, path: &str) -> io::Result<bool>;
+    /// Makes a directory for root alone.
+    ///
+    /// # Errors
+    /// The file system refused.
+    fn make_directory(&mut self, path: &str) -> io::Result<()>;
+    /// Makes a file that was not there, for root alone, and syncs its contents.
+    ///
+    /// # Errors
+    /// The file system refused, or is full; then there may be a part of it.
+    fn create(&mut self, path: &str, bytes: &[u8]) -> io::Result<()>;
+    /// Gives a file another name, replacing what had it.
+    ///
+    /// # Errors
+    /// The file system refused.
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
+    /// Makes the names in a directory durable.
+    ///
+    /// # Errors
+    /// The file system refused.
+    fn sync(&mut self, directory: &str) -> io::Result<()>;
+    /// Removes a file that was just made under a temporary name and could not be finished.
+    fn discard(&mut self, temporary: &str);
+}
+
+/// Random bytes for a new key or identity.
+pub type Random<'a> = &'a mut dyn FnMut(&mut [u8]) -> io::Result<()>;
+
+/// Does a piece of work on a store of which everything was read; tells what was done, and what
+/// could not be.
+///
+/// # Errors
+/// The work does not fit this store; nothing was changed then.
+pub fn work(
+    work: &Work,
+    reading: Reading,
+    medium: &mut dyn Medium,
+    random: Random,
+) -> io::Result<Done> {
+    let refuse = |what: String| Err(io::Error::other(what));
+    let mut survey = match crate::store::survey::survey(Wanted::All, reading) {
+        Ok(survey) => survey,
+        Err(format) => return refuse(format.to_string()),
+    };
+    let id = store_id(random)?;
+    let changes = match work {
+        Work::Found if !survey.plain || !survey.keys.is_empty() => {
+            return refuse("there is a key store on it already".to_owned());
+        }
+        Work::Found => repair::found(&id),
+        Work::TakeIn => repair::take_in(&survey, &id),
+        Work::Repair { opens } => repair::repair(&survey, opens, &id),
+        Work::NewKey(name) => {
+            if survey.keys.contains_key(name) {
+                return refuse(format!(
+                    "{name} is on the store already; nothing was changed"
+                ));
+            }
+            if survey.state.is_none() && !survey.plain {
+                let why = "the store's state file is damaged; `f3skeys verify --repair` first";
+                return refuse(why.to_owned());
+            }
+            let key = Key::take(|place| random(place))?;
+            let changes = repair::add(&survey, name, key.fingerprint(), &id);
+            survey.keys.insert(name.clone(), Copies::new(key));
+            changes
+        }
+    };
+    let done = perform(&changes, &survey, medium);
+    match (work, done.could_not.first()) {
+        // The other works go as far as they can; these are nothing when they are not whole.
+        (Work::NewKey(_) | Work::Found, Some(failed)) => refuse(failed.to_string()),
+        _ => Ok(done),
+    }
+}
+
+fn store_id(random: Random) -> io::Result<String> {
+    let mut bytes = [0; 16];
+    random(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// What was done on a store.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// What was changed, in order.
+    pub did: Vec<String>,
+    /// What could not be changed, and why.
+    pub could_not: Vec<Damage>,
+}
+
+/// Makes the changes, each as a whole; one that fails does not stop the others.
+pub fn perform(changes: &[Change], survey: &Survey, medium: &mut dyn Medium) -> Done {
+    let mut done = Done::default();
+    for change in changes {
+        let mut writer = Writer {
+            medium,
+            did: Vec::new(),
+        };
+        let path = change_path(change);
+        let result = writer.make(change, survey);
+        done.did.append(&mut writer.did);
+        if let Err(e) = result {
+            let what = format!("could not be written: {e}");
+            let path = path.to_owned();
+            done.could_not.push(Damage { path, what });
+        }
+    }
+    done
+}
+
+fn change_path(change: &Change) -> &str {
+    match change {
+        Change::Aside(path) | Change::Write { path, .. } => path,
+        Change::State(_) => layout::STATE,
+    }
+}
+
+struct Writer<'a> {
+    medium: &'a mut dyn Medium,
+    did: Vec<String>,
+}
+
+impl Writer<'_> {
+    fn make(&mut self, change: &Change, survey: &Survey) -> io::Result<()> {
+        match change {
+            Change::Aside(path) => self.aside(path),
+            Change::Write {
+                path,
+                content: Content::Key(name, fingerprint),
+            } => {
+                let key = find(survey, name, *fingerprint)?;
+                self.put(path, key.expose(), Replace::AfterMovingAside)?;
+                self.did.push(format!("wrote {path}"));
+                Ok(())
+            }
+            Change::Write {
+                path,
+                content: Content::State(state),
+            } => {
+                self.put(path, &state.to_bytes(), Replace::AfterMovingAside)?;
+                self.did.push(format!("wrote {path}"));
+                Ok(())
+            }
+            Change::State(state) => {
+                self.put(layout::STATE, &state.to_bytes(), Replace::AtOnce)?;
+                self.did.push(format!("updated {}", layout::STATE));
+                Ok(())
+            }
+        }
+    }
+
+    /// Puts a file in place, durably.
+    fn put(&mut self, path: &str, bytes: &[u8], how: Replace) -> io::Result<()> {
+        let (directory, _) = layout::split(path);
+        self.directories(directory)?;
+        let temporary = layout::temporary(path);
+        if self.medium.exists(&temporary)? {
+            self.aside(&temporary)?;
+        }
+        if let Err(e) = self.medium.create(&temporary, bytes) {
+            self.medium.discard(&temporary);
+            return Err(e);
+        }
+        if how == Replace::AfterMovingAside && self.medium.exists(path)? {
+            self.aside(path)?;
+        }
+        self.medium.rename(&temporary, path)?;
+        self.medium.sync(directory)
+    }
+
+    /// Makes the directories of a path, each durable before something is put into it.
+    fn directories(&mut self, directory: &str) -> io::Result<()> {
+        if directory.is_empty() || self.medium.exists(directory)? {
+            return Ok(());
+        }
+        let (parent, _) = layout::split(directory);
+        self.directories(parent)?;
+        self.medium.make_directory(directory)?;
+        // Itself before its name: a name that leads to an inode of old is beyond `fsck -p`.
+        self.medium.sync(directory)?;
+        self.medium.sync(parent)
+    }
+
+    /// Moves a file to the first free name among the damaged.
+    fn aside(&mut self, path: &str) -> io::Result<()> {
+        self.directories(layout::ASIDE)?;
+        let mut number = 1;
+        while self.medium.exists(&layout::aside(path, number))? {
+            number += 1;
+        }
+        let to = layout::aside(path, number);
+        self.medium.rename(path, &to)?;
+        // The new name first: with only the old one gone, the file would be nowhere.
+        self.medium.sync(layout::ASIDE)?;
+        self.medium.sync(layout::split(path).0)?;
+        self.did.push(format!("moved {path} to {to}"));
+        Ok(())
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Replace {
+    /// What is there is damaged: it is kept.
+    AfterMovingAside,
+    /// What is there is whole, and all it says is in its successor.
+    AtOnce,
+}
+
+fn find<'a>(survey: &'a Survey, name: &KeyName, fingerprint: Fingerprint) -> io::Result<&'a Key> {
+    let copies = survey.keys.get(name);
+    copies
+        .and_then(|copies| copies.find(fingerprint))
+        .ok_or_else(|| io::Error::other("its bytes are not at hand"))
+}
+
+/// What came of a piece of work, by what was read back afterwards.
+pub fn worked(done: Done, back: &Survey, notes: Vec<String>) -> Worked {
+    let of_keys = back.keys.values().flat_map(|copies| &copies.damage);
+    let left = done.could_not.into_iter();
+    Worked {
+        did: done.did,
+        left: left
+            .chain(back.damage.iter().chain(of_keys).cloned())
+            .collect(),
+        notes,
+        keys: current(back),
+    }
+}
+
+/// The current generation of every key, where its bytes are whole.
+fn current(survey: &Survey) -> BTreeMap<KeyName, Option<Fingerprint>> {
+    let of = |copies: &Copies| {
+        copies
+            .standings(&BTreeSet::new())
+            .into_iter()
+            .filter(|(_, standing)| *standing == Standing::Current)
+            .map(|(fingerprint, _)| fingerprint)
+            .find(|fingerprint| copies.good.contains_key(fingerprint))
+    };
+    let keys = survey.keys.iter();
+    keys.map(|(name, copies)| (name.clone(), of(copies)))
+        .collect()
+}
+
+/// Random bytes of the kernel, once it has enough of them to be safe.
+///
+/// # Errors
+/// The kernel gave none.
+pub fn kernel_random(into: &mut [u8]) -> io::Result<()> {
+    File::open("/dev/random")?.read_exact(into)
+}
+
+/// The files of a store that is mounted.
+pub struct Directory {
+    top: OwnedFd,
+}
+
+impl Directory {
+    /// The store mounted at `top`.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open(top: &Path) -> io::Result<Directory> {
+        let top = open_directory(AT_FDCWD, top)?;
+        Ok(Directory { top })
+    }
+
+    /// The directory of a path, no link followed on the way, and the path's last name.
+    fn place<'a>(&self, path: &'a str) -> io::Result<(OwnedFd, &'a str)> {
+        let (directory, name) = layout::split(path);
+        Ok((self.directory(directory)?, name))
+    }
+
+    fn directory(&self, path: &str) -> io::Result<OwnedFd> {
+        let mut at = self.top.try_clone()?;
+        for part in path.split('/').filter(|part| !part.is_empty()) {
+            at = open_directory(&at, Path::new(part))?;
+        }
+        Ok(at)
+    }
+}
+
+fn open_directory(at: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    Ok(openat(at, path, flags, Mode::empty())?)
+}
+
+impl Medium for Directory {
+    fn exists(&mut self, path: &str) -> io::Result<bool> {
+        let (directory, name) = match self.place(path) {
+            Ok(place) => place,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(e),
+        };
+        match fstatat(&directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(nix::Error::ENOENT) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn make_directory(&mut self, path: &str) -> io::Result<()> {
+        let (directory, name) = self.place(path)?;
+        Ok(mkdirat(&directory, name, Mode::S_IRWXU)?)
+    }
+
+    fn create(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        let (directory, name) = self.place(path)?;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
+        let file = openat(&directory, name, flags | OFlag::O_CLOEXEC, Mode::S_IRUSR)?;
+        let mut file = File::from(file);
+        file.write_all(bytes)?;
+        file.sync_all()
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        let (old, from) = self.place(from)?;
+        let (new, to) = self.place(to)?;
+        Ok(renameat(&old, from, &new, to)?)
+    }
+
+    fn sync(&mut self, directory: &str) -> io::Result<()> {
+        File::from(self.directory(directory)?).sync_all()
+    }
+
+    fn discard(&mut self, temporary: &str) {
+        if let Ok((directory, name)) = self.place(temporary)
+            && layout::is_temporary(name)
+        {
+            let _ = unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir);
+        }
+    }
+}

@@ -1,0 +1,1107 @@
+//! `doctor` on a simulated node whose host the real installer laid out: quiet when all is well, and
+//! with one fault exactly the finding of that fault.
+
+mod hosts;
+mod sim;
+
+use f3skeys::config::Config;
+use f3skeys::doctor::facts::Facts;
+use f3skeys::doctor::{self, check, examine};
+use f3skeys::host::InitSystem::{self, Rc, Systemd};
+use f3skeys::host::bare::Bare;
+use f3skeys::os::{Mount, PoolState};
+use f3skeys::report::{Finding, Report, Severity};
+use f3skeys::store::{Damage, layout};
+use f3skeys::zfs::{CanMount, Dataset, KeyFormat, Kind, Mountpoint, Source};
+use f3skeys::{boot, marker, ready};
+use hosts::Tree;
+use sim::{BHYVE, CONFIG, Sim, Stick, ZDATA, at, config, dataset, encrypted, f3s, keys};
+use std::path::{Path, PathBuf};
+
+const NOTE: Severity = Severity::Note;
+const WARNING: Severity = Severity::Warning;
+const FAILURE: Severity = Severity::Failure;
+const ALARM: Severity = Severity::Alarm;
+
+/// One fault of a dataset.
+type Change<'a> = &'a dyn Fn(&mut Dataset);
+
+const BOTH: [InitSystem; 2] = [Rc, Systemd];
+
+/// A node that has booted, and its host.
+struct World {
+    sim: Sim,
+    tree: Tree,
+    config: Config,
+}
+
+/// Where the stick is.
+fn node(init: InitSystem) -> &'static str {
+    match init {
+        Rc => "/dev/da0",
+        Systemd => "/dev/sdb",
+    }
+}
+
+fn healthy(init: InitSystem, name: &str) -> World {
+    let sim = f3s(&format!("doctor-{init:?}-{name}"));
+    let stick = Stick::new(node(init), "F3S_KEYS", "4C530001").with_store(&keys());
+    let sim = sim.stick(stick);
+    sim.change("zdata/sink", |sink| {
+        sink.readonly = true;
+        sink.readonly_source = Source::Local;
+    });
+    for replica in ["zdata/sink/f1", "zdata/sink/f1/child"] {
+        sim.change(replica, |d| {
+            d.readonly = true;
+            d.readonly_source = Source::Inherited("zdata/sink".parse().unwrap());
+        });
+    }
+    let tree = Tree::of(init, &format!("doctor-{name}"));
+    if init == Systemd {
+        tree.put("/sys/class/block/sdb/ro", "0\n")
+            .link("/dev/disk/by-uuid/66b1a2d3", "../../sdb")
+            .link("/dev/disk/by-id/usb-stick", "../../sdb")
+            .link("/dev/disk/by-uuid/0123-4567", "../../sda1")
+            .link(
+                "/etc/systemd/system/multi-user.target.wants/nfs-server.service",
+                "/usr/lib/systemd/system/nfs-server.service",
+            );
+    }
+    let world = World {
+        sim,
+        tree,
+        config: config(),
+    };
+    world.power_cut("boot-1");
+    world
+}
+
+impl World {
+    /// A whole boot.
+    fn power_cut(&self, boot_id: &str) {
+        self.sim.reboot(boot_id);
+        let booted = self.sim.verb(|node| boot::boot(node, &self.config));
+        self.sim.zfs_mount_all();
+        let ready = self.sim.verb(|node| ready::ready(node, &self.config));
+        assert_eq!((booted.status, ready.status), (0, 0), "{booted:?}");
+    }
+
+    fn found(&self) -> Vec<Finding> {
+        let (config, host) = (&self.config, self.tree.host());
+        self.sim
+            .verb(|node| examine(node, config, &host, self.tree.init))
+    }
+
+    fn facts(&self) -> Facts {
+        let (config, host) = (&self.config, self.tree.host());
+        self.sim
+            .verb(|node| Facts::gather(node, config, &host, self.tree.init))
+    }
+
+    /// This finding and no other.
+    fn only(&self, severity: Severity, subject: &str, words: &str) {
+        assert_only(&self.found(), severity, subject, words);
+    }
+
+    fn quiet(&self) {
+        assert_eq!(self.found(), []);
+    }
+
+    fn configure(&mut self, from: &str, to: &str) {
+        assert!(CONFIG.contains(from), "{from}");
+        self.config = Config::parse(&CONFIG.replace(from, to)).unwrap();
+    }
+}
+
+fn assert_only(found: &[Finding], severity: Severity, subject: &str, words: &str) {
+    let [finding] = found else {
+        panic!("not one finding (of {subject}: {words}) but {found:#?}");
+    };
+    assert_eq!(finding.severity, severity, "{finding:?}");
+    assert_eq!(finding.subject, subject, "{finding:?}");
+    assert!(finding.what.contains(words), "{words}: {finding:?}");
+    assert_eq!(finding.remedy.is_empty(), severity == NOTE, "{finding:?}");
+}
+
+#[test]
+fn a_healthy_node_is_quiet() {
+    for init in BOTH {
+        let world = healthy(init, "healthy");
+        world.quiet();
+        assert_eq!(doctor::text(&[]), "nothing to mend\n");
+        assert_eq!(doctor::status(&[]), 0);
+    }
+}
+
+#[test]
+fn it_changes_nothing_and_keeps_no_report() {
+    let world = healthy(Rc, "changes-nothing");
+    let before = (
+        world.sim.trace.borrow().clone(),
+        world.sim.datasets.borrow().clone(),
+    );
+    let kept = || std::fs::read(world.sim.db().join("boot.json")).unwrap();
+    let report = kept();
+    world.tree.remove("/etc/rc.d/f3skeys");
+    assert_ne!(world.found(), []);
+    assert_eq!(*world.sim.trace.borrow(), before.0);
+    assert_eq!(*world.sim.datasets.borrow(), before.1);
+    assert_eq!(kept(), report);
+    let names: Vec<_> = std::fs::read_dir(world.sim.db()).unwrap().collect();
+    assert_eq!(names.len(), 2, "boot and ready");
+}
+
+#[test]
+fn what_it_prints() {
+    let world = healthy(Rc, "prints");
+    let finding = |severity| Finding::new(severity, "x", "is so", "do that");
+    let note = Finding::new(NOTE, "y", "is so", "");
+    let all = [finding(WARNING), note.clone()];
+    assert_eq!(
+        doctor::text(&all),
+        "x: is so\n  -> do that\nnote: y: is so\n1 thing to mend\n"
+    );
+    assert_eq!(doctor::status(&[note]), 0);
+    for severity in [WARNING, FAILURE, ALARM] {
+        assert_eq!(doctor::status(&[finding(severity)]), 69);
+    }
+    let json: serde_json::Value = serde_json::from_str(&doctor::json(&world.config, &all)).unwrap();
+    assert_eq!(json["version"], 1);
+    assert_eq!(json["node"], "f0.lan.buetow.org");
+    assert_eq!(json["well"], false);
+    assert_eq!(json["findings"][0]["severity"], "warning");
+}
+
+#[test]
+fn the_worst_comes_first() {
+    let world = healthy(Rc, "worst");
+    world.tree.remove("/usr/local/etc/devd/f3skeys.conf");
+    world.tree.remove("/etc/rc.d/f3skeys");
+    world.sim.change("zroot", |d| {
+        *d = Dataset {
+            key_format: KeyFormat::Passphrase,
+            ..encrypted("zroot", "zroot")
+        };
+    });
+    let severities: Vec<Severity> = world.found().iter().map(|f| f.severity).collect();
+    assert_eq!(severities, [FAILURE, WARNING, NOTE]);
+}
+
+// ---- the stick
+
+const DEVICE: &str = "key device F3S_KEYS (serial 4C530001)";
+
+#[test]
+fn no_stick() {
+    for init in BOTH {
+        let world = healthy(init, "no-stick");
+        world.sim.sticks.borrow_mut().clear();
+        world.only(FAILURE, DEVICE, "is not there");
+        let decoy = Stick::new("/dev/da7", "F3S_KEYS", "other").with_store(&keys());
+        world.sim.sticks.borrow_mut().push(decoy);
+        world.only(FAILURE, DEVICE, "/dev/da7 was refused");
+    }
+}
+
+#[test]
+fn disks_that_nobody_could_list() {
+    let world = healthy(Rc, "no-list");
+    let mut facts = world.facts();
+    facts.stick.candidates = Err("the kernel did not say".to_owned());
+    let found = check(&world.config, &facts);
+    assert_only(&found, FAILURE, DEVICE, "cannot tell");
+}
+
+#[test]
+fn two_sticks_of_one_name() {
+    let mut world = healthy(Rc, "twins");
+    let twin = Stick::new("/dev/da1", "F3S_KEYS", "4C530002").with_store(&keys());
+    world.sim.sticks.borrow_mut().push(twin);
+    world.only(
+        WARNING,
+        "/dev/da1",
+        "has the label F3S_KEYS of the key device /dev/da0",
+    );
+    world.configure(r#", serial: "4C530001""#, "");
+    world.only(
+        FAILURE,
+        "key device F3S_KEYS",
+        "/dev/da0 and /dev/da1 all match",
+    );
+    world.sim.sticks.borrow_mut()[1] = Stick::new("/dev/da1", "OTHER", "4C530002");
+    world.quiet();
+}
+
+#[test]
+fn a_stick_that_cannot_be_read() {
+    for init in BOTH {
+        let world = healthy(init, "broken");
+        world.sim.sticks.borrow_mut()[0].broken = Some("Input/output error".to_owned());
+        world.only(FAILURE, node(init), "Input/output error");
+        world.sim.sticks.borrow_mut()[0].broken = None;
+        world.sim.sticks.borrow_mut()[0].pulled_after = Some(2);
+        world.only(FAILURE, node(init), "went away while it was read");
+    }
+}
+
+#[test]
+fn a_write_protected_stick() {
+    let world = healthy(Systemd, "protected");
+    world.tree.put("/sys/class/block/sdb/ro", "1\n");
+    world.only(WARNING, "/dev/sdb", "is write-protected");
+    world.tree.put("/sys/class/block/sdb/ro", "maybe\n");
+    world.only(FAILURE, "/dev/sdb", "cannot tell");
+    world.tree.remove("/sys/class/block/sdb/ro");
+    world.only(FAILURE, "/dev/sdb", "cannot tell");
+}
+
+#[test]
+fn plain_and_empty_stores() {
+    let world = healthy(Rc, "plain");
+    let stick = || Stick::new("/dev/da0", "F3S_KEYS", "4C530001");
+    let put = |stick| world.sim.sticks.borrow_mut()[0] = stick;
+    put(stick().with_plain_store(&keys()));
+    world.only(WARNING, "/dev/da0", "a plain store");
+    put(stick().with_plain_store(&keys()[..2]));
+    let found = world.found();
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert_only(
+        &found[..1],
+        FAILURE,
+        "f1.lan.buetow.org:zdata",
+        "is not on the stick",
+    );
+    assert_only(&found[1..], WARNING, "/dev/da0", "a plain store");
+    put(stick().with_plain_store(&[("f9.lan.buetow.org:zdata", ZDATA)]));
+    world.only(FAILURE, "/dev/da0", "holds no key of this node");
+    put(stick());
+    world.only(FAILURE, "/dev/da0", "holds no key of this node");
+}
+
+#[test]
+fn a_key_that_is_not_there_or_lost() {
+    let world = healthy(Rc, "lost");
+    let key = "f0.lan.buetow.org:bhyve";
+    let files = |change: &dyn Fn(&mut Stick)| change(&mut world.sim.sticks.borrow_mut()[0]);
+    files(&|stick| stick.damage(key, |bytes| bytes[3] ^= 1));
+    world.only(FAILURE, key, "no good copy of it is on the stick");
+    files(&|stick| stick.damage(key, Vec::clear));
+    world.only(FAILURE, key, "is 0 bytes long");
+    files(&|stick| stick.files.retain(|path, _| !path.contains(key)));
+    world.only(FAILURE, key, "is missing");
+    let others = || keys().into_iter().filter(|(name, _)| *name != key);
+    let stick = Stick::new("/dev/da0", "F3S_KEYS", "4C530001");
+    let stick = stick.with_store(&others().collect::<Vec<_>>());
+    world.sim.sticks.borrow_mut()[0] = stick;
+    world.only(FAILURE, key, "");
+}
+
+/// Every file of the store, damaged alone, also of keys that this node does not use.
+#[test]
+fn every_damaged_file_is_named() {
+    let world = healthy(Rc, "damaged");
+    let mut all = keys().to_vec();
+    all.push(("f9.lan.buetow.org:zdata", [0x44; 32]));
+    let good = Stick::new("/dev/da0", "F3S_KEYS", "4C530001").with_store(&all);
+    assert_eq!(good.files.len(), 9);
+    world.sim.sticks.borrow_mut()[0] = good.clone();
+    world.quiet();
+    for path in good.files.keys() {
+        let mut stick = good.clone();
+        stick.files.get_mut(path).unwrap()[7] ^= 4;
+        world.sim.sticks.borrow_mut()[0] = stick;
+        world.only(WARNING, path, "");
+        let finding = &world.found()[0];
+        assert!(finding.remedy.contains("verify --repair"), "{finding:?}");
+    }
+}
+
+#[test]
+fn owner_and_modes_of_files_on_the_store() {
+    let world = healthy(Rc, "modes");
+    let mut facts = world.facts();
+    let contents = facts.stick.contents.as_mut().unwrap().as_mut().unwrap();
+    let held = contents.keys.values_mut().next().unwrap();
+    assert_eq!((held.good, held.vouched, held.damage.len()), (1, true, 0));
+    held.damage.push(Damage {
+        path: "some.key".to_owned(),
+        what: "may be read by others (mode 0644); `chmod 400` it".to_owned(),
+    });
+    let found = check(&world.config, &facts);
+    assert_only(&found, WARNING, "some.key", "may be read by others");
+    assert!(found[0].remedy.contains("do that"), "{found:?}");
+}
+
+#[test]
+fn what_else_a_store_may_hold() {
+    let world = healthy(Rc, "else");
+    let with = |change: &dyn Fn(&mut doctor::facts::Contents)| {
+        let mut facts = world.facts();
+        change(facts.stick.contents.as_mut().unwrap().as_mut().unwrap());
+        check(&world.config, &facts)
+    };
+    let found = with(&|c| c.strangers.push(".f3skeys/x".to_owned()));
+    assert_only(&found, NOTE, ".f3skeys/x", "no file of the store's own");
+    let found = with(&|c| {
+        c.notes
+            .push("the store was mounted on /mnt already".to_owned())
+    });
+    assert_only(
+        &found,
+        NOTE,
+        "F3S_KEYS (serial 4C530001)",
+        "mounted on /mnt",
+    );
+    let mut facts = world.facts();
+    facts.stick.contents = Some(Err("the store is of format 9".to_owned()));
+    assert_only(
+        &check(&world.config, &facts),
+        FAILURE,
+        "/dev/da0",
+        "format 9",
+    );
+}
+
+#[test]
+fn what_a_cut_write_has_left() {
+    let world = healthy(Rc, "cut");
+    let path = &layout::temporary(layout::STATE);
+    let mut sticks = world.sim.sticks.borrow_mut();
+    sticks[0].files.insert(path.clone(), b"half".to_vec());
+    drop(sticks);
+    world.only(WARNING, path, "what a cut write has left");
+}
+
+/// A key that somebody copied to the top of a store of format 1.
+#[test]
+fn a_key_that_nothing_vouches_for() {
+    let world = healthy(Rc, "unvouched");
+    let key = "f9.lan.buetow.org:zdata";
+    let mut sticks = world.sim.sticks.borrow_mut();
+    sticks[0].files.insert(format!("{key}.key"), vec![0x55; 32]);
+    drop(sticks);
+    world.only(WARNING, key, "no fingerprint on the store vouches for it");
+}
+
+#[test]
+fn a_store_that_is_still_mounted() {
+    for init in BOTH {
+        let world = healthy(init, "mounted");
+        world.sim.mount_over("/keys", node(init), "ufs");
+        world.only(WARNING, "/keys", "read-write: a power cut may damage it");
+        let mut facts = world.facts();
+        if let Ok(Some(Mount { read_only, .. })) = &mut facts.stick.mountpoint {
+            *read_only = true;
+        }
+        let found = check(&world.config, &facts);
+        assert_only(&found, WARNING, "/keys", "read-only: as long as it is");
+    }
+}
+
+#[test]
+fn another_run_at_work() {
+    let world = healthy(Rc, "busy");
+    let _lock = marker::try_lock(&world.sim.run()).unwrap().unwrap();
+    world.only(FAILURE, "lock", "another f3skeys is at work");
+}
+
+// ---- the pools
+
+#[test]
+fn pools_that_are_away_or_silent() {
+    let world = healthy(Rc, "pools");
+    let state = |state: Option<PoolState>| {
+        let mut states = world.sim.states.borrow_mut();
+        match state {
+            Some(state) => drop(states.insert("zdata".to_owned(), state)),
+            None => drop(states.remove("zdata")),
+        }
+    };
+    state(None);
+    world.only(
+        FAILURE,
+        "pool zdata",
+        "is not imported, so these stay locked: zdata/enc, zdata/sink/f1",
+    );
+    state(Some(PoolState::Suspended));
+    world.only(FAILURE, "pool zdata", "is suspended");
+    state(Some(PoolState::Unknown("no word".to_owned())));
+    world.only(
+        FAILURE,
+        "pool zdata",
+        "cannot tell whether it is as it should be: no word",
+    );
+    state(Some(PoolState::Works("ONLINE".to_owned())));
+    world.quiet();
+    world.sim.hanging.borrow_mut().push("zdata".to_owned());
+    world.only(FAILURE, "pool zdata", "no answer in time");
+    assert_eq!(world.sim.asked_in_vain.get(), 1);
+}
+
+#[test]
+fn configured_roots_that_no_boot_could_open() {
+    let cases: [(Change, &str); 4] = [
+        (&|d| d.encryption_root = None, "it is not encrypted"),
+        (
+            &|d| d.encryption_root = Some("zroot".parse().unwrap()),
+            "it is no encryption root",
+        ),
+        (
+            &|d| d.key_format = KeyFormat::Passphrase,
+            "its key is a passphrase",
+        ),
+        (
+            &|d| d.name = "zroot/elsewhere".parse().unwrap(),
+            "there is no such dataset",
+        ),
+    ];
+    for init in BOTH {
+        for (change, words) in cases {
+            let world = healthy(init, "roots");
+            world
+                .sim
+                .change("zroot/bhyve/vol", |d| d.encryption_root = None);
+            world.sim.change("zroot/bhyve", |d| {
+                change(d);
+                d.mountpoint = Mountpoint::None;
+            });
+            if words.contains("no such") {
+                world
+                    .sim
+                    .change("zroot/elsewhere", |d| d.encryption_root = None);
+            }
+            world.only(FAILURE, "zroot/bhyve", words);
+        }
+    }
+}
+
+#[test]
+fn gates_that_never_open() {
+    let gate = "gate nfs";
+    let cases: [(Change, Severity, &str); 5] = [
+        (
+            &|d| d.name = "zdata/enc/other".parse().unwrap(),
+            FAILURE,
+            "there is no dataset zdata/enc/nfsdata",
+        ),
+        (
+            &|d| d.mountpoint = Mountpoint::Path("/data/elsewhere".into()),
+            FAILURE,
+            "on /data/nfs, whose mountpoint is /data/elsewhere",
+        ),
+        (
+            &|d| d.can_mount = CanMount::Off,
+            FAILURE,
+            "is never mounted on this node",
+        ),
+        (
+            &|d| d.jailed = true,
+            FAILURE,
+            "is never mounted on this node",
+        ),
+        (
+            &|d| d.mountpoint = Mountpoint::Legacy,
+            WARNING,
+            "mountpoint=legacy",
+        ),
+    ];
+    for (change, severity, words) in cases {
+        let mut world = healthy(Rc, "gates");
+        world.configure(r#"writable("zdata/enc/nfsdata"),"#, "");
+        world.sim.change("zdata/enc/nfsdata", change);
+        world.only(severity, gate, words);
+    }
+    let mut world = healthy(Rc, "gates-writable");
+    world.configure(
+        r#"writable("zdata/enc/nfsdata")"#,
+        r#"writable("zroot/bhyve/vol")"#,
+    );
+    world.only(FAILURE, "gate failback", "zroot/bhyve/vol is never mounted");
+    world.configure(
+        r#"gate("nfs"), writable("zdata/enc/nfsdata")"#,
+        r#"readonly("zdata/enc/none")"#,
+    );
+    world.only(
+        FAILURE,
+        "gate failback",
+        "there is no dataset zdata/enc/none",
+    );
+    world.configure(
+        "],\n)",
+        r#"],
+        peers: [(name: "f1.lan.buetow.org", ssh: "f1")],
+    )"#,
+    );
+    world.quiet();
+    let text = CONFIG.replace(
+        "],\n)",
+        r#"],
+        peers: [(name: "f1.lan.buetow.org", ssh: "f1")],
+    )"#,
+    );
+    let text = text.replace(
+        r#"gate("nfs"),"#,
+        r#"not_promoted(peer: "f1.lan.buetow.org"),"#,
+    );
+    world.config = Config::parse(&text).unwrap();
+    world.only(WARNING, "gate failback", "cannot ask f1.lan.buetow.org");
+}
+
+#[test]
+fn a_missing_root_is_one_fault() {
+    let world = healthy(Rc, "missing-root");
+    let mut datasets = world.sim.datasets.borrow_mut();
+    datasets.retain(|d| !d.name.as_str().starts_with("zdata/enc"));
+    drop(datasets);
+    world.only(FAILURE, "zdata/enc", "there is no such dataset");
+}
+
+#[test]
+fn encrypted_roots_that_nobody_named() {
+    for (format, severity, words) in [
+        (KeyFormat::Raw, WARNING, "the configuration does not name"),
+        (KeyFormat::Hex, NOTE, "whose key is a hex"),
+        (KeyFormat::Passphrase, NOTE, "whose key is a passphrase"),
+    ] {
+        for name in ["zdata/other", "tank/other"] {
+            let world = healthy(Rc, "unnamed");
+            let sim = world.sim.with(vec![Dataset {
+                key_format: format,
+                ..encrypted(name, name)
+            }]);
+            World { sim, ..world }.only(severity, name, words);
+        }
+    }
+}
+
+#[test]
+fn replicas_that_can_be_written() {
+    let sink = |world: &World, on: bool| world.sim.change("zdata/sink", |d| d.readonly = on);
+    let child = |world: &World, source: Source, mounted: bool| {
+        world.sim.change("zdata/sink/f1/child", |d| {
+            d.readonly = false;
+            d.readonly_source = source;
+            d.mounted = mounted;
+        });
+    };
+    let world = healthy(Rc, "replicas");
+    sink(&world, false);
+    world.only(
+        WARNING,
+        "zdata/sink",
+        "is the sink of the replica zdata/sink/f1",
+    );
+    sink(&world, true);
+    for (source, words) in [
+        (Source::Received, "received with readonly off"),
+        (Source::Local, "readonly is set to off on it"),
+        (Source::Temporary, "is mounted so"),
+        (Source::Default, "nothing above it is read-only"),
+    ] {
+        child(&world, source.clone(), false);
+        world.only(WARNING, "zdata/sink/f1/child", words);
+        child(&world, source, true);
+        world.only(ALARM, "zdata/sink/f1/child", "is mounted writable");
+    }
+    // What inherits from a fault is no fault of its own.
+    child(
+        &world,
+        Source::Inherited("zdata/sink/f1".parse().unwrap()),
+        false,
+    );
+    world.sim.change("zdata/sink/f1", |d| {
+        d.readonly = false;
+        d.readonly_source = Source::Received;
+        d.mounted = false;
+    });
+    world.only(WARNING, "zdata/sink/f1", "received with readonly off");
+    world
+        .sim
+        .change("zdata/sink/f1", |d| d.readonly_source = Source::Default);
+    child(&world, Source::Default, false);
+    sink(&world, false);
+    world.only(WARNING, "zdata/sink", "is the sink");
+}
+
+#[test]
+fn a_replica_that_is_a_whole_pool() {
+    let mut world = healthy(Rc, "whole-pool");
+    world.configure(
+        r#"(dataset: "zroot/bhyve","#,
+        r#"(dataset: "tank", key: "f1.lan.buetow.org:zdata", role: replica, required: false),
+        (dataset: "zroot/bhyve","#,
+    );
+    let sim = world.sim.with(vec![encrypted("tank", "tank")]);
+    World { sim, ..world }.only(WARNING, "tank", "nothing above it is read-only");
+}
+
+#[test]
+fn stock_zfskeys_that_would_ask_a_person() {
+    let world = healthy(Rc, "prompt");
+    let conf = std::fs::read_to_string(world.tree.path("/etc/rc.conf")).unwrap();
+    let with = |text: &str| world.tree.put("/etc/rc.conf", &format!("{conf}{text}\n"));
+    let all = "keylocation is prompt on zdata/enc, zdata/sink/f1, zroot/bhyve";
+    with("zfskeys_enable=YES");
+    world.only(FAILURE, "zfskeys_enable", all);
+    with("zfskeys_enable=YES\nzfskeys_datasets=\"zdata/enc/nfsdata zroot/bhyve\"");
+    world.only(FAILURE, "zfskeys_enable", "prompt on zroot/bhyve");
+    with("zfskeys_enable=YES\nzfskeys_datasets=zdata/none");
+    world.quiet();
+    with("zfskeys_enable=${maybe}");
+    world.only(FAILURE, "zfskeys_enable", "cannot tell");
+    with("zfskeys_enable=YES\nzfskeys_datasets=$all");
+    world.only(FAILURE, "zfskeys_datasets", "cannot tell");
+    with("zfskeys_enable=YES");
+    for root in ["zdata/enc", "zdata/sink/f1", "zroot/bhyve"] {
+        world.sim.change(root, |d| {
+            d.key_location = Some("file:///keys/x.key".to_owned())
+        });
+    }
+    world.quiet();
+}
+
+// ---- mountpoints
+
+#[test]
+fn what_lies_beneath_mounts() {
+    for init in BOTH {
+        let world = healthy(init, "beneath");
+        let lay = |path: &str, bare: Result<Bare, String>| {
+            world.sim.beneath.borrow_mut().clear();
+            world.sim.beneath.borrow_mut().insert(path.into(), bare);
+        };
+        for (path, dataset) in [
+            ("/data", "zdata"),
+            ("/data/enc", "zdata/enc"),
+            ("/data/nfs", "zdata/enc/nfsdata"),
+            ("/data/f1", "zdata/sink/f1"),
+            ("/data/f1/child", "zdata/sink/f1/child"),
+            ("/zroot/bhyve", "zroot/bhyve"),
+        ] {
+            lay(path, Ok(Bare::Holds(format!("{path}/oops").into())));
+            world.only(
+                WARNING,
+                path,
+                &format!("is not empty beneath {dataset}: {path}/oops"),
+            );
+            lay(path, Err("permission denied".to_owned()));
+            world.only(FAILURE, path, "cannot tell");
+            lay(path, Ok(Bare::Covered));
+            world.quiet();
+        }
+        lay("/data/sink", Ok(Bare::Holds("/data/sink/x".into())));
+        world.quiet();
+    }
+}
+
+#[test]
+fn a_mountpoint_that_a_read_only_parent_lacks() {
+    let world = healthy(Rc, "absent");
+    world.sim.unmount("zdata/sink/f1/child");
+    let absent = |path: &str| {
+        world
+            .sim
+            .beneath
+            .borrow_mut()
+            .insert(path.into(), Ok(Bare::Absent));
+    };
+    absent("/data/f1/child");
+    world.only(
+        FAILURE,
+        "/data/f1/child",
+        "zdata/sink/f1/child can never be mounted",
+    );
+    world.sim.unmount("zdata/sink/f1");
+    world.only(NOTE, "/data/f1/child", "zdata/sink/f1 is not mounted now");
+    // Where the parent can be written, the mount makes the directory.
+    world.sim.unmount("zdata/enc/nfsdata");
+    world.sim.beneath.borrow_mut().clear();
+    absent("/data/nfs");
+    world.quiet();
+}
+
+#[test]
+fn mountpoints_that_nobody_could_look_at() {
+    let world = healthy(Rc, "not-looked");
+    let mut facts = world.facts();
+    facts
+        .beneath
+        .insert("zroot".to_owned(), Err("no answer in time".to_owned()));
+    let found = check(&world.config, &facts);
+    assert_only(
+        &found,
+        FAILURE,
+        "mountpoints of pool zroot",
+        "no answer in time",
+    );
+    let mut facts = world.facts();
+    let zdata = facts.beneath.get_mut("zdata").unwrap().as_mut().unwrap();
+    zdata.remove(Path::new("/data/nfs")).unwrap().unwrap();
+    assert_only(
+        &check(&world.config, &facts),
+        FAILURE,
+        "/data/nfs",
+        "not looked at",
+    );
+}
+
+// ---- the system
+
+#[test]
+fn the_stick_in_fstab() {
+    let cases = |init| match init {
+        Rc => vec![
+            "/dev/da0 /mnt ufs",
+            "/dev/ufs/F3S_KEYS /mnt ufs",
+            "/dev/da5 /keys ufs",
+        ],
+        Systemd => vec![
+            "/dev/sdb /mnt ext4",
+            "LABEL=F3S_KEYS /mnt ext4",
+            "LABEL=\"F3S_KEYS\" /mnt ext4",
+            "UUID=66b1a2d3 /mnt ext4",
+            "/dev/disk/by-label/F3S_KEYS /mnt ext4",
+            "/dev/disk/by-id/usb-stick /mnt ext4",
+            "/dev/sdz /keys ext4",
+        ],
+    };
+    for init in BOTH {
+        let (optional, danger) = match init {
+            Rc => ("failok", "drops to single-user mode"),
+            Systemd => ("nofail", "emergency shell"),
+        };
+        let world = healthy(init, "fstab");
+        let fstab = std::fs::read_to_string(world.tree.path("/etc/fstab")).unwrap();
+        for line in cases(init) {
+            let with = |options: &str| {
+                let text = format!("{fstab}{line} {options} 0 0\n");
+                world.tree.put("/etc/fstab", &text);
+            };
+            with("rw");
+            world.only(FAILURE, "/etc/fstab", danger);
+            with(&format!("rw,{optional}"));
+            world.only(WARNING, "/etc/fstab", "leaves it mounted, keys and all");
+            with("rw,noauto");
+            world.quiet();
+        }
+        for line in ["/dev/da7p1 /srv ufs rw 0 0", "LABEL=OTHER /srv ext4 rw 0 0"] {
+            world.tree.put("/etc/fstab", &format!("{fstab}{line}\n"));
+            world.quiet();
+        }
+        world.tree.put("/etc/fstab", "nonsense\n");
+        world.only(FAILURE, "/etc/fstab", "line 1 is not understood");
+    }
+}
+
+#[test]
+fn while_the_stick_is_away_any_usb_disk_in_fstab_may_be_it() {
+    let world = healthy(Rc, "fstab-away");
+    world.sim.sticks.borrow_mut().clear();
+    world
+        .tree
+        .append("/etc/fstab", "/dev/da3 /mnt ufs rw 0 0\n");
+    let subjects: Vec<String> = world.found().into_iter().map(|f| f.subject).collect();
+    assert_eq!(subjects, [DEVICE, "/etc/fstab"]);
+}
+
+#[test]
+fn swap_on_freebsd() {
+    let world = healthy(Rc, "swap");
+    let with = |device: &str| {
+        world
+            .tree
+            .put("/etc/fstab", &format!("{device} none swap sw 0 0\n"));
+    };
+    let unknown = "not known whether this swap is encrypted";
+    let clear = "memory is swapped to it in the clear";
+    for (device, words) in [
+        ("/dev/ada0p2", clear),
+        ("/dev/gpt/swap0", clear),
+        ("/dev/zvol/zroot", clear),
+        ("/dev/zvol/zroot/none", unknown),
+        ("md99", unknown),
+    ] {
+        with(device);
+        world.only(WARNING, device, words);
+    }
+    for device in ["/dev/ada0p2.eli", "/dev/zvol/zroot/bhyve/vol"] {
+        with(device);
+        world.quiet();
+    }
+}
+
+#[test]
+fn swap_on_linux() {
+    let world = healthy(Systemd, "swap");
+    let with = |line: &str| {
+        world.tree.put(
+            "/proc/swaps",
+            &format!("Filename Type Size Used Priority\n{line} 1 0 -2\n"),
+        );
+    };
+    world
+        .tree
+        .put("/sys/block/dm-0/dm/uuid", "CRYPT-LUKS2-0123-root\n")
+        .put("/sys/block/dm-1/dm/uuid", "LVM-abc\n")
+        .put("/sys/block/dm-1/slaves/dm-0/x", "")
+        .put("/sys/block/dm-2/dm/uuid", "LVM-def\n")
+        .put("/sys/block/dm-2/slaves/sda3/x", "")
+        .link("/dev/zvol/zroot/bhyve/vol", "../../../zd0")
+        .link("/dev/zvol/zroot/plain", "../../zd16");
+    for safe in [
+        "/dev/dm-0 partition",
+        "/dev/dm-1 partition",
+        "/dev/zram0 partition",
+        "/dev/zd0 partition",
+    ] {
+        with(safe);
+        world.quiet();
+    }
+    let unknown = "not known whether this swap is encrypted";
+    let clear = "memory is swapped to it in the clear";
+    for (line, words) in [
+        ("/dev/sda2 partition", clear),
+        ("/dev/dm-2 partition", clear),
+        ("/dev/zd16 partition", unknown),
+        ("/dev/zd32 partition", unknown),
+        ("/swapfile file", unknown),
+    ] {
+        with(line);
+        world.only(WARNING, line.split(' ').next().unwrap(), words);
+    }
+    let sim = world.sim.with(vec![Dataset {
+        kind: Kind::Volume,
+        can_mount: CanMount::Off,
+        ..dataset("zroot/plain")
+    }]);
+    let world = World { sim, ..world };
+    world.tree.put("/proc/swaps", "x\n/dev/zd16 partition\n");
+    world.only(WARNING, "/dev/zd16", clear);
+    world.tree.put("/proc/swaps", "x\nnonsense\n");
+    world.only(FAILURE, "swap", "cannot tell");
+    world.tree.remove("/proc/swaps");
+    world.quiet();
+}
+
+const CARP: &str = "net.inet.carp.allow";
+const WITH_CARP: (&str, &str) = ("],\n)", "],\n carp: (gate: \"nfs\"),\n)");
+
+#[test]
+fn the_hold_of_carp() {
+    let mut world = healthy(Rc, "carp");
+    let loader = "/boot/loader.conf.d/f3skeys.conf";
+    world
+        .tree
+        .edit(loader, "#net.inet.carp.allow", "net.inet.carp.allow");
+    world.only(FAILURE, CARP, "nothing ever sets it back");
+    world.configure(WITH_CARP.0, WITH_CARP.1);
+    world.only(NOTE, CARP, "something of your own has to");
+    world
+        .tree
+        .append(loader, "net.inet.carp.allow = \"1\" # no\n");
+    world.only(
+        FAILURE,
+        CARP,
+        "may become CARP master before gate nfs is open",
+    );
+    world
+        .tree
+        .put("/boot/loader.conf.local", "net.inet.carp.allow=0\n");
+    world.only(NOTE, CARP, "something of your own has to");
+    world.tree.remove(loader).directory(loader);
+    world.only(FAILURE, "loader.conf", "cannot tell");
+    let mut world = healthy(Systemd, "carp");
+    world.configure(WITH_CARP.0, WITH_CARP.1);
+    world.only(WARNING, "carp", "CARP is FreeBSD's");
+}
+
+#[test]
+fn nfs_on_freebsd() {
+    let mut world = healthy(Rc, "nfs");
+    for (service, enable) in [("mountd", "mountd_enable"), ("nfsd", "nfs_server_enable")] {
+        let path = &format!("/etc/rc.conf.d/{service}");
+        let snippet = std::fs::read_to_string(world.tree.path(path)).unwrap();
+        world.tree.remove(path);
+        world.only(FAILURE, service, "starts without asking a gate");
+        world
+            .tree
+            .put(path, &format!("{service}_prepend=\"/usr/bin/nice\"\n"));
+        world.only(FAILURE, service, "starts without asking a gate");
+        world
+            .tree
+            .put(path, &snippet.replace("gate nfs", "gate other"));
+        world.only(
+            FAILURE,
+            service,
+            "waits for gate other, which the configuration does not have",
+        );
+        world
+            .tree
+            .put(path, &format!("{service}_prepend=\"$gate nfs\"\n"));
+        world.only(FAILURE, service, "cannot tell");
+        let off = "nfs_server_enable=\"YES\"";
+        world.tree.edit("/etc/rc.conf", off, "");
+        world.quiet();
+        world
+            .tree
+            .append("/etc/rc.conf", &format!("{enable}=YES\n"));
+        world.only(FAILURE, service, "cannot tell");
+        world
+            .tree
+            .edit("/etc/rc.conf", &format!("{enable}=YES\n"), off);
+        world.tree.put(path, &snippet);
+        world.quiet();
+    }
+    world.tree.edit(
+        "/etc/rc.conf",
+        "nfs_server_enable=\"YES\"",
+        "nfs_server_enable=$x",
+    );
+    world.only(FAILURE, "NFS services", "cannot tell");
+    world.configure(&CONFIG[CONFIG.find("    gates: [").unwrap()..], ")");
+    world.quiet();
+}
+
+#[test]
+fn nfs_on_linux() {
+    let mut world = healthy(Systemd, "nfs");
+    for unit in ["nfs-mountd.service", "nfs-server.service"] {
+        let path = &format!("/usr/lib/systemd/system/{unit}.d/f3skeys.conf");
+        let text = std::fs::read_to_string(world.tree.path(path)).unwrap();
+        world.tree.edit(path, "gate nfs", "gate other");
+        world.only(FAILURE, unit, "waits for gate other");
+        world.tree.put(path, &text);
+        let mask = &format!("/etc/systemd/system/{unit}.d/f3skeys.conf");
+        world.tree.link(mask, "/dev/null");
+        world.only(FAILURE, unit, "starts without asking a gate");
+        world.tree.remove(mask).remove(path);
+        world.only(FAILURE, unit, "starts without asking a gate");
+        let own = &format!("/etc/systemd/system/{unit}.d/own.conf");
+        world.tree.put(own, &text);
+        world.quiet();
+        world
+            .tree
+            .put(own, &text.replace("ExecStartPre", "ExecCondition"));
+        world.only(FAILURE, unit, "starts without asking a gate");
+        world.tree.put(own, &text);
+    }
+    let wants = "/etc/systemd/system/multi-user.target.wants/nfs-server.service";
+    world
+        .tree
+        .remove("/etc/systemd/system/nfs-server.service.d/own.conf");
+    world.only(
+        FAILURE,
+        "nfs-server.service",
+        "starts without asking a gate",
+    );
+    world.tree.remove(wants);
+    world.quiet();
+    world
+        .tree
+        .link(wants, "/usr/lib/systemd/system/nfs-server.service");
+    world.configure(&CONFIG[CONFIG.find("    gates: [").unwrap()..], ")");
+    world.quiet();
+}
+
+#[test]
+fn how_the_last_boot_went() {
+    for pass in ["boot", "ready"] {
+        let world = healthy(Rc, "last");
+        let subject = &format!("last {pass}");
+        let keep = |change: &dyn Fn(&mut Report)| {
+            let mut report = Report::last(&world.sim.db(), pass).unwrap();
+            change(&mut report);
+            report.keep(&world.sim.db()).unwrap();
+        };
+        let good = Report::last(&world.sim.db(), pass).unwrap();
+        keep(&|r| r.find(ALARM, "zdata/enc", "opened by no key", "find the key"));
+        world.only(ALARM, subject, "zdata/enc: opened by no key");
+        keep(&|r| r.status = 69);
+        world.only(ALARM, subject, "zdata/enc: opened by no key");
+        keep(&|r| r.findings.clear());
+        world.only(FAILURE, subject, "ended with exit status 69");
+        keep(&|r| r.boot = Some("boot-0".to_owned()));
+        world.only(FAILURE, subject, "did not run in this one");
+        std::fs::write(world.sim.db().join(format!("{pass}.json")), "{").unwrap();
+        world.only(NOTE, subject, "no report of it is kept");
+        good.keep(&world.sim.db()).unwrap();
+        world.quiet();
+    }
+}
+
+#[test]
+fn the_hooks_are_part_of_it() {
+    let world = healthy(Rc, "hooks-rc");
+    world.tree.mode("/etc/rc.d/f3skeys", 0o644);
+    world.only(FAILURE, "/etc/rc.d/f3skeys", "cannot be run");
+    let world = healthy(Systemd, "hooks-systemd");
+    world
+        .tree
+        .link("/etc/systemd/system/f3skeys.service", "/dev/null");
+    world.only(FAILURE, "/etc/systemd/system/f3skeys.service", "masks");
+    let world = healthy(Rc, "hooks-unreadable");
+    world.tree.remove("/etc/rc.conf").directory("/etc/rc.conf");
+    world.only(FAILURE, "rc.conf", "cannot tell");
+}
+
+// ---- faults together
+
+type Fault = (&'static str, fn(&mut Facts));
+
+/// Faults that have nothing to do with each other.
+const FAULTS: [Fault; 9] = [
+    ("/dev/da0", |f| f.stick.write_protected = Some(Ok(true))),
+    ("/keys", |f| f.stick.mountpoint = Err("hung".to_owned())),
+    ("pools", |f| f.pools = Err("hung".to_owned())),
+    ("mountpoints of pool zdata", |f| {
+        f.beneath.insert("zdata".to_owned(), Err("hung".to_owned()));
+    }),
+    ("/etc/fstab", |f| f.fstab = Err("torn".to_owned())),
+    ("swap", |f| f.swaps = Err("torn".to_owned())),
+    ("loader.conf", |f| f.loader = Err("torn".to_owned())),
+    ("NFS services", |f| f.nfs = Err("torn".to_owned())),
+    ("names of the key device", |f| {
+        f.stick.aliases = Err("torn".to_owned());
+    }),
+];
+
+/// Law 5: whatever else is wrong, each fault is still said, and said once.
+#[test]
+fn law_5_no_fault_hides_another() {
+    let world = healthy(Rc, "together");
+    let gathered = world.facts();
+    for all in 0..1 << FAULTS.len() {
+        let chosen = || (0..FAULTS.len()).filter(move |n| all >> n & 1 == 1);
+        let mut facts = gathered.clone();
+        chosen().for_each(|n| FAULTS[n].1(&mut facts));
+        let mut found: Vec<String> = check(&world.config, &facts)
+            .into_iter()
+            .map(|f| f.subject)
+            .collect();
+        let mut expected: Vec<String> = chosen().map(|n| FAULTS[n].0.to_owned()).collect();
+        found.sort();
+        expected.sort();
+        assert_eq!(found, expected);
+    }
+}
+
+/// The names that the tests lay out must be of the node that the simulator tells of.
+#[test]
+fn the_world_is_what_it_seems() {
+    let world = healthy(Rc, "world");
+    assert_eq!(world.sim.wrapped.borrow()["zroot/bhyve"], BHYVE);
+    let facts = world.facts();
+    let looked: Vec<&PathBuf> = facts
+        .beneath
+        .values()
+        .flatten()
+        .flat_map(|b| b.keys())
+        .collect();
+    assert_eq!(looked.len(), 6, "{looked:?}");
+    assert_eq!(facts.pools.unwrap(), ["zdata", "zroot"]);
+    assert_eq!(
+        at("/x", dataset("a/b")).mountpoint,
+        Mountpoint::Path("/x".into())
+    );
+}
