@@ -1,11 +1,11 @@
 """The first day: an empty disk becomes a key store, and hosts as the articles have them are adopted."""
 
 import os
-import re
 
 import host
 from node import ROOTS, check, says
 from scenarios import group
+from scenarios.store import new_key, printed
 import stick
 import witness
 
@@ -68,13 +68,6 @@ def keys_in(node):
     return {line.split()[1]: line.split()[0] for line in lines}
 
 
-def create(node, done, dataset):
-    """Runs the `zfs create` line that new-key printed, as printed, for a dataset."""
-    found = re.search(r"^.*\bzfs create\b(?:.*\\\n)*.*$", done.out, re.M)
-    check(found, f"no `zfs create` in\n{done}")
-    node.ok(found[0])
-
-
 def disk_of(node, serial):
     """The device of a stick."""
     return node.ok(f"readlink -f /dev/disk/by-id/usb-*{serial}* | head -n 1").strip()
@@ -106,10 +99,12 @@ def init_refuses(node, lab):
         node.insert(image, OTHER)
         wanted = f"--device {disk_of(node, OTHER)} --serial {OTHER}"
         done = refused(node, image, wanted)
-        for what in ("HOLIDAY", "F3S_KEYS", "ext4 F3S_KEYS", "ext4", "ufs1"):
-            check("keys" in refused(node, image, f"{wanted} --overwrite '{what}'").err or image == holiday(lab), done)
+        if image != holiday(lab):
+            for what in ("F3S_KEYS", "ext4=F3S_KEYS", "ufs1=F3S_KEYS"):
+                refused(node, image, f"{wanted} --overwrite {what}", "holds keys")
+    says(done, "--overwrite 'ext4=HOLIDAY'")
     node.ok(f"mount {disk_of(node, OTHER)} /mnt")
-    refused(node, image, f"{wanted} --overwrite '{in_its_words(done)}'", "/mnt")
+    refused(node, image, f"{wanted} --overwrite ext4=HOLIDAY", "mounted on /mnt")
     node.ok("umount /mnt")
     for more in ("", "--fixed /dev/vdb", "--fixed /dev/vdb --overwrite zdata"):
         done = node.f3skeys(f"init --device /dev/vdb --serial zdata {more}")
@@ -125,27 +120,27 @@ def init_works(node, lab):
     node.insert(image, BLANK)
     done = node.f3skeys(f"init --device {disk_of(node, BLANK)} --serial {BLANK}")
     check(done.status == 0, done)
-    check("F3S_KEYS" in host.run("blkid", image), "no label")
+    check("F3S_KEYS" in host.run(host.which("blkid"), image), "no label")
     config = node.configure(('serial: "4C530001"', f'serial: "{BLANK}"'), ("roots: [", "roots: [\n" + FIRST))
     check(node.f3skeys("verify", config).status == 0, "verify")
-    done = node.f3skeys(f"new-key {NEW}", config)
-    check(done.status == 0, done)
-    create(node, done, "zdata/first")
-    node.ok("zfs unload-key zdata/first")
+    commands, root = printed(new_key(node, NEW, "--for zdata/first", config))
+    check(root.split("required")[0] == FIRST.split("required")[0], root)
+    node.ok(commands)
+    node.ok("zfs unmount zdata/first; zfs unload-key zdata/first")
     done = node.f3skeys("boot", config)
     check(node.get("keystatus", "zdata/first") == "available", done)
-    refused(node, image, f"--device {disk_of(node, BLANK)} --serial {BLANK} --overwrite ext4", "key")
+    refused(node, image, f"--device {disk_of(node, BLANK)} --serial {BLANK} --overwrite ext4=F3S_KEYS", "key")
     node.ok("zfs unload-key zdata/first; zfs destroy zdata/first")
 
 
 @scenario("init over a file system that a person names: a key store after; another name than its own: refused")
 def init_overwrites(node, lab):
     node.unplug()
-    image = lab.sticks.own(lab.sticks.make("holiday", label="HOLIDAY"), "holiday")
+    image = lab.sticks.own(holiday(lab), "photos")
     node.insert(image, "OTHER0003")
     wanted = f"--device {disk_of(node, 'OTHER0003')} --serial OTHER0003"
     refused(node, image, f"{wanted} --overwrite BIRTHDAY", "HOLIDAY")
-    done = node.f3skeys(f"init {wanted} --overwrite HOLIDAY")
+    done = node.f3skeys(f"init {wanted} --overwrite ext4=HOLIDAY")
     check(done.status == 0, done)
     config = node.configure(('serial: "4C530001"', 'serial: "OTHER0003"'))
     check(node.f3skeys("verify", config).status == 0, "verify")
