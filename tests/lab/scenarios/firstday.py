@@ -103,7 +103,7 @@ def init_refuses(node, lab):
             for what in ("F3S_KEYS", "ext4=F3S_KEYS", "ufs1=F3S_KEYS"):
                 refused(node, image, f"{wanted} --overwrite {what}", "holds keys")
     says(done, "--overwrite 'ext4=HOLIDAY'")
-    node.ok(f"mount {disk_of(node, OTHER)} /mnt")
+    node.ok(f"mount -o ro {disk_of(node, OTHER)} /mnt")
     refused(node, image, f"{wanted} --overwrite ext4=HOLIDAY", "mounted on /mnt")
     node.ok("umount /mnt")
     for more in ("", "--fixed /dev/vdb", "--fixed /dev/vdb --overwrite zdata"):

@@ -359,8 +359,7 @@ def glass(node, lab):
 def traces(node, lab):
     image = mine(node, lab, "traces", lambda tree: stick.flip(tree, ZDATA, only=1))
     node.ok(f"mkdir -p {PLACE}; rm -rf {PLACE}/*")
-    verbs = ("verify --json", "verify --repair", "verify --pools", "new-key f0.lan.buetow.org:traced", "rehearse",
-             "rehearse --json", "doctor", "adopt")
+    verbs = ("verify --pools --repair --json", "new-key traced", "rehearse --json", "doctor --json", "adopt")
     for number, verb in enumerate(verbs):
         node.sh(f"strace -f -v -s 65536 -e trace=execve,execveat -o {PLACE}/execs.{number} "
                 f"f3skeys {verb} > {PLACE}/out.{number} 2>&1")
