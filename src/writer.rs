@@ -95,10 +95,13 @@ pub fn work(
             changes
         }
     };
-    let done = perform(&changes, &survey, medium);
-    match (work, done.could_not.first()) {
-        // The other works go as far as they can; these are nothing when they are not whole.
-        (Work::NewKey(_) | Work::Found, Some(failed)) => refuse(failed.to_string()),
+    let go_on = match work {
+        Work::NewKey(_) | Work::Found => GoOn::WhileAllWorks,
+        Work::TakeIn | Work::Repair { .. } => GoOn::Always,
+    };
+    let done = perform(&changes, &survey, medium, go_on);
+    match done.could_not.first() {
+        Some(failed) if go_on == GoOn::WhileAllWorks => refuse(failed.to_string()),
         _ => Ok(done),
     }
 }
@@ -118,24 +121,38 @@ pub struct Done {
     pub could_not: Vec<Damage>,
 }
 
-/// Makes the changes, each as a whole; one that fails does not stop the others.
-pub fn perform(changes: &[Change], survey: &Survey, medium: &mut dyn Medium) -> Done {
+/// Makes the changes, each as a whole. One that fails does not stop the others, unless the medium
+/// no longer makes anything durable.
+pub fn perform(changes: &[Change], survey: &Survey, medium: &mut dyn Medium, go_on: GoOn) -> Done {
     let mut done = Done::default();
+    let mut writer = Writer {
+        medium,
+        did: Vec::new(),
+        failing: false,
+    };
     for change in changes {
-        let mut writer = Writer {
-            medium,
-            did: Vec::new(),
+        let path = change_path(change).to_owned();
+        let stop = writer.failing || (go_on == GoOn::WhileAllWorks && !done.could_not.is_empty());
+        let what = match stop {
+            true => "was not tried after that".to_owned(),
+            false => match writer.make(change, survey) {
+                Ok(()) => continue,
+                Err(e) => format!("could not be written: {e}"),
+            },
         };
-        let path = change_path(change);
-        let result = writer.make(change, survey);
-        done.did.append(&mut writer.did);
-        if let Err(e) = result {
-            let what = format!("could not be written: {e}");
-            let path = path.to_owned();
-            done.could_not.push(Damage { path, what });
-        }
+        done.could_not.push(Damage { path, what });
     }
+    done.did = writer.did;
     done
+}
+
+/// Whether changes are made after one that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GoOn {
+    /// They have nothing to do with one another.
+    Always,
+    /// They are of use only together.
+    WhileAllWorks,
 }
 
 fn change_path(change: &Change) -> &str {
@@ -148,6 +165,8 @@ fn change_path(change: &Change) -> &str {
 struct Writer<'a> {
     medium: &'a mut dyn Medium,
     did: Vec<String>,
+    /// A sync has failed: what it should have made durable may be anything now.
+    failing: bool,
 }
 
 impl Writer<'_> {
@@ -179,6 +198,12 @@ impl Writer<'_> {
         }
     }
 
+    fn sync(&mut self, directory: &str) -> io::Result<()> {
+        self.medium
+            .sync(directory)
+            .inspect_err(|_| self.failing = true)
+    }
+
     /// Puts a file in place, durably.
     fn put(&mut self, path: &str, bytes: &[u8], how: Replace) -> io::Result<()> {
         let (directory, _) = layout::split(path);
@@ -195,7 +220,7 @@ impl Writer<'_> {
             self.aside(path)?;
         }
         self.medium.rename(&temporary, path)?;
-        self.medium.sync(directory)
+        self.sync(directory)
     }
 
     /// Makes the directories of a path, each durable before something is put into it.
@@ -207,8 +232,8 @@ impl Writer<'_> {
         self.directories(parent)?;
         self.medium.make_directory(directory)?;
         // Itself before its name: a name that leads to an inode of old is beyond `fsck -p`.
-        self.medium.sync(directory)?;
-        self.medium.sync(parent)
+        self.sync(directory)?;
+        self.sync(parent)
     }
 
     /// Moves a file to the first free name among the damaged.
@@ -221,8 +246,8 @@ impl Writer<'_> {
         let to = layout::aside(path, number);
         self.medium.rename(path, &to)?;
         // The new name first: with only the old one gone, the file would be nowhere.
-        self.medium.sync(layout::ASIDE)?;
-        self.medium.sync(layout::split(path).0)?;
+        self.sync(layout::ASIDE)?;
+        self.sync(layout::split(path).0)?;
         self.did.push(format!("moved {path} to {to}"));
         Ok(())
     }

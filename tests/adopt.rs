@@ -10,6 +10,7 @@ use f3skeys::gate::Answer;
 use f3skeys::host::Host;
 use f3skeys::os::PoolState;
 use f3skeys::ready::{ask, named, ready};
+use f3skeys::rehearse::rehearse;
 use f3skeys::zfs::{KeyFormat, KeyStatus};
 use sim::{Event, Sim, Stick, f3s, good_stick, keys};
 use std::fs;
@@ -84,8 +85,10 @@ fn says(adoption: &Adoption, words: &str) {
     assert!(said.contains(words), "no `{words}` in:\n{said}");
 }
 
-/// A power cut, then a boot by this configuration alone.
+/// A power cut, then a boot by this configuration alone; the rehearsal has said so before.
 fn boots(sim: &Sim, config: &Config) {
+    let rehearsal = sim.verb(|node| rehearse(node, config, &[]));
+    assert!(rehearsal.comes_back, "{}", rehearsal.text());
     sim.reboot("boot-2");
     let early = sim.verb(|node| boot(node, config));
     assert_eq!(early.status, 0, "{}", early.complaints());

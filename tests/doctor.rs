@@ -343,15 +343,12 @@ fn what_else_a_store_may_hold() {
     };
     let found = with(&|c| c.strangers.push(".f3skeys/x".to_owned()));
     assert_only(&found, NOTE, ".f3skeys/x", "no file of the store's own");
-    let found = with(&|c| {
-        c.notes
-            .push("the store was mounted on /mnt already".to_owned())
-    });
+    let found = with(&|c| c.notes.push("unmounted /keys".to_owned()));
     assert_only(
         &found,
         NOTE,
         "F3S_KEYS (serial 4C530001)",
-        "mounted on /mnt",
+        "unmounted /keys",
     );
     let mut facts = world.facts();
     facts.stick.contents = Some(Err("the store is of format 9".to_owned()));
@@ -396,6 +393,13 @@ fn a_store_that_is_still_mounted() {
         }
         let found = check(&world.config, &facts);
         assert_only(&found, WARNING, "/keys", "read-only: as long as it is");
+        let world = healthy(init, "mounted-elsewhere");
+        world.sim.mount_over("/mnt", node(init), "ufs");
+        world.only(WARNING, "/mnt", "the key device is mounted on it");
+        let mut facts = world.facts();
+        facts.stick.elsewhere = Err("no table".to_owned());
+        let found = check(&world.config, &facts);
+        assert_only(&found, FAILURE, "mounts of the key device", "cannot tell");
     }
 }
 

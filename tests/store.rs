@@ -143,37 +143,53 @@ fn single_damages(files: &Files) -> Vec<(String, Option<Vec<u8>>)> {
     cases
 }
 
+fn assert_named_and_repaired(truth: &Truth, whole: &Files, path: &str, bytes: Option<&Vec<u8>>) {
+    let case = format!("{path} with {:?} bytes", bytes.map(Vec::len));
+    let mut files = whole.clone();
+    match bytes {
+        Some(bytes) => drop(files.insert(path.to_owned(), bytes.clone())),
+        None => drop(files.remove(path)),
+    }
+    let keyring = verify(&files);
+    assert_eq!(
+        damage(&keyring),
+        BTreeSet::from([path.to_owned()]),
+        "{case}"
+    );
+    assert_boots(truth, &keyring, true, &case);
+    drop(keyring);
+    let (mended, worked) = work(&files, &repair(), false);
+    assert_eq!(worked.left, [], "{case}");
+    assert!(same_store(&mended, whole), "{case}: not as before");
+    // Nothing is deleted: what was damaged lies aside, as it was.
+    let aside: Vec<_> = mended
+        .keys()
+        .filter(|p| p.starts_with(layout::ASIDE))
+        .collect();
+    match bytes {
+        Some(bytes) => assert!(aside.len() == 1 && mended[aside[0]] == *bytes, "{case}"),
+        None => assert!(aside.is_empty(), "{case}"),
+    }
+}
+
 #[test]
 fn every_damage_of_a_single_file_is_named_and_repaired() {
     let (truth, whole) = (truth(), store_of_eight());
     assert_eq!(damage(&verify(&whole)), BTreeSet::new());
     let cases = single_damages(&whole);
-    for (path, bytes) in &cases {
-        let case = format!("{path} with {:?} bytes", bytes.as_ref().map(Vec::len));
-        let mut files = whole.clone();
-        match bytes {
-            Some(bytes) => drop(files.insert(path.clone(), bytes.clone())),
-            None => drop(files.remove(path)),
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let (truth, whole) = (&truth, &whole);
+    std::thread::scope(|scope| {
+        for part in cases.chunks(cases.len().div_ceil(threads)) {
+            scope.spawn(move || {
+                for (path, bytes) in part {
+                    assert_named_and_repaired(truth, whole, path, bytes.as_ref());
+                }
+            });
         }
-        let keyring = verify(&files);
-        assert_eq!(damage(&keyring), BTreeSet::from([path.clone()]), "{case}");
-        assert_boots(&truth, &keyring, true, &case);
-        drop(keyring);
-        let (mended, worked) = work(&files, &repair(), false);
-        assert_eq!(worked.left, [], "{case}");
-        assert!(same_store(&mended, &whole), "{case}: not as before");
-        // Nothing is deleted: what was damaged lies aside, as it was.
-        let aside: Vec<_> = mended
-            .keys()
-            .filter(|p| p.starts_with(layout::ASIDE))
-            .collect();
-        match bytes {
-            Some(bytes) => assert!(aside.len() == 1 && mended[aside[0]] == *bytes, "{case}"),
-            None => assert!(aside.is_empty(), "{case}"),
-        }
-    }
+    });
     println!("{} single damages, all named and repaired", cases.len());
-    assert!(cases.len() > 10_000);
+    assert!(cases.len() > 20_000);
 }
 
 /// A store in some state, and a piece of work on it.

@@ -560,6 +560,12 @@ fn a_received_root_is_known_by_readonly_and_prompt() {
         &proposal,
         "DECIDE: a replica is made read-only at the next boot",
     );
+    // A sink above is enough, even for a key of one's own; then a person looks.
+    let facts = host(F0, vec![root("z/sink/f1/x", &file(&key))]);
+    let (config, proposal) = configured(&proven(facts, &[("z/sink/f1/x", opens(&key))]));
+    assert_eq!(config.roots[0].role, Role::Replica);
+    comments(&proposal, "replica, because it is below z/sink");
+    comments(&proposal, "DECIDE: a replica is made read-only");
     // A pool may be called sink; only what lies below a dataset of the name was received.
     let facts = proven(
         host(F0, vec![root("sink/a", &file(&key))]),

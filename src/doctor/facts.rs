@@ -70,6 +70,8 @@ pub struct Stick {
     pub write_protected: Option<Known<bool>>,
     /// Further names of its node.
     pub aliases: Known<Vec<PathBuf>>,
+    /// Where else than on the store's mountpoint it is mounted now.
+    pub elsewhere: Known<Vec<PathBuf>>,
     /// What a visitor of the store's mountpoint reaches.
     pub mountpoint: Known<Option<Mount>>,
 }
@@ -152,6 +154,7 @@ fn stick(pass: &mut Pass, host: &Host, init: InitSystem) -> Stick {
             candidates,
             write_protected: host_facts::write_protected(host, init, &device.node),
             aliases: host_facts::aliases(host, init, &device.node),
+            elsewhere: elsewhere(pass, &device),
             contents: read(pass, &device, &filesystem),
             mountpoint,
         },
@@ -159,10 +162,18 @@ fn stick(pass: &mut Pass, host: &Host, init: InitSystem) -> Stick {
             candidates,
             write_protected: None,
             aliases: Ok(Vec::new()),
+            elsewhere: Ok(Vec::new()),
             contents: None,
             mountpoint,
         },
     }
+}
+
+fn elsewhere(pass: &Pass, device: &Candidate) -> Known<Vec<PathBuf>> {
+    let places = pass.node.devices.mounted_at(device);
+    let mut places = places.map_err(|e| e.to_string())?;
+    places.retain(|place| *place != pass.config.store.mountpoint);
+    Ok(places)
 }
 
 fn mounted_at(pass: &Pass, path: &Path) -> Known<Option<Mount>> {

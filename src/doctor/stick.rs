@@ -36,7 +36,7 @@ pub(super) fn check(config: &Config, facts: &Facts, said: &mut Findings) {
             }
         },
     }
-    mountpoint(config, facts, said);
+    mounted(config, facts, said);
 }
 
 /// One label on two sticks: GEOM shows only one of them, and a person takes the wrong one.
@@ -147,6 +147,19 @@ fn remedy(damage: &Damage) -> &'static str {
 }
 
 /// A store that stays mounted: its keys can be read, and a power cut may damage it.
+fn mounted(config: &Config, facts: &Facts, said: &mut Findings) {
+    let before = said.0.len();
+    mountpoint(config, facts, said);
+    elsewhere(facts, said);
+    // What the reader has to say of mounts is no news then.
+    if said.0.len() == before {
+        let notes = facts.stick.contents.iter().flatten().flat_map(|c| &c.notes);
+        for note in notes {
+            said.note(&config.store.wanted.to_string(), note);
+        }
+    }
+}
+
 fn mountpoint(config: &Config, facts: &Facts, said: &mut Findings) {
     let at = &config.store.mountpoint;
     let shown = at.display().to_string();
@@ -160,10 +173,18 @@ fn mountpoint(config: &Config, facts: &Facts, said: &mut Findings) {
             let what = format!("{} is mounted on it, {danger}", mount.source);
             said.warn(&shown, &what, &format!("`umount {shown}`"));
         }
-        Ok(_) => {
-            let notes = facts.stick.contents.iter().flatten().flat_map(|c| &c.notes);
-            for note in notes {
-                said.note(&config.store.wanted.to_string(), note);
+        Ok(_) => {}
+    }
+}
+
+fn elsewhere(facts: &Facts, said: &mut Findings) {
+    match &facts.stick.elsewhere {
+        Err(why) => said.unknown("mounts of the key device", why),
+        Ok(places) => {
+            for place in places {
+                let place = place.display().to_string();
+                let what = "the key device is mounted on it: keys can be read there, and a power cut may damage a store that is mounted for writing";
+                said.warn(&place, what, &format!("`umount {place}`"));
             }
         }
     }
