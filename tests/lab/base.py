@@ -18,7 +18,7 @@ PACKAGES = """
     linux-image-amd64 linux-headers-amd64 zfs-dkms zfsutils-linux
     systemd-sysv udev kmod initramfs-tools zstd
     nfs-kernel-server nfs-common
-    python3-minimal gdb-minimal strace iproute2 util-linux mount procps psmisc dmsetup
+    python3-minimal gdb-minimal strace iproute2 util-linux mount procps psmisc dmsetup e2fsprogs
 """.split()
 GUEST = host.LAB / "guest"
 

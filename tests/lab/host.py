@@ -21,6 +21,7 @@ TOOLS = {
     "mmdebstrap": "mmdebstrap",
     "makefs": "makefs",
     "mke2fs": "e2fsprogs",
+    "debugfs": "e2fsprogs",
     "qemu-img": "qemu-utils",
     "qemu-system-x86_64": "qemu-system-x86",
     "losetup": "mount",

@@ -12,6 +12,8 @@ PRIMARIES = ("zdata/enc", "zroot/bhyve")
 REPLICA = "zdata/sink/f1/data"
 ROOTS = PRIMARIES + (REPLICA,)
 CONFIG = "/etc/f3skeys-lab.ron"
+# The lab's other disks are virtio: a SCSI disk is a stick.
+STORE_MOUNT = "'^/dev/sd'"
 KEY_OF = {"zdata/enc": "f0.lan.buetow.org:zdata", "zroot/bhyve": "f0.lan.buetow.org:bhyve",
           REPLICA: "f1.lan.buetow.org:zdata"}
 
@@ -76,8 +78,8 @@ class Node(vm.Machine):
             check(seen == dataset, f"{path} shows {seen}, wanted {dataset}")
 
     def store_mounts(self):
-        """The processes in whose mount namespace a UFS is to be found."""
-        return self.sh("grep -l ' ufs ' /proc/[0-9]*/mounts").out
+        """The processes in whose mount namespace a USB disk is to be found."""
+        return self.sh(f"grep -l {STORE_MOUNT} /proc/[0-9]*/mounts").out
 
     def check_store_unmounted(self):
         """The store is mounted for nobody."""
@@ -158,8 +160,12 @@ class Node(vm.Machine):
         if self.plugged and set(self.plugged.values()) == {(image, serial)}:
             return
         self.unplug()
-        self.until("! ls /dev/disk/by-id/usb-* 2>/dev/null", 30, "the old stick is gone")
         self.insert(image, serial)
+
+    def unplug(self):
+        """Pulls every stick; returns when the machine knows."""
+        super().unplug()
+        self.until("! ls /dev/disk/by-id/usb-* 2>/dev/null", 30, "the stick is gone")
 
     def insert(self, image, serial=stick.SERIAL):
         """One more stick; waits until udev knows it."""

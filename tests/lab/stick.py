@@ -1,10 +1,14 @@
-"""Key sticks: UFS1 images as FreeBSD writes them, and the ways in which they go wrong."""
+"""Key sticks: UFS1 images as FreeBSD writes them, ext4 ones as Linux does, and the ways in which
+they go wrong. Those of ext4 can be looked into from outside, without the machine and its f3skeys.
+"""
 
 import hashlib
 import os
 import pathlib
 import shutil
 import struct
+import subprocess
+import tempfile
 
 import host
 
@@ -57,12 +61,17 @@ def rewrite(path, data):
     path.chmod(0o400)
 
 
+def flip_one(path):
+    """One bit flipped in a file."""
+    data = bytearray(path.read_bytes())
+    data[17] ^= 0x04
+    rewrite(path, bytes(data))
+
+
 def flip(folder, name, only=None):
     """One bit flipped in every copy of a key (or in the first `only` of them)."""
     for path in copies(folder, name)[:only]:
-        data = bytearray(path.read_bytes())
-        data[17] ^= 0x04
-        rewrite(path, bytes(data))
+        flip_one(path)
 
 
 def truncate(folder, name):
@@ -79,8 +88,25 @@ def swap(folder, one, other):
         rewrite(right, a)
 
 
-def image(folder, out, label=LABEL, clean=True):
-    """Makes the UFS1 image of a tree; what makefs cannot set is patched in."""
+def clear(folder):
+    """Nothing is left."""
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def photos(folder):
+    """Not a key store at all."""
+    clear(folder)
+    (folder / "IMG_0001.JPG").write_bytes(bytes(range(256)) * 40)
+
+
+def image(folder, out, fs="ufs1", label=LABEL, clean=True):
+    """Makes the image of a tree, with the file system of this name."""
+    FILE_SYSTEMS[fs](folder, out, label, clean)
+
+
+def ufs1(folder, out, label, clean):
+    """What makefs cannot set is patched in."""
     host.run("makefs", "-t", "ffs", "-o", "version=1", "-s", "4m", out, folder)
     with open(out, "r+b") as file:
         file.seek(SUPERBLOCK + FS_MAGIC)
@@ -90,6 +116,46 @@ def image(folder, out, label=LABEL, clean=True):
         file.write(label.encode().ljust(32, b"\0"))
         file.seek(SUPERBLOCK + FS_CLEAN)
         file.write(b"\1" if clean else b"\0")
+
+
+def ext4(folder, out, label, clean):
+    """Without a journal, as `init` makes it."""
+    host.run(host.which("mke2fs"), "-q", "-t", "ext4", "-F", "-L", label, "-O", "^has_journal",
+             "-m", "0", "-d", folder, out, "4m")
+    if not clean:
+        debugfs(out, "set_super_value state 0", write=True)
+
+
+def ext4_journal(folder, out, label, clean):
+    """As a person makes it; one that is not clean has a journal that wants to be replayed."""
+    host.run(host.which("mke2fs"), "-q", "-t", "ext4", "-F", "-L", label, "-d", folder, out, "4m")
+    if not clean:
+        debugfs(out, "feature needs_recovery", write=True)
+
+
+FILE_SYSTEMS = {"ufs1": ufs1, "ext4": ext4, "ext4-journal": ext4_journal}
+
+
+def debugfs(image_, request, write=False):
+    """One request of debugfs; it always exits with 0, and what went wrong is among what it says."""
+    option = ["-w"] if write else []
+    return host.run(host.which("debugfs"), *option, "-R", request, image_)
+
+
+def files(image_, mended=False):
+    """What lies on an ext4 stick: path to bytes. As it is, which is what a read-only mount sees; or
+    as it would be after a person's `fsck -y`."""
+    with tempfile.TemporaryDirectory(dir=image_.parent) as folder:
+        copy, tree = pathlib.Path(folder) / "copy.img", pathlib.Path(folder) / "tree"
+        shutil.copy(image_, copy)
+        tree.mkdir()
+        if mended:
+            subprocess.run([host.which("e2fsck"), "-fy", copy], capture_output=True, check=False)
+        debugfs(copy, f"rdump / {tree}")
+        found = {str(path.relative_to(tree)): path.read_bytes() for path in tree.rglob("*") if path.is_file()}
+    if not found:
+        raise host.LabError(f"{image_}: nothing on it, or not to be read")
+    return found
 
 
 class Sticks:
@@ -116,6 +182,12 @@ class Sticks:
             image(tree, out, **options)
             shutil.rmtree(tree)
         return self.keep(kind, fill)
+
+    def own(self, source, name):
+        """A copy of a stick that may be written to."""
+        out = self.folder / f"own-{name}.img"
+        shutil.copy(source, out)
+        return out
 
     def keep(self, kind, fill):
         """Makes an image once, and remembers what was in it."""

@@ -2,7 +2,7 @@
 
 import time
 
-from node import REPLICA, ROOTS, check, says
+from node import REPLICA, ROOTS, STORE_MOUNT, check, says
 from scenarios import group
 from scenarios.gates import PLACES
 import stick
@@ -85,7 +85,7 @@ def read_slowly(node, lab):
     node.ok("echo 3 > /proc/sys/vm/drop_caches")
     node.slow(4)
     ended = node.begin("f3skeys boot")
-    node.until("grep -q ' ufs ' /proc/[0-9]*/mounts", 60, "the store is mounted")
+    node.until(f"grep -q {STORE_MOUNT} /proc/[0-9]*/mounts", 60, "the store is mounted")
     return ended
 
 
@@ -96,7 +96,7 @@ def killed_while_reading(node, lab):
     node.ok("kill -9 $(pgrep -x -o f3skeys)")
     check(ended().status != 0, "boot was over already")
     node.slow(0)
-    node.until("! grep -l ' ufs ' /proc/[0-9]*/mounts", 30, "the killed boot's mount goes away by itself")
+    node.until(f"! grep -l {STORE_MOUNT} /proc/[0-9]*/mounts", 30, "the killed boot's mount goes away by itself")
     node.boot()
     node.check_loaded(*ROOTS)
 

@@ -2,7 +2,6 @@
 was shut again after each, so that one boot of the machine serves for all."""
 
 import functools
-import shutil
 
 from node import KEY_OF, REPLICA, ROOTS, check, says
 from scenarios import group
@@ -132,6 +131,23 @@ def unclean(node, lab):
     node.check_loaded(*ROOTS)
 
 
+@scenario("an ext4 stick with keys as the articles have them: it works, with a warning")
+@shut_first
+def plain_ext4(node, lab):
+    bad_stick(node, lab, "plain-ext4", None, plain=True, fs="ext4")
+    says(node.boot(), "plain")
+    node.check_loaded(*ROOTS)
+
+
+@scenario("ext4 that was not unmounted, without a journal and with one to replay: read, and not a byte changed")
+def unclean_ext4(node, lab):
+    for fs in ("ext4", "ext4-journal"):
+        node.shut()
+        bad_stick(node, lab, f"unclean-{fs}", None, fs=fs, clean=False)
+        node.boot()
+        node.check_loaded(*ROOTS)
+
+
 @scenario("a decoy with the label and all keys, but another serial: refused by name, exit 66")
 @shut_first
 def decoy(node, lab):
@@ -180,10 +196,7 @@ def empty(node, lab):
 @scenario("the right stick with nothing on its file system: every root named and locked, exit 65")
 @shut_first
 def bare(node, lab):
-    def clear(tree):
-        for path in tree.iterdir():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    bad_stick(node, lab, "bare", clear)
+    bad_stick(node, lab, "bare", stick.clear)
     says(node.boot(status=65), *ROOTS)
     node.check_loaded()
 

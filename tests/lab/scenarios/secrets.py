@@ -23,17 +23,22 @@ def secrets(lab):
 scenario = group(secrets)
 
 
-def scan(node, lab, *paths):
+def all_keys(lab):
+    """The bytes of every key of the lab."""
+    return [lab.pools.key(name) for name in lab.pools.keys()]
+
+
+def scan(node, keys, *paths):
     """Files in which a key byte sequence is found, and how many bytes were read."""
-    keys = "".join(lab.pools.key(name).hex() + "\n" for name in lab.pools.keys())
-    done = node.sh(f"/usr/local/lib/lab/scan {' '.join(paths)}", keys.encode(), limit=300)
+    lines = "".join(key.hex() + "\n" for key in keys)
+    done = node.sh(f"/usr/local/lib/lab/scan {' '.join(paths)}", lines.encode(), limit=300)
     check(done.status == 0, done)
     return re.findall(r"FOUND in (\S+)", done.out), int(re.search(r"read (\d+)", done.out)[1])
 
 
-def check_clean(node, lab, *paths):
+def check_clean(node, keys, *paths):
     """No key in any of these files, and there was something to read."""
-    found, read = scan(node, lab, *paths)
+    found, read = scan(node, keys, *paths)
     check(read > 0, f"nothing to read in {paths}")
     check(not found, f"key bytes in {found}")
 
@@ -49,7 +54,7 @@ def scanner(node, lab):
     node.ok("cat > /dev/shm/key", key)
     node.ok(f"python3 -c 'import time; key = open(\"/dev/shm/key\", \"rb\").read(); time.sleep(1000)' & sleep 3; "
             f"{core('$!', 'python')}; kill $!")
-    found, _ = scan(node, lab, PLACE)
+    found, _ = scan(node, all_keys(lab), PLACE)
     wanted = {f"{PLACE}/{name}" for name in ("raw", "base64", "hex", "journal", "core.python")}
     check(set(found) == wanted, f"found {found}, wanted {wanted}")
     node.ok(f"rm -rf {PLACE}/* /dev/shm/key; journalctl --rotate; journalctl --vacuum-time=1s; rm -f /var/log/journal/*/*@*")
@@ -77,7 +82,7 @@ def arguments(node, lab):
     node.ok(plain)
     text = node.ok(f"cat {PLACE}/execs.plain")
     check(text.count("load-key") >= len(ROOTS), f"the trace shows no load-key:\n{text}")
-    check_clean(node, lab, f"{PLACE}/execs", f"{PLACE}/execs.plain")
+    check_clean(node, all_keys(lab), f"{PLACE}/execs", f"{PLACE}/execs.plain")
     environments = set(re.findall(r'zfs", \[.*?\], (\[.*?\])', text))
     check(environments == {'["LC_ALL=C"]'}, f"environment of zfs: {environments}")
 
@@ -108,7 +113,7 @@ def forced_core(node, lab):
             f"cat /proc/$pid/cmdline /proc/$pid/environ > {PLACE}/proc.$pid; done")
     check(node.sh(f"ls {PLACE}/core.*").status == 0, node.sh(f"cat {PLACE}/gdb.*"))
     node.ok(f"{whole('$(pgrep -x -o f3skeys)')}")
-    found, _ = scan(node, lab, "/dev/shm/whole")
+    found, _ = scan(node, all_keys(lab), "/dev/shm/whole")
     node.ok("rm /dev/shm/whole")
     check(found, "boot held no key when its core was taken: this would prove nothing")
     locked = node.ok("grep -h -e VmLck -e CoreDumping /proc/$(pgrep -x -o f3skeys)/status")
@@ -116,7 +121,7 @@ def forced_core(node, lab):
     ended()
     node.ok("umount /usr/sbin/zfs")
     check("VmLck:\t       0 kB" not in locked, f"no memory was locked: {locked}")
-    check_clean(node, lab, PLACE)
+    check_clean(node, all_keys(lab), PLACE)
 
 
 @scenario("boot killed by SIGSEGV and SIGABRT with cores to a file or to a pipe allowed: no core is left")
@@ -137,7 +142,7 @@ def crash(node, lab):
         node.ok(f"pkill -{signal} -x f3skeys; {HUNG} | xargs kill")
         ended()
         node.ok("umount /usr/sbin/zfs; sleep 1")
-        found, _ = scan(node, lab, PLACE)
+        found, _ = scan(node, all_keys(lab), PLACE)
         check(not found, f"{signal} to {pattern}: key bytes in {found}")
         check(node.sh(f"ls {PLACE}/core*").status != 0, f"{signal} to {pattern}: a core was written")
 
@@ -151,5 +156,5 @@ def outputs(node, lab):
     node.ok(f"journalctl --sync; journalctl -o export > {PLACE}/journal; dmesg > {PLACE}/dmesg")
     check("zdata/enc" in node.ok(f"cat {PLACE}/json"), "no status")
     check("Load the keys" in node.ok(f"cat {PLACE}/journal"), "no journal")
-    check_clean(node, lab, PLACE, "/var/log", "/var/lib/f3skeys", "/run/f3skeys", "/run/log", "/etc", "/tmp", "/root")
+    check_clean(node, all_keys(lab), PLACE, "/var/log", "/var/lib/f3skeys", "/run/f3skeys", "/run/log", "/etc", "/tmp", "/root")
 
