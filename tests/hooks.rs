@@ -329,16 +329,33 @@ fn of_two_units_the_preferred_counts() {
     tree.remove(preferred).put(preferred, &text).remove(ours);
     assert_eq!(found(&tree), []);
     tree.remove("/etc/systemd/system/zfs.target.wants/f3skeys.service");
-    only(&tree, FAILURE, "f3skeys.service", "is not enabled");
+    only(&tree, WARNING, "f3skeys.service", "is not enabled");
 }
 
 #[test]
 fn units_that_nothing_pulls_in() {
-    for name in ["f3skeys.service", "f3sready.service"] {
-        let tree = Tree::linux(&format!("disabled-{name}"));
-        tree.remove(&format!("/etc/systemd/system/zfs.target.wants/{name}"));
-        only(&tree, FAILURE, name, "is not enabled");
-    }
+    let wants = "/etc/systemd/system/zfs.target.wants";
+    let tree = Tree::linux("disabled-ready");
+    tree.remove(&format!("{wants}/f3sready.service"));
+    only(&tree, FAILURE, "f3sready.service", "is not enabled");
+    tree.remove(&format!("{wants}/f3skeys.service"));
+    let severities: Vec<_> = found(&tree).iter().map(|f| f.severity).collect();
+    assert_eq!(severities, [FAILURE, FAILURE]);
+    // The gate of an NFS server that is enabled wants both, and systemd keeps their order.
+    let nfs = "/etc/systemd/system/multi-user.target.wants/nfs-server.service";
+    tree.link(nfs, "/usr/lib/systemd/system/nfs-server.service");
+    let severities: Vec<_> = found(&tree).iter().map(|f| f.severity).collect();
+    assert_eq!(severities, [WARNING, WARNING]);
+    tree.remove("/usr/lib/systemd/system/nfs-server.service.d/f3skeys.conf");
+    assert_eq!(found(&tree)[0].severity, FAILURE);
+    let tree = Tree::linux("disabled-keys");
+    tree.remove(&format!("{wants}/f3skeys.service"));
+    only(
+        &tree,
+        WARNING,
+        "f3skeys.service",
+        "f3sready.service wants it",
+    );
     let tree = Tree::linux("disabled-target");
     tree.remove("/etc/systemd/system/multi-user.target.wants/zfs.target");
     only(&tree, FAILURE, "zfs.target", "is not enabled");

@@ -193,22 +193,60 @@ fn say(found: &mut Found, part: &Part, path: &str, what: &str, remedy: &str) {
     }
 }
 
-/// Whether a target wants the unit, by a link of `systemctl enable` or of a package.
+/// Judges whether a target wants the unit. What another unit of the boot wants starts as well, and
+/// in its order.
 fn pulled_in(found: &mut Found, target: &str, unit: &str, without: &str) {
+    let Some(wanted) = is_linked(found, target, unit) else {
+        return;
+    };
+    if wanted {
+        return;
+    }
+    let remedy = format!("`systemctl enable {unit}`");
+    match wanted_besides(found, unit) {
+        Some(other) => {
+            let what = format!("is not enabled: it starts only because {other} wants it");
+            found.findings.warn(unit, &what, &remedy);
+        }
+        None => {
+            let what = format!("is not enabled: {without}");
+            found.findings.fail(unit, &what, &remedy);
+        }
+    }
+}
+
+/// The unit of the boot that wants this one by a line of ours.
+fn wanted_besides(found: &mut Found, unit: &str) -> Option<&'static str> {
+    const READY: &str = "f3sready.service";
+    const NFS: &str = "nfs-server.service";
+    let nfs = is_linked(found, "multi-user.target", NFS) == Some(true)
+        && found
+            .host
+            .text(&format!("{UNITS}/{NFS}.d/f3skeys.conf"))
+            .is_ok_and(|text| text.is_some_and(|text| text.contains(READY)));
+    match unit {
+        READY if nfs => Some(NFS),
+        "f3skeys.service" if is_linked(found, "zfs.target", READY) == Some(true) => Some(READY),
+        "f3skeys.service" if nfs => Some(NFS),
+        _ => None,
+    }
+}
+
+/// Whether a target wants the unit, by a link of `systemctl enable` or of a package. `None`, with a
+/// finding, when that cannot be told.
+fn is_linked(found: &mut Found, target: &str, unit: &str) -> Option<bool> {
     for directory in [BEFORE_UNITS[0], UNITS] {
         for kind in ["wants", "requires"] {
-            match found
-                .host
-                .about(&format!("{directory}/{target}.{kind}/{unit}"))
-            {
-                Ok(Some(_)) => return,
+            let path = format!("{directory}/{target}.{kind}/{unit}");
+            match found.host.about(&path) {
+                Ok(Some(_)) => return Some(true),
                 Ok(None) => {}
-                Err(e) => return found.findings.unknown(unit, &e.to_string()),
+                Err(e) => {
+                    found.findings.unknown(unit, &e.to_string());
+                    return None;
+                }
             }
         }
     }
-    let what = format!("is not enabled: {without}");
-    found
-        .findings
-        .fail(unit, &what, &format!("`systemctl enable {unit}`"));
+    Some(false)
 }
