@@ -119,21 +119,21 @@ def ufs1(folder, out, label, clean):
 
 
 def ext4(folder, out, label, clean):
-    """Without a journal, as `init` makes it."""
+    """With a journal, as `init` makes it; one that is not clean has something to replay."""
+    host.run(host.which("mke2fs"), "-q", "-t", "ext4", "-F", "-L", label, "-m", "0", "-d", folder, out, "4m")
+    if not clean:
+        debugfs(out, "feature needs_recovery", write=True)
+
+
+def ext4_bare(folder, out, label, clean):
+    """Without a journal."""
     host.run(host.which("mke2fs"), "-q", "-t", "ext4", "-F", "-L", label, "-O", "^has_journal",
              "-m", "0", "-d", folder, out, "4m")
     if not clean:
         debugfs(out, "set_super_value state 0", write=True)
 
 
-def ext4_journal(folder, out, label, clean):
-    """As a person makes it; one that is not clean has a journal that wants to be replayed."""
-    host.run(host.which("mke2fs"), "-q", "-t", "ext4", "-F", "-L", label, "-d", folder, out, "4m")
-    if not clean:
-        debugfs(out, "feature needs_recovery", write=True)
-
-
-FILE_SYSTEMS = {"ufs1": ufs1, "ext4": ext4, "ext4-journal": ext4_journal}
+FILE_SYSTEMS = {"ufs1": ufs1, "ext4": ext4, "ext4-bare": ext4_bare}
 
 
 def debugfs(image_, request, write=False):

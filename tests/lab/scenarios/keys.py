@@ -141,7 +141,7 @@ def plain_ext4(node, lab):
 
 @scenario("ext4 that was not unmounted, without a journal and with one to replay: read, and not a byte changed")
 def unclean_ext4(node, lab):
-    for fs in ("ext4", "ext4-journal"):
+    for fs in ("ext4-bare", "ext4"):
         node.shut()
         bad_stick(node, lab, f"unclean-{fs}", None, fs=fs, clean=False)
         node.boot()
