@@ -266,7 +266,8 @@ def kill_at(node, run, moment):
     node.until(f"! grep -l {STORE_MOUNT} /proc/[0-9]*/mounts", 30, "the killed run's mount goes away by itself")
     # The mount is gone from the tables before its last blocks are on the medium.
     disk = f"$(readlink -f /dev/disk/by-id/usb-*{stick.SERIAL}*)"
-    node.until(f"dd if=/dev/null of={disk} oflag=excl conv=nocreat,notrunc status=none", 30, "the stick is let go")
+    alone = f"import os; os.open('{disk}', os.O_RDWR | os.O_EXCL)"
+    node.until(f'python3 -c "{alone}"', 30, "the stick is let go")
 
 
 @scenario("the stick pulled at ten moments of a new-key: every earlier key is whole, at most the new one is missing")
