@@ -387,6 +387,23 @@ fn law_7_a_whole_key_that_opens_a_root_is_taken_in_and_not_moved_aside() {
 }
 
 #[test]
+fn law_7_only_repair_puts_another_key_in_a_damaged_ones_place() {
+    let name: KeyName = "f0.lan.buetow.org:zdata".parse().unwrap();
+    let mut files = store_of_eight();
+    // It is on no list, and may be the only one that opens a root: nobody has asked ZFS.
+    files.insert(layout::top_path(&name), vec![0x5a; 32]);
+    files.insert("f0.lan.buetow.org:plain.key".to_owned(), vec![7; 32]);
+    for what in [Work::TakeIn, Work::NewKey(new_key())] {
+        let (after, worked) = work(&files, &what, false);
+        assert_eq!(after[&layout::top_path(&name)], [0x5a; 32], "{what:?}");
+        assert!(!after.keys().any(|path| path.starts_with(layout::ASIDE)));
+        assert_eq!(worked.left.len(), 1, "it is still named");
+        let plain: KeyName = "f0.lan.buetow.org:plain".parse().unwrap();
+        assert!(verify(&after).keys[&plain].generations[0].verified);
+    }
+}
+
+#[test]
 fn a_key_without_a_second_copy_stays_where_it_is_and_is_named() {
     let mut files = store_of_eight();
     let name: KeyName = "f0.lan.buetow.org:zdata".parse().unwrap();

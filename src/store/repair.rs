@@ -50,15 +50,16 @@ pub fn repair(survey: &Survey, opens: &Opens, id: &str) -> Vec<Change> {
         .cloned()
         .map(Change::Aside)
         .collect();
-    changes.extend(rewrite(survey, opens, id));
+    changes.extend(rewrite(survey, opens, id, |_| true));
     changes
 }
 
-/// Decides what gives the keys of a plain store their fingerprints.
+/// Decides what gives the keys that nothing vouches for their fingerprints. It mends nothing else:
+/// what replaces a damaged file is for `repair` to say, which has asked ZFS.
 pub fn take_in(survey: &Survey, id: &str) -> Vec<Change> {
     match survey.plain && survey.keys.is_empty() {
         true => Vec::new(),
-        false => rewrite(survey, &Opens::new(), id),
+        false => rewrite(survey, &Opens::new(), id, |copies| !copies.is_vouched_for()),
     }
 }
 
@@ -116,13 +117,21 @@ fn empty(id: &str) -> State {
     }
 }
 
-fn rewrite(survey: &Survey, opens: &Opens, id: &str) -> Vec<Change> {
+/// The files of the keys that are `meant`, and the state of all.
+fn rewrite(
+    survey: &Survey,
+    opens: &Opens,
+    id: &str,
+    meant: impl Fn(&Copies) -> bool,
+) -> Vec<Change> {
     let mut changes = Vec::new();
     let mut state = survey.state.clone().unwrap_or_else(|| empty(id));
     for (name, copies) in &survey.keys {
         let none = BTreeSet::new();
         let entry = entry(copies, opens.get(name).unwrap_or(&none));
-        changes.extend(files(name, copies, &entry));
+        if meant(copies) {
+            changes.extend(files(name, copies, &entry));
+        }
         if !entry.is_empty() {
             state.keys.insert(name.clone(), entry);
         }
