@@ -6,14 +6,17 @@ use crate::gate::Answer;
 use crate::host::{Host, hooks};
 use crate::init::decide::Request;
 use crate::key::Key;
-use crate::names::DatasetName;
+use crate::names::{DatasetName, NodeName};
 use crate::os::{self, PATHS};
 use crate::pass::Node;
+use crate::peers::Ssh;
 use crate::report::Report;
+use crate::services::Manager;
 use crate::system::{Machine, System};
 use crate::usb::UsbDisks;
 use crate::{
-    adopt, boot, doctor, init, late, new_key, preview, ready, rehearse, status, verify, zfs,
+    adopt, boot, carp, doctor, init, late, lock, new_key, preview, promote, ready, reconcile,
+    rehearse, status, verify, zfs,
 };
 use argh::FromArgs;
 use std::ffi::OsString;
@@ -40,8 +43,14 @@ struct Arguments {
 enum Verb {
     Adopt(Adopt),
     Boot(Boot),
+    Carp(Carp),
+    Demote(Demote),
     Init(Init),
+    Lock(Lock),
+    Promote(Promote),
     Ready(Ready),
+    Receive(Receive),
+    Reconcile(Reconcile),
     Gate(Gate),
     Plan(Plan),
     Rehearse(Rehearse),
@@ -81,6 +90,61 @@ struct Gate {
     /// the gate
     #[argh(positional)]
     name: String,
+}
+
+/// Let this node take part in CARP, if the gate that `carp` names is open.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "carp")]
+struct Carp {
+    /// also hold every address in INIT when the gate is closed
+    #[argh(switch)]
+    reconcile: bool,
+}
+
+/// Hold gates against the live system: write and remove their markers, start the services of
+/// those that have opened and stop those of the closed.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "reconcile")]
+struct Reconcile {}
+
+/// The opposite of a boot: close the gates, hold CARP in INIT, stop the services of the gates,
+/// unmount the datasets and unload the keys. `boot`, `ready` and `carp` undo it.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "lock")]
+struct Lock {}
+
+/// Make a replica writable here, because its primary is lost. The primary will not fail back
+/// until this is undone with `demote`.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "promote")]
+struct Promote {
+    /// the replica, as the configuration names it
+    #[argh(positional)]
+    dataset: DatasetName,
+    /// why, for whoever reads it later
+    #[argh(option, arg_name = "TEXT")]
+    reason: String,
+}
+
+/// End a promotion: make the replica read-only again and keep what was written in a snapshot.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "demote")]
+struct Demote {
+    /// the replica, as the configuration names it
+    #[argh(positional)]
+    dataset: DatasetName,
+}
+
+/// Answer a peer's question on standard input. The forced command of its ssh key.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "receive")]
+struct Receive {
+    /// the peer that asks, as the configuration names it
+    #[argh(option, arg_name = "NODE")]
+    from: NodeName,
+    /// print the line for root's authorized_keys that lets the peer ask, and answer nothing
+    #[argh(switch)]
+    print_authorized_keys_line: bool,
 }
 
 /// Show what boot and ready would do now. Changes nothing.
@@ -293,6 +357,10 @@ fn with_machine(verb: impl FnOnce(Node, &UsbDisks) -> u8) -> u8 {
         zfs: &zfs,
         devices: &disks,
         system: &machine,
+        services: &Manager {
+            clock: machine.clock(),
+        },
+        peers: &Ssh,
         run: Path::new(PATHS.run),
         db: Path::new(PATHS.db),
     };
@@ -307,6 +375,18 @@ fn do_verb(verb: &Verb, config: &Config, node: Node, command: &[OsString]) -> u8
         }) => privileged(|| boot_by_hand(node, config, root)),
         Verb::Boot(_) => privileged(|| show(&boot::boot(node, config))),
         Verb::Ready(_) => privileged(|| show(&ready::ready(node, config))),
+        Verb::Carp(Carp { reconcile }) => {
+            privileged(|| show(&carp::carp(node, config, *reconcile)))
+        }
+        Verb::Reconcile(_) => privileged(|| show(&reconcile::reconcile(node, config))),
+        Verb::Lock(_) => privileged(|| show(&lock::lock(node, config))),
+        Verb::Promote(Promote { dataset, reason }) => {
+            privileged(|| show(&promote::promote(node, config, dataset, reason)))
+        }
+        Verb::Demote(Demote { dataset }) => {
+            privileged(|| show(&promote::demote(node, config, dataset)))
+        }
+        Verb::Receive(_) => Fault::System.status(),
         Verb::Gate(gate) => ask_gate(node, config, &gate.name, command),
         Verb::Plan(_) => privileged(|| {
             let preview = preview::preview(node, config);

@@ -1,7 +1,7 @@
 //! The configuration: read from RON, then checked, once. Past this module it holds together.
 
 use crate::device::Wanted;
-use crate::names::{DatasetName, GateName, KeyName, NodeName};
+use crate::names::{DatasetName, GateName, KeyName, NodeName, ServiceName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -69,9 +69,27 @@ pub enum Condition {
     Present(PathBuf),
     /// There is no such file.
     Absent(PathBuf),
+    /// Something that is only there while the dataset's key is loaded is there: it is mounted, or,
+    /// for a volume, has its device.
+    KeyLoaded(DatasetName),
+    /// The dataset is this here and now; a promoted replica counts as a primary.
+    Role {
+        /// The dataset.
+        dataset: DatasetName,
+        /// What it must be.
+        is: Role,
+    },
+    /// The dataset's newest snapshot is not older than that.
+    FreshSnapshot {
+        /// The dataset; it must be mounted.
+        dataset: DatasetName,
+        /// The greatest age of its newest snapshot.
+        minutes: u32,
+    },
     /// Another gate is open.
     Gate(GateName),
-    /// The peer says that it has not made its replica writable.
+    /// The peer, asked just now, says that no replica of this node's datasets there was promoted
+    /// or written.
     NotPromoted {
         /// The peer.
         peer: NodeName,
@@ -86,6 +104,9 @@ pub struct Gate {
     pub name: GateName,
     /// All of these must hold.
     pub needs: Vec<Condition>,
+    /// Services that run only while it is open, in the order in which they are started.
+    #[serde(default, skip_serializing)]
+    pub services: Vec<ServiceName>,
 }
 
 /// Where a replica of one of this node's datasets lies.
@@ -154,6 +175,8 @@ struct Raw {
     #[serde(default)]
     replicas: Vec<ReplicaOf>,
     #[serde(default)]
+    guards: Vec<PathBuf>,
+    #[serde(default)]
     carp: Option<Carp>,
     #[serde(default)]
     peers: Vec<Peer>,
@@ -187,6 +210,8 @@ pub struct Config {
     pub gates: Vec<Gate>,
     /// Replicas of this node's datasets on other nodes.
     pub replicas: Vec<ReplicaOf>,
+    /// Mountpoints whose bare directory is made immutable while nothing is mounted on it.
+    pub guards: Vec<PathBuf>,
     /// The CARP hold, if wanted.
     pub carp: Option<Carp>,
     /// The other nodes.
@@ -255,6 +280,7 @@ impl Config {
             roots: raw.roots,
             gates: raw.gates,
             replicas: raw.replicas,
+            guards: raw.guards,
             carp: raw.carp,
             peers: raw.peers,
             min_copies: raw.min_copies,
@@ -266,6 +292,23 @@ impl Config {
     /// a primary if a primary root is, else unknown.
     pub fn role_of(&self, dataset: &DatasetName) -> Option<Role> {
         role_in(&self.roots, dataset)
+    }
+
+    /// What `dataset` is on this node now, when these replica roots are promoted: what lies below a
+    /// promoted root, and below no other root within it, is a primary.
+    pub fn role_now(
+        &self,
+        dataset: &DatasetName,
+        promoted: &BTreeSet<DatasetName>,
+    ) -> Option<Role> {
+        let above = self.roots.iter().map(|root| &root.dataset);
+        let nearest = above
+            .filter(|root| dataset.is_at_or_below(root))
+            .max_by_key(|root| root.as_str().len())?;
+        match self.role_of(dataset)? {
+            Role::Replica if promoted.contains(nearest) => Some(Role::Primary),
+            role => Some(role),
+        }
     }
 
     /// The keys that this node's roots need, each once.
@@ -297,8 +340,14 @@ impl Gate {
         self.needs.iter().filter_map(|need| match need {
             Condition::Mounted { dataset, .. }
             | Condition::Writable(dataset)
-            | Condition::Readonly(dataset) => Some(dataset),
-            _ => None,
+            | Condition::Readonly(dataset)
+            | Condition::KeyLoaded(dataset)
+            | Condition::Role { dataset, .. }
+            | Condition::FreshSnapshot { dataset, .. } => Some(dataset),
+            Condition::Present(_)
+            | Condition::Absent(_)
+            | Condition::Gate(_)
+            | Condition::NotPromoted { .. } => None,
         })
     }
 }

@@ -3,7 +3,7 @@
 //! [`decide`] is pure. Whatever is not known counts as closed.
 
 use crate::config::{Condition, Config, Gate, Role};
-use crate::names::{DatasetName, GateName};
+use crate::names::{DatasetName, GateName, NodeName};
 use crate::os::{Mount, PoolState};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +20,31 @@ pub struct Questions {
     pub datasets: BTreeSet<DatasetName>,
     /// Files: are they there?
     pub files: BTreeSet<PathBuf>,
+    /// Volumes, perhaps: have they a device?
+    pub volumes: BTreeSet<DatasetName>,
+    /// Snapshots of mounted file systems: are they still there?
+    pub snapshots: BTreeMap<DatasetName, String>,
+}
+
+/// What only asking ZFS tells, as the last pass that asked found it; kept in the marker. Each of
+/// them is held against the live system, so that an old one closes a gate and never opens it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Known {
+    /// The replica roots that are promoted.
+    pub promoted: BTreeSet<DatasetName>,
+    /// The newest snapshot of each dataset whose age counts.
+    pub newest: BTreeMap<DatasetName, Newest>,
+}
+
+/// A snapshot and its age.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Newest {
+    /// What stands behind `@`.
+    pub name: String,
+    /// When it was made, in seconds since 1970.
+    pub created: u64,
 }
 
 /// What the live system answers.
@@ -32,6 +57,14 @@ pub struct Live {
     pub mounted_at: BTreeMap<DatasetName, Vec<PathBuf>>,
     /// Whether each file is there.
     pub files: BTreeMap<PathBuf, Result<bool, String>>,
+    /// Whether each volume has a device.
+    pub volumes: BTreeMap<DatasetName, Result<bool, String>>,
+    /// Whether each dataset's snapshot is there.
+    pub snapshots: BTreeMap<DatasetName, Result<bool, String>>,
+    /// The time of day, in seconds since 1970.
+    pub now: u64,
+    /// What each peer was judged to say, asked just now.
+    pub peers: BTreeMap<NodeName, Answer>,
 }
 
 /// The answer of a gate.
@@ -72,7 +105,10 @@ fn collect(config: &Config, gate: &Gate, questions: &mut Questions) {
                     collect(config, needed, questions);
                 }
             }
-            Condition::NotPromoted { .. } => {}
+            Condition::KeyLoaded(_)
+            | Condition::Role { .. }
+            | Condition::FreshSnapshot { .. }
+            | Condition::NotPromoted { .. } => {}
         }
     }
 }
@@ -114,6 +150,9 @@ fn condition(config: &Config, need: &Condition, live: &Live) -> Answer {
         }
         Condition::Writable(dataset) => somewhere(dataset, Writing::Allowed, live),
         Condition::Readonly(dataset) => somewhere(dataset, Writing::Refused, live),
+        Condition::KeyLoaded(_) | Condition::Role { .. } | Condition::FreshSnapshot { .. } => {
+            Answer::CannotTell("not looked at".to_owned())
+        }
         Condition::Present(path) => file(path, true, live),
         Condition::Absent(path) => file(path, false, live),
         Condition::Gate(name) => match config.gate(name) {

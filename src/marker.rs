@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// The largest marker that is read, in bytes.
 const LARGEST: u64 = 1 << 16;
+/// The file that says that the node is locked.
+const LOCKED: &str = "locked";
 /// The longest wait for another run to give back the lock.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// Between two tries for the lock.
@@ -108,6 +110,31 @@ pub fn remove_stale(run: &Path, boot: Option<&str>) -> io::Result<Vec<String>> {
     }
     removed.sort();
     Ok(removed)
+}
+
+/// Whether a person has locked the node since it was last booted, so that nothing but a person
+/// opens it again.
+///
+/// # Errors
+/// The run directory could not be read.
+pub fn is_locked(run: &Path) -> io::Result<bool> {
+    run.join(LOCKED).try_exists()
+}
+
+/// Remembers that the node is locked, or that it is no more.
+///
+/// # Errors
+/// The run directory could not be written.
+pub fn set_locked(run: &Path, locked: bool) -> io::Result<()> {
+    let path = run.join(LOCKED);
+    if locked {
+        make_directory(run)?;
+        return replace(&path, b"");
+    }
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
 }
 
 /// Makes a directory that all may read and only root may write, with those above it.

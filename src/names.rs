@@ -75,6 +75,11 @@ name_type!(
     check_gate
 );
 name_type!(
+    /// A service, as the system's own service manager calls it: `nfsd`, `nfs-server.service`.
+    ServiceName,
+    check_service
+);
+name_type!(
     /// A host name of this node or of a peer.
     NodeName,
     check_node
@@ -144,6 +149,19 @@ fn check_key(text: &str) -> Result<(), BadName> {
             "`{text}` is not a key name; write OWNER:NAME, such as f0.lan.buetow.org:zdata"
         ))),
     }
+}
+
+fn check_service(text: &str) -> Result<(), BadName> {
+    let plain = text
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "-_.@".contains(c));
+    let first = text.chars().next();
+    if plain && text.len() <= LONGEST_NAME && first.is_some_and(|c| c.is_ascii_alphanumeric()) {
+        return Ok(());
+    }
+    Err(BadName(format!(
+        "`{text}` is not a service; write it as the service manager does, such as nfsd or nfs-server.service"
+    )))
 }
 
 fn check_gate(text: &str) -> Result<(), BadName> {

@@ -5,8 +5,10 @@ use crate::config::Config;
 use crate::exit::Fault;
 use crate::marker::{self, Lock};
 use crate::os::PoolState;
+use crate::peers::Peers;
 use crate::plan::{self, Observed, Pool, Step};
 use crate::report::{Phase, Report, Severity};
+use crate::services::Services;
 use crate::system::{KeyDevices, System};
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
@@ -31,6 +33,10 @@ pub struct Node<'a> {
     pub devices: &'a dyn KeyDevices,
     /// The rest of the machine.
     pub system: &'a dyn System,
+    /// The service manager.
+    pub services: &'a dyn Services,
+    /// The other nodes.
+    pub peers: &'a dyn Peers,
     /// The run directory: markers and the lock.
     pub run: &'a Path,
     /// The directory of reports.

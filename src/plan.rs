@@ -7,9 +7,10 @@
 use crate::config::{Condition, Config, Role, Root};
 use crate::key::Fingerprint;
 use crate::names::{DatasetName, KeyName};
+use crate::promotion::Promoted;
 use crate::store::state::Standing;
 use crate::zfs::{CanMount, Dataset, KeyFormat, KeyStatus, Kind, Mountpoint};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -60,7 +61,20 @@ impl Observed {
         })
     }
 
-    fn dataset(&self, name: &DatasetName) -> Option<&Dataset> {
+    /// The configured replica roots that are promoted. What could not be read is not.
+    pub fn promoted(&self, config: &Config) -> BTreeSet<DatasetName> {
+        let is_promoted = |root: &&Root| {
+            root.role == Role::Replica
+                && self
+                    .dataset(&root.dataset)
+                    .is_some_and(|dataset| matches!(dataset.promotion, Promoted::Now(_)))
+        };
+        let promoted = config.roots.iter().filter(is_promoted);
+        promoted.map(|root| root.dataset.clone()).collect()
+    }
+
+    /// A dataset that was seen.
+    pub fn dataset(&self, name: &DatasetName) -> Option<&Dataset> {
         self.datasets().find(|dataset| dataset.name == *name)
     }
 }

@@ -10,9 +10,11 @@ use crate::store::work::{Work, Worked};
 use crate::store::{Reading, Wanted};
 use crate::time::{Clock, Deadline, SystemClock};
 use crate::trouble::Trouble;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The machine that the program runs on.
 pub trait System {
@@ -37,6 +39,41 @@ pub trait System {
         known: &BTreeSet<PathBuf>,
         deadline: Deadline,
     ) -> Result<Beneath, Trouble>;
+    /// The time of day, in seconds since 1970, by a clock that may be wrong.
+    fn wall(&self) -> u64;
+    /// `net.inet.carp.allow`: whether this node takes part in CARP; `None` where there is no CARP.
+    ///
+    /// # Errors
+    /// The kernel did not say.
+    fn carp(&self) -> Result<Option<bool>, Trouble>;
+    /// Lets this node take part in CARP, or holds every address of it in INIT.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    fn set_carp(&self, allow: bool) -> Result<(), Trouble>;
+    /// Makes a directory immutable if nothing is mounted on it.
+    ///
+    /// # Errors
+    /// Something hung or the kernel refused.
+    fn guard(&self, path: &Path, deadline: Deadline) -> Result<Guard, Trouble>;
+}
+
+/// What became of the guard of a mountpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Guard {
+    /// Something is mounted there: the bare directory is out of reach.
+    Mounted,
+    /// There is no such directory.
+    Missing,
+    /// Its file system knows no immutable directories.
+    NotSupported,
+    /// The bare directory is immutable.
+    Bare {
+        /// Whether it was so before.
+        already: bool,
+        /// Some of the files that lie in it; there should be none.
+        files: Vec<String>,
+    },
 }
 
 /// Disks that may hold a key store, and the way to read one.
@@ -137,6 +174,31 @@ impl System for Machine {
         })?
         .map_err(|why| Trouble::failed(what, &why))
     }
+
+    fn wall(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        since.map_or(0, |since| since.as_secs())
+    }
+
+    fn carp(&self) -> Result<Option<bool>, Trouble> {
+        os::carp().map_err(|e| Trouble::failed("net.inet.carp.allow", &e.to_string()))
+    }
+
+    fn set_carp(&self, allow: bool) -> Result<(), Trouble> {
+        os::set_carp(allow).map_err(|e| Trouble::failed("net.inet.carp.allow", &e.to_string()))
+    }
+
+    fn guard(&self, path: &Path, deadline: Deadline) -> Result<Guard, Trouble> {
+        let what = format!("guarding {}", path.display());
+        worker::run(&what, &self.clock, deadline, || {
+            guard_now(path).map_err(|e| e.to_string())
+        })?
+        .map_err(|why| Trouble::failed(&what, &why))
+    }
+}
+
+fn guard_now(_path: &Path) -> io::Result<Guard> {
+    Err(io::Error::other("not built yet"))
 }
 
 fn look_now(questions: &Questions) -> io::Result<Live> {

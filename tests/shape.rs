@@ -131,15 +131,26 @@ fn laws_7_and_8_zfs_is_asked_for_nothing_that_destroys() {
     for word in [
         "\"rollback\"",
         "\"destroy\"",
-        "\"unload-key\"",
         "\"change-key\"",
         "\"-f\"",
-        "readonly=off",
         "\"inherit\"",
         "\"receive\"",
     ] {
         assert_eq!(with(&[word]), [""; 0], "{word}");
     }
+}
+
+#[test]
+fn law_3_only_a_promotion_makes_anything_writable() {
+    assert_eq!(with(&["readonly=off"]), ["zfs/command.rs", "zfs/mod.rs"]);
+    assert_eq!(with(&[".set_writable("]), ["promote.rs"]);
+}
+
+#[test]
+fn only_lock_takes_a_key_from_zfs() {
+    assert_eq!(with(&["\"unload-key\""]), ["zfs/command.rs"]);
+    assert_eq!(with(&[".unload_key("]), ["lock.rs"]);
+    assert_eq!(with(&["\"unmount\""]), ["zfs/command.rs"]);
 }
 
 #[test]

@@ -238,7 +238,11 @@ fn failback(facts: &Facts, served: &[Served]) -> Option<GateEntry> {
 fn gate(name: &str, needs: Vec<Condition>, remarks: Vec<Remark>, sure: bool) -> Option<GateEntry> {
     let name = name.parse().ok()?;
     (!needs.is_empty()).then_some(GateEntry {
-        gate: Gate { name, needs },
+        gate: Gate {
+            name,
+            needs,
+            services: Vec::new(),
+        },
         remarks,
         sure,
     })

@@ -31,6 +31,7 @@ fn plain(name: &str) -> Dataset {
         mountpoint: Mountpoint::None,
         mounted: false,
         jailed: false,
+        promotion: crate::promotion::Promoted::Never,
     }
 }
 

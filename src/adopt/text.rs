@@ -175,6 +175,16 @@ fn condition(condition: &Condition) -> String {
         Condition::NotPromoted { peer } => {
             return format!("not_promoted(peer: {})", quoted(peer.as_str()));
         }
+        Condition::Role { dataset, is } => {
+            return format!("role(dataset: {}, is: {is})", quoted(dataset.as_str()));
+        }
+        Condition::FreshSnapshot { dataset, minutes } => {
+            return format!(
+                "fresh_snapshot(dataset: {}, minutes: {minutes})",
+                quoted(dataset.as_str())
+            );
+        }
+        Condition::KeyLoaded(dataset) => ("key_loaded", dataset.to_string()),
         Condition::Writable(dataset) => ("writable", dataset.to_string()),
         Condition::Readonly(dataset) => ("readonly", dataset.to_string()),
         Condition::Present(path) => ("present", path.display().to_string()),

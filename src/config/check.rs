@@ -13,6 +13,7 @@ pub(super) fn check(raw: &Raw) -> Result<(), String> {
     check_store(raw)?;
     check_roots(&raw.roots)?;
     check_gates(raw)?;
+    check_guards(raw)?;
     check_peers(raw)
 }
 
@@ -130,13 +131,44 @@ fn check_condition(raw: &Raw, need: &Condition) -> Result<(), String> {
             Role::Primary => Ok(()),
             Role::Replica => Err(format!("{dataset} is a replica, which is never writable")),
         },
-        Condition::Readonly(dataset) => known(dataset).map(|_| ()),
+        Condition::Readonly(dataset)
+        | Condition::KeyLoaded(dataset)
+        | Condition::Role { dataset, .. } => known(dataset).map(|_| ()),
+        Condition::FreshSnapshot { minutes: 0, .. } => {
+            Err("fresh_snapshot: `minutes` is 0, so it would never hold".to_owned())
+        }
+        Condition::FreshSnapshot { dataset, .. } => known(dataset).map(|_| ()),
         Condition::Present(path) | Condition::Absent(path) => absolute("path", path),
         Condition::Gate(name) if raw.gates.iter().any(|gate| gate.name == *name) => Ok(()),
         Condition::Gate(name) => Err(format!("there is no gate `{name}` in this file")),
-        Condition::NotPromoted { peer } if raw.peers.iter().any(|p| p.name == *peer) => Ok(()),
-        Condition::NotPromoted { peer } => Err(format!("{peer} is not one of the peers")),
+        Condition::NotPromoted { peer } if raw.peers.iter().all(|p| p.name != *peer) => {
+            Err(format!("{peer} is not one of the peers"))
+        }
+        Condition::NotPromoted { peer } if raw.replicas.iter().all(|r| r.node != *peer) => {
+            Err(format!(
+                "not_promoted: `replicas` names none on {peer}, so there is nothing to ask about"
+            ))
+        }
+        Condition::NotPromoted { .. } => Ok(()),
     }
+}
+
+/// A guard is for a mountpoint that a gate names: a slip of the pen would guard some other directory.
+fn check_guards(raw: &Raw) -> Result<(), String> {
+    let needs = raw.gates.iter().flat_map(|gate| &gate.needs);
+    for guard in &raw.guards {
+        absolute("guards", guard)?;
+        if !needs
+            .clone()
+            .any(|need| matches!(need, Condition::Mounted { path, .. } if path == guard))
+        {
+            return Err(format!(
+                "guards: no gate needs anything mounted on {}",
+                guard.display()
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Whether `gate` needs `target` within `depth` steps.

@@ -114,6 +114,9 @@ fn condition(
                 format!("never opens: this version cannot ask {peer} whether it was promoted");
             return said.warn(&subject, &what, "take `not_promoted` out of it until then");
         }
+        Condition::KeyLoaded(dataset)
+        | Condition::Role { dataset, .. }
+        | Condition::FreshSnapshot { dataset, .. } => (dataset, None),
         Condition::Present(_) | Condition::Absent(_) | Condition::Gate(_) => return,
     };
     // One missing root, or one pool that was not seen, has been complained of already.

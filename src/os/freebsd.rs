@@ -1,7 +1,8 @@
 //! FreeBSD.
 
 use super::{
-    Access, Disk, Mount, Paths, PoolState, Program, Run, Signature, freebsd_text, pool_state_from,
+    Access, Disk, Mount, Paths, PoolState, Program, Run, ServiceCall, Signature, freebsd_text,
+    pool_state_from,
 };
 use crate::device::{Filesystem, Kind};
 use crate::host::InitSystem;
@@ -94,6 +95,40 @@ pub fn boot_id() -> Option<String> {
         _ => return None,
     };
     freebsd_text::boot_id(&bytes)
+}
+
+const CARP_ALLOW: &str = "net.inet.carp.allow";
+
+/// Whether this node takes part in CARP; `None` without the module.
+pub fn carp() -> io::Result<Option<bool>> {
+    let value = match Ctl::new(CARP_ALLOW) {
+        Ok(ctl) => ctl.value().map_err(io::Error::other)?,
+        Err(SysctlError::NotFound(_)) => return Ok(None),
+        Err(SysctlError::IoError(e)) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(io::Error::other(e)),
+    };
+    match value {
+        CtlValue::Int(allow) => Ok(Some(allow != 0)),
+        other => Err(io::Error::other(format!("is not a number: {other:?}"))),
+    }
+}
+
+/// Lets this node take part in CARP, or holds it in INIT.
+pub fn set_carp(allow: bool) -> io::Result<()> {
+    let ctl = Ctl::new(CARP_ALLOW).map_err(io::Error::other)?;
+    ctl.set_value(CtlValue::Int(allow.into()))
+        .map(|_| ())
+        .map_err(io::Error::other)
+}
+
+/// The command that asks rc(8). `onestop`: also what rc.conf has meanwhile disabled is stopped.
+pub fn service(call: ServiceCall, name: &str) -> Program {
+    let word = match call {
+        ServiceCall::Runs => "onestatus",
+        ServiceCall::Start => "start",
+        ServiceCall::Stop => "onestop",
+    };
+    ("/usr/sbin/service", vec![name.to_owned(), word.to_owned()])
 }
 
 /// The state of `pool` without asking the pool.

@@ -1,7 +1,8 @@
 //! Linux.
 
 use super::{
-    Access, Disk, Mount, Paths, PoolState, Program, Run, Signature, linux_text, pool_state_from,
+    Access, Disk, Mount, Paths, PoolState, Program, Run, ServiceCall, Signature, linux_text,
+    pool_state_from,
 };
 use crate::device::{Filesystem, Kind};
 use crate::host::InitSystem;
@@ -77,6 +78,27 @@ pub fn boot_id() -> Option<String> {
         .ok()?;
     let id = value.trim().to_owned();
     (!id.is_empty()).then_some(id)
+}
+
+/// Linux has no CARP; keepalived asks the gate itself.
+pub fn carp() -> io::Result<Option<bool>> {
+    Ok(None)
+}
+
+/// Linux has no CARP.
+pub fn set_carp(_allow: bool) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// The command that asks systemd.
+pub fn service(call: ServiceCall, name: &str) -> Program {
+    let words: &[&str] = match call {
+        ServiceCall::Runs => &["is-active", "--quiet"],
+        ServiceCall::Start => &["start"],
+        ServiceCall::Stop => &["stop"],
+    };
+    let words = words.iter().chain([&name]).map(|word| (*word).to_owned());
+    ("/usr/bin/systemctl", words.collect())
 }
 
 /// The state of `pool` without asking the pool.

@@ -24,9 +24,10 @@ compile_error!("f3skeys runs on FreeBSD and Linux; add a file to src/os/ for ano
 pub use lockdown::{LockedDown, harden, lock_down, user};
 pub use memory::{Intake, guard_memory};
 pub use platform::{
-    JAILED_PROPERTY, MOUNTS_OUTLIVE_US, PATHS, SERIAL_HINT, beneath, boot_id, checker, covering,
-    detach_mounts, die_with_parent, disks, formatting, is_disk, is_held, mount_store, mounts,
-    parts, pool_state, serial, signatures, source_is_device, unmount_store, users,
+    JAILED_PROPERTY, MOUNTS_OUTLIVE_US, PATHS, SERIAL_HINT, beneath, boot_id, carp, checker,
+    covering, detach_mounts, die_with_parent, disks, formatting, is_disk, is_held, mount_store,
+    mounts, parts, pool_state, serial, service, set_carp, signatures, source_is_device,
+    unmount_store, users,
 };
 
 use crate::child::Finished;
@@ -55,6 +56,17 @@ pub struct Paths {
     pub zfs: &'static str,
     /// What starts services here.
     pub init: InitSystem,
+}
+
+/// What is asked of the service manager.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServiceCall {
+    /// Exit status 0 if it runs.
+    Runs,
+    /// Start it.
+    Start,
+    /// Stop it.
+    Stop,
 }
 
 /// A mounted file system as the kernel tells it now.

@@ -146,6 +146,9 @@ fn is_of_datasets(need: &Condition) -> bool {
         Condition::Present(_)
         | Condition::Absent(_)
         | Condition::Gate(_)
+        | Condition::KeyLoaded(_)
+        | Condition::Role { .. }
+        | Condition::FreshSnapshot { .. }
         | Condition::NotPromoted { .. } => false,
     }
 }

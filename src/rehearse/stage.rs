@@ -14,10 +14,10 @@ use crate::plan::Step;
 use crate::report::{Finding, Severity};
 use crate::store::work::{Work, Worked};
 use crate::store::{Reading, Wanted};
-use crate::system::{KeyDevices, System};
+use crate::system::{Guard, KeyDevices, System};
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
-use crate::zfs::{Answer, Dataset, KeyStatus, Mountpoint, Try, Zfs};
+use crate::zfs::{Answer, Dataset, KeyStatus, Mountpoint, Past, Try, Zfs};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -180,6 +180,11 @@ impl<'a> Stage<'a> {
     }
 }
 
+/// No boot does that, so no rehearsal of one does.
+fn not_here(what: &str) -> Trouble {
+    Trouble::failed(what, "a boot does nothing of the kind")
+}
+
 fn failure(subject: &str, what: &str, remedy: &str) -> Finding {
     Finding::new(Severity::Failure, subject, what, remedy)
 }
@@ -246,6 +251,40 @@ impl Zfs for Stage<'_> {
         let step = Step::SetReadonly(dataset.clone());
         self.world.borrow_mut().make(&[step]);
         Ok(())
+    }
+
+    fn set_writable(&self, _dataset: &DatasetName, _deadline: Deadline) -> Result<(), Trouble> {
+        Err(not_here("zfs set"))
+    }
+
+    fn record(
+        &self,
+        _dataset: &DatasetName,
+        _promotion: &str,
+        _deadline: Deadline,
+    ) -> Result<(), Trouble> {
+        Err(not_here("zfs set"))
+    }
+
+    fn snapshot(
+        &self,
+        _dataset: &DatasetName,
+        _name: &str,
+        _deadline: Deadline,
+    ) -> Result<(), Trouble> {
+        Err(not_here("zfs snapshot"))
+    }
+
+    fn past(&self, dataset: &DatasetName, deadline: Deadline) -> Result<Vec<Past>, Trouble> {
+        self.real.zfs.past(dataset, deadline)
+    }
+
+    fn unmount(&self, _dataset: &DatasetName, _deadline: Deadline) -> Result<(), Trouble> {
+        Err(not_here("zfs unmount"))
+    }
+
+    fn unload_key(&self, _root: &DatasetName, _deadline: Deadline) -> Result<(), Trouble> {
+        Err(not_here("zfs unload-key"))
     }
 
     fn mount(&self, dataset: &DatasetName, _deadline: Deadline) -> Result<(), Trouble> {
@@ -328,5 +367,21 @@ impl System for Stage<'_> {
         deadline: Deadline,
     ) -> Result<Beneath, Trouble> {
         self.real.system.beneath(points, known, deadline)
+    }
+
+    fn wall(&self) -> u64 {
+        self.real.system.wall()
+    }
+
+    fn carp(&self) -> Result<Option<bool>, Trouble> {
+        self.real.system.carp()
+    }
+
+    fn set_carp(&self, _allow: bool) -> Result<(), Trouble> {
+        Err(not_here("net.inet.carp.allow"))
+    }
+
+    fn guard(&self, _path: &Path, _deadline: Deadline) -> Result<Guard, Trouble> {
+        Err(not_here("guarding"))
     }
 }

@@ -3,10 +3,11 @@
 //! A key goes to it on standard input and nowhere else. The program does not wipe its own copy;
 //! SECURITY.md names that exception.
 
-use super::{Answer, Dataset, Try, Zfs, parse};
+use super::{Answer, Dataset, Past, Try, Zfs, parse};
 use crate::child::{self, Call};
 use crate::key::Key;
 use crate::names::DatasetName;
+use crate::promotion;
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
 use std::path::PathBuf;
@@ -37,6 +38,14 @@ impl Command<'_> {
         )
     }
 
+    fn text(&self, args: &[&str], deadline: Deadline) -> Result<String, Trouble> {
+        let text = self.done(args, deadline)?;
+        String::from_utf8(text).map_err(|_| {
+            let what = format!("zfs {}", args.first().unwrap_or(&""));
+            Trouble::failed(&what, "its answer is not text")
+        })
+    }
+
     fn done(&self, args: &[&str], deadline: Deadline) -> Result<Vec<u8>, Trouble> {
         self.call(args, None, deadline)?.success()
     }
@@ -44,9 +53,7 @@ impl Command<'_> {
 
 impl Zfs for Command<'_> {
     fn pools(&self, deadline: Deadline) -> Result<Vec<String>, Trouble> {
-        let text = self.done(&["list", "-H", "-d", "0", "-o", "name"], deadline)?;
-        let text = String::from_utf8(text)
-            .map_err(|_| Trouble::failed("zfs list", "its answer is not text"))?;
+        let text = self.text(&["list", "-H", "-d", "0", "-o", "name"], deadline)?;
         Ok(text.lines().map(str::to_owned).collect())
     }
 
@@ -63,11 +70,8 @@ impl Zfs for Command<'_> {
             &properties,
             pool,
         ];
-        let text = self.done(&args, deadline)?;
-        let what = format!("zfs get -r {pool}");
-        let text = String::from_utf8(text)
-            .map_err(|_| Trouble::failed(&what, "its answer is not text"))?;
-        parse::datasets(&text).map_err(|why| Trouble::failed(&what, &why))
+        let text = self.text(&args, deadline)?;
+        parse::datasets(&text).map_err(|why| Trouble::failed(&format!("zfs get -r {pool}"), &why))
     }
 
     fn try_key(&self, root: &DatasetName, key: &Key, how: Try, deadline: Deadline) -> Answer {
@@ -83,6 +87,73 @@ impl Zfs for Command<'_> {
 
     fn set_readonly(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
         self.done(&["set", "readonly=on", dataset.as_str()], deadline)
+            .map(|_| ())
+    }
+
+    fn set_writable(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
+        self.done(&["set", "readonly=off", dataset.as_str()], deadline)
+            .map(|_| ())
+    }
+
+    fn record(
+        &self,
+        dataset: &DatasetName,
+        promotion: &str,
+        deadline: Deadline,
+    ) -> Result<(), Trouble> {
+        let setting = format!("{}={promotion}", promotion::PROPERTY);
+        self.done(&["set", &setting, dataset.as_str()], deadline)
+            .map(|_| ())
+    }
+
+    fn snapshot(
+        &self,
+        dataset: &DatasetName,
+        name: &str,
+        deadline: Deadline,
+    ) -> Result<(), Trouble> {
+        let snapshot = format!("{dataset}@{name}");
+        self.done(&["snapshot", "-r", &snapshot], deadline)
+            .map(|_| ())
+    }
+
+    fn past(&self, dataset: &DatasetName, deadline: Deadline) -> Result<Vec<Past>, Trouble> {
+        let written = [
+            "get",
+            "-Hp",
+            "-r",
+            "-t",
+            "filesystem,volume",
+            "-o",
+            "name,value",
+            "written",
+            dataset.as_str(),
+        ];
+        let moments = [
+            "list",
+            "-Hp",
+            "-r",
+            "-t",
+            "snapshot,bookmark",
+            "-s",
+            "createtxg",
+            "-o",
+            "name,guid,creation",
+            dataset.as_str(),
+        ];
+        let written = self.text(&written, deadline)?;
+        let moments = self.text(&moments, deadline)?;
+        parse::past(&written, &moments)
+            .map_err(|why| Trouble::failed(&format!("zfs list -r {dataset}"), &why))
+    }
+
+    fn unmount(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
+        self.done(&["unmount", dataset.as_str()], deadline)
+            .map(|_| ())
+    }
+
+    fn unload_key(&self, root: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
+        self.done(&["unload-key", root.as_str()], deadline)
             .map(|_| ())
     }
 

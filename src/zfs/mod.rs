@@ -6,6 +6,7 @@ pub mod parse;
 
 use crate::key::Key;
 use crate::names::DatasetName;
+use crate::promotion::Promoted;
 use crate::time::Deadline;
 use crate::trouble::Trouble;
 use std::fmt;
@@ -122,6 +123,39 @@ pub struct Dataset {
     pub mounted: bool,
     /// Whether it belongs to a jail or zone, which mounts it itself.
     pub jailed: bool,
+    /// What its own user property says of a promotion; none is inherited or received.
+    pub promotion: Promoted,
+}
+
+/// A snapshot or a bookmark: a moment of a dataset that other nodes know by the same number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moment {
+    /// What stands behind `@` or `#`.
+    pub name: String,
+    /// Its number, the same wherever it was received.
+    pub guid: u64,
+    /// When it was made, in seconds since 1970.
+    pub created: u64,
+    /// Whether only a bookmark is left of it.
+    pub bookmark: bool,
+}
+
+/// What became of a dataset so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Past {
+    /// The dataset.
+    pub dataset: DatasetName,
+    /// Bytes written since its newest snapshot.
+    pub written: u64,
+    /// Its snapshots and bookmarks, the oldest first.
+    pub moments: Vec<Moment>,
+}
+
+impl Past {
+    /// Its newest snapshot.
+    pub fn newest(&self) -> Option<&Moment> {
+        self.moments.iter().rfind(|moment| !moment.bookmark)
+    }
 }
 
 /// How a key is tried.
@@ -167,6 +201,52 @@ pub trait Zfs {
     /// # Errors
     /// ZFS refused or did not answer.
     fn set_readonly(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble>;
+
+    /// Sets `readonly=off`; for a promotion, and for nothing else.
+    ///
+    /// # Errors
+    /// ZFS refused or did not answer.
+    fn set_writable(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble>;
+
+    /// Records a promotion, or its end, in a user property of the dataset.
+    ///
+    /// # Errors
+    /// ZFS refused or did not answer.
+    fn record(
+        &self,
+        dataset: &DatasetName,
+        promotion: &str,
+        deadline: Deadline,
+    ) -> Result<(), Trouble>;
+
+    /// Makes a snapshot of a dataset and of all below it, at one moment.
+    ///
+    /// # Errors
+    /// ZFS refused or did not answer.
+    fn snapshot(
+        &self,
+        dataset: &DatasetName,
+        name: &str,
+        deadline: Deadline,
+    ) -> Result<(), Trouble>;
+
+    /// The past of a dataset and of all below it.
+    ///
+    /// # Errors
+    /// The pool could not be asked, or its answer was not understood.
+    fn past(&self, dataset: &DatasetName, deadline: Deadline) -> Result<Vec<Past>, Trouble>;
+
+    /// Unmounts a file system that nobody uses; never by force.
+    ///
+    /// # Errors
+    /// It is in use, ZFS refused or did not answer.
+    fn unmount(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble>;
+
+    /// Unloads the key of an encryption root of which nothing is in use.
+    ///
+    /// # Errors
+    /// It is in use, ZFS refused or did not answer.
+    fn unload_key(&self, root: &DatasetName, deadline: Deadline) -> Result<(), Trouble>;
 
     /// Mounts a file system where its `mountpoint` says.
     ///

@@ -1,15 +1,17 @@
 //! What `zfs get -Hp -o name,property,value,source` prints, read strictly.
 
-use super::{CanMount, Dataset, KeyFormat, KeyStatus, Kind, Mountpoint, Source};
+use super::{CanMount, Dataset, KeyFormat, KeyStatus, Kind, Moment, Mountpoint, Past, Source};
 use crate::names::DatasetName;
 use crate::os::JAILED_PROPERTY;
+use crate::promotion::{self, Promoted};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// The properties that [`Dataset`] is made of.
 pub fn properties() -> String {
     format!(
-        "type,encryptionroot,keystatus,keyformat,keylocation,readonly,canmount,mountpoint,mounted,{JAILED_PROPERTY}"
+        "type,encryptionroot,keystatus,keyformat,keylocation,readonly,canmount,mountpoint,mounted,{JAILED_PROPERTY},{}",
+        promotion::PROPERTY
     )
 }
 
@@ -82,7 +84,64 @@ fn dataset(name: &str, row: &Row) -> Result<Dataset, String> {
             "-" => false,
             value => on_off(JAILED_PROPERTY, value)?,
         },
+        promotion: match get(promotion::PROPERTY)? {
+            (value, "local") => promotion::parse(value),
+            _ => Promoted::Never,
+        },
     })
+}
+
+/// Reads `zfs get -Hp -o name,value written` and `zfs list -Hp -s createtxg -o name,guid,creation`
+/// of the same datasets.
+///
+/// # Errors
+/// A line is not as expected; the words name it.
+pub fn past(written: &str, moments: &str) -> Result<Vec<Past>, String> {
+    let mut all: BTreeMap<&str, Past> = BTreeMap::new();
+    for line in written.lines() {
+        let (name, bytes) = line
+            .split_once('\t')
+            .ok_or_else(|| format!("not two columns: `{line}`"))?;
+        let past = Past {
+            dataset: name
+                .parse()
+                .map_err(|_| format!("`{name}` is not a dataset name"))?,
+            written: number("written", bytes)?,
+            moments: Vec::new(),
+        };
+        all.insert(name, past);
+    }
+    for line in moments.lines() {
+        let (dataset, moment) = moment(line)?;
+        // Made between the two questions: then its dataset is new, too.
+        if let Some(past) = all.get_mut(dataset) {
+            past.moments.push(moment);
+        }
+    }
+    Ok(all.into_values().collect())
+}
+
+fn moment(line: &str) -> Result<(&str, Moment), String> {
+    let fields: Vec<&str> = line.split('\t').collect();
+    let [full, guid, created] = fields[..] else {
+        return Err(format!("not three columns: `{line}`"));
+    };
+    let (dataset, name, bookmark) = match (full.split_once('@'), full.split_once('#')) {
+        (Some((dataset, name)), _) => (dataset, name, false),
+        (None, Some((dataset, name))) => (dataset, name, true),
+        (None, None) => return Err(format!("`{full}` is no snapshot or bookmark")),
+    };
+    let moment = Moment {
+        name: name.to_owned(),
+        guid: number("guid", guid)?,
+        created: number("creation", created)?,
+        bookmark,
+    };
+    Ok((dataset, moment))
+}
+
+fn number(what: &str, text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("{what} is `{text}`"))
 }
 
 fn encryption_root(value: &str) -> Result<Option<DatasetName>, String> {

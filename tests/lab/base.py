@@ -19,6 +19,7 @@ PACKAGES = """
     systemd-sysv udev kmod initramfs-tools zstd
     nfs-kernel-server nfs-common
     python3-minimal gdb-minimal strace iproute2 util-linux mount procps psmisc dmsetup e2fsprogs
+    openssh-server openssh-client sanoid mbuffer keepalived stunnel4
 """.split()
 GUEST = host.LAB / "guest"
 

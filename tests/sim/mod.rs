@@ -6,25 +6,29 @@
 
 pub mod medium;
 
-use f3skeys::config::Config;
+use f3skeys::config::{Config, Peer};
 use f3skeys::device::{Candidate, Filesystem, Kind as FsKind};
 use f3skeys::gate::{Live, Questions};
 use f3skeys::host::bare::{Bare, Beneath};
 use f3skeys::key::{Fingerprint, Key};
-use f3skeys::names::{DatasetName, KeyName};
+use f3skeys::names::{DatasetName, KeyName, ServiceName};
 use f3skeys::os::{Mount, PoolState};
 use f3skeys::pass::Node;
+use f3skeys::peers::{Peers, Reply};
+use f3skeys::promotion::{self, Promoted};
+use f3skeys::services::Services;
 use f3skeys::store::layout::{self, Place};
 use f3skeys::store::state::{FORMAT, Generation, Standing, State};
 use f3skeys::store::survey::survey;
 use f3skeys::store::work::{Work, Worked};
 use f3skeys::store::{KeyFile, Reading, Wanted};
-use f3skeys::system::{KeyDevices, System};
+use f3skeys::system::{Guard, KeyDevices, System};
 use f3skeys::time::{Clock, Deadline};
 use f3skeys::trouble::Trouble;
 use f3skeys::writer;
 use f3skeys::zfs::{
-    Answer, CanMount, Dataset, KeyFormat, KeyStatus, Kind, Mountpoint, Source, Try, Zfs,
+    Answer, CanMount, Dataset, KeyFormat, KeyStatus, Kind, Moment, Mountpoint, Past, Source, Try,
+    Zfs,
 };
 use medium::SimMedium;
 use std::cell::{Cell, RefCell};
@@ -41,7 +45,27 @@ pub enum Event {
     /// A key was loaded; whether any dataset that it opens could be written then.
     Loaded(String),
     /// A file system was mounted, writable or not.
-    Mounted { dataset: String, writable: bool },
+    Mounted {
+        dataset: String,
+        writable: bool,
+    },
+    /// `readonly=off` was set.
+    Unsealed(String),
+    /// A promotion, or its end, was recorded.
+    Recorded(String, String),
+    /// A snapshot was made of a dataset and all below it.
+    Snapshot(String),
+    /// A file system was unmounted.
+    Unmounted(String),
+    /// A key was unloaded.
+    Unloaded(String),
+    /// A service was started or stopped.
+    Started(String),
+    Stopped(String),
+    /// The node took part in CARP from here on, or no more.
+    Carp(bool),
+    /// A bare directory was made immutable.
+    Guarded(PathBuf),
 }
 
 /// A key stick: when it is plugged in, and its files.
@@ -140,6 +164,7 @@ pub fn dataset(name: &str) -> Dataset {
         mountpoint: Mountpoint::None,
         mounted: false,
         jailed: false,
+        promotion: Promoted::Never,
     }
 }
 
@@ -195,6 +220,24 @@ pub struct Sim {
     pub twins_reversed: Cell<bool>,
     /// What lies beneath mountpoints; elsewhere they are clean.
     pub beneath: RefCell<Beneath>,
+    /// The time of day at the clock's zero.
+    pub wall: Cell<u64>,
+    /// Whether the node takes part in CARP, where there is one.
+    pub carp: RefCell<Result<Option<bool>, String>>,
+    /// Snapshots, bookmarks and bytes written, of datasets that have any.
+    pub pasts: RefCell<BTreeMap<String, Past>>,
+    /// Datasets that somebody uses: they cannot be unmounted.
+    pub busy: RefCell<Vec<String>>,
+    /// The services, and whether each runs.
+    pub service_states: RefCell<BTreeMap<String, bool>>,
+    /// Services that do nothing they are told.
+    pub deaf_services: RefCell<Vec<String>>,
+    /// What each peer answers; others do not answer.
+    pub replies: RefCell<BTreeMap<String, Reply>>,
+    /// How often a peer was asked.
+    pub questions_to_peers: Cell<u32>,
+    /// Files in bare directories, and whether the directory is immutable.
+    pub bare: RefCell<BTreeMap<PathBuf, (Vec<String>, bool)>>,
     mounts: RefCell<Vec<SimMount>>,
     pub directory: PathBuf,
 }
@@ -227,6 +270,15 @@ impl Sim {
             stubborn: RefCell::default(),
             twins_reversed: Cell::default(),
             beneath: RefCell::default(),
+            wall: Cell::new(1_795_000_000),
+            carp: RefCell::new(Ok(None)),
+            pasts: RefCell::default(),
+            busy: RefCell::default(),
+            service_states: RefCell::default(),
+            deaf_services: RefCell::default(),
+            replies: RefCell::default(),
+            questions_to_peers: Cell::default(),
+            bare: RefCell::default(),
             mounts: RefCell::new(vec![SimMount {
                 mount: Mount {
                     at: "/".into(),
@@ -281,6 +333,8 @@ impl Sim {
             zfs: self,
             devices: self,
             system: self,
+            services: self,
+            peers: self,
             run: &run,
             db: &db,
         })
@@ -420,6 +474,49 @@ impl Sim {
         self.change(name.as_str(), |d| d.mounted = true);
     }
 
+    fn note(&self, event: Event) {
+        self.trace.borrow_mut().push(event);
+    }
+
+    fn remount(&self, name: &str, readonly: bool) {
+        for entry in self.mounts.borrow_mut().iter_mut() {
+            if entry.mount.source == name {
+                entry.mount.read_only = readonly;
+                entry.mount.sealed = readonly;
+            }
+        }
+    }
+
+    /// The past of a dataset and of all below it.
+    fn pasts_below(&self, dataset: &DatasetName) -> Vec<Past> {
+        let below = |d: &&Dataset| d.name.is_at_or_below(dataset);
+        let past = |d: &Dataset| {
+            let known = self.pasts.borrow().get(d.name.as_str()).cloned();
+            known.unwrap_or(Past {
+                dataset: d.name.clone(),
+                written: 0,
+                moments: Vec::new(),
+            })
+        };
+        let datasets = self.datasets.borrow();
+        datasets.iter().filter(below).map(past).collect()
+    }
+
+    fn tell_service(&self, service: &ServiceName, running: bool) -> Result<(), Trouble> {
+        self.sleep(ONE_CALL);
+        let deaf = self.deaf_services.borrow();
+        if deaf.iter().any(|name| name == service.as_str()) {
+            return Err(Trouble::failed("service", "exit status 1"));
+        }
+        let name = service.to_string();
+        self.note(match running {
+            true => Event::Started(name.clone()),
+            false => Event::Stopped(name.clone()),
+        });
+        self.service_states.borrow_mut().insert(name, running);
+        Ok(())
+    }
+
     /// Lets time pass for one call; a hanging pool takes all there is.
     fn call(&self, what: &str, pool: &str, deadline: Deadline) -> Result<(), Trouble> {
         if self.hanging.borrow().iter().any(|p| p == pool) {
@@ -501,6 +598,78 @@ impl System for Sim {
         let answer = |point| laid.get(point).cloned().unwrap_or(Ok(Bare::Clean));
         Ok(points.iter().map(|p| (p.clone(), answer(p))).collect())
     }
+
+    fn wall(&self) -> u64 {
+        self.wall.get() + self.now().as_secs()
+    }
+
+    fn carp(&self) -> Result<Option<bool>, Trouble> {
+        let carp = self.carp.borrow().clone();
+        carp.map_err(|why| Trouble::failed("net.inet.carp.allow", &why))
+    }
+
+    fn set_carp(&self, allow: bool) -> Result<(), Trouble> {
+        self.note(Event::Carp(allow));
+        *self.carp.borrow_mut() = Ok(Some(allow));
+        Ok(())
+    }
+
+    fn guard(&self, path: &Path, _deadline: Deadline) -> Result<Guard, Trouble> {
+        self.sleep(ONE_CALL);
+        if self.mounts.borrow()[self.resolve(path)].mount.at == path {
+            return Ok(Guard::Mounted);
+        }
+        let mut bare = self.bare.borrow_mut();
+        let Some((files, immutable)) = bare.get_mut(path) else {
+            return Ok(Guard::Missing);
+        };
+        let already = std::mem::replace(immutable, true);
+        if !already {
+            self.note(Event::Guarded(path.to_owned()));
+        }
+        let files = files.clone();
+        Ok(Guard::Bare { already, files })
+    }
+}
+
+impl Services for Sim {
+    fn runs(&self, service: &ServiceName, _deadline: Deadline) -> Result<bool, Trouble> {
+        self.sleep(ONE_CALL);
+        let states = self.service_states.borrow();
+        let state = states.get(service.as_str()).copied();
+        state.ok_or_else(|| Trouble::failed("service", "there is no such service"))
+    }
+
+    fn start(&self, service: &ServiceName, _deadline: Deadline) -> Result<(), Trouble> {
+        self.tell_service(service, true)
+    }
+
+    fn stop(&self, service: &ServiceName, _deadline: Deadline) -> Result<(), Trouble> {
+        self.tell_service(service, false)
+    }
+}
+
+impl Peers for Sim {
+    fn ask(
+        &self,
+        peer: &Peer,
+        _datasets: &[DatasetName],
+        deadline: Deadline,
+    ) -> Result<Reply, Trouble> {
+        self.questions_to_peers
+            .set(self.questions_to_peers.get() + 1);
+        match self.replies.borrow().get(peer.name.as_str()) {
+            Some(reply) => Ok(reply.clone()),
+            None => {
+                self.sleep(deadline.left(self));
+                Err(Trouble::timed_out("ssh"))
+            }
+        }
+    }
+}
+
+fn inherits(source: &Source, from: &DatasetName) -> bool {
+    matches!(source, Source::Inherited(above) if above == from)
 }
 
 impl Zfs for Sim {
@@ -554,12 +723,99 @@ impl Zfs for Sim {
             d.readonly = true;
             d.readonly_source = Source::Local;
         });
-        for entry in self.mounts.borrow_mut().iter_mut() {
-            if entry.mount.source == dataset.as_str() {
-                entry.mount.read_only = true;
-                entry.mount.sealed = true;
-            }
+        self.remount(dataset.as_str(), true);
+        Ok(())
+    }
+
+    fn set_writable(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
+        self.call("zfs set", dataset.pool(), deadline)?;
+        self.note(Event::Unsealed(dataset.to_string()));
+        // As ZFS does: what inherits it becomes writable, too.
+        let heirs: Vec<String> = self
+            .datasets
+            .borrow()
+            .iter()
+            .filter(|d| d.name == *dataset || inherits(&d.readonly_source, dataset))
+            .map(|d| d.name.to_string())
+            .collect();
+        for heir in heirs {
+            self.change(&heir, |d| {
+                d.readonly = false;
+                if d.name == *dataset {
+                    d.readonly_source = Source::Local;
+                }
+            });
+            self.remount(&heir, false);
         }
+        Ok(())
+    }
+
+    fn record(
+        &self,
+        dataset: &DatasetName,
+        promotion: &str,
+        deadline: Deadline,
+    ) -> Result<(), Trouble> {
+        self.call("zfs set", dataset.pool(), deadline)?;
+        self.note(Event::Recorded(dataset.to_string(), promotion.to_owned()));
+        self.change(dataset.as_str(), |d| {
+            d.promotion = promotion::parse(promotion);
+        });
+        Ok(())
+    }
+
+    fn snapshot(
+        &self,
+        dataset: &DatasetName,
+        name: &str,
+        deadline: Deadline,
+    ) -> Result<(), Trouble> {
+        self.call("zfs snapshot", dataset.pool(), deadline)?;
+        self.note(Event::Snapshot(format!("{dataset}@{name}")));
+        for mut past in self.pasts_below(dataset) {
+            past.written = 0;
+            past.moments.push(Moment {
+                name: name.to_owned(),
+                guid: 1_000_000 + self.trace.borrow().len() as u64,
+                created: self.wall(),
+                bookmark: false,
+            });
+            let key = past.dataset.to_string();
+            self.pasts.borrow_mut().insert(key, past);
+        }
+        Ok(())
+    }
+
+    fn past(&self, dataset: &DatasetName, deadline: Deadline) -> Result<Vec<Past>, Trouble> {
+        self.call("zfs list", dataset.pool(), deadline)?;
+        Ok(self.pasts_below(dataset))
+    }
+
+    fn unmount(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
+        self.call("zfs unmount", dataset.pool(), deadline)?;
+        if self.busy.borrow().iter().any(|d| d == dataset.as_str()) {
+            return Err(Trouble::failed("zfs unmount", "pool or dataset is busy"));
+        }
+        if !self.find(dataset.as_str()).mounted {
+            return Err(Trouble::failed("zfs unmount", "not currently mounted"));
+        }
+        self.note(Event::Unmounted(dataset.to_string()));
+        Sim::unmount(self, dataset.as_str());
+        Ok(())
+    }
+
+    fn unload_key(&self, root: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
+        self.call("zfs unload-key", root.pool(), deadline)?;
+        let of_root = |d: &&mut Dataset| d.encryption_root.as_ref() == Some(root);
+        let mut datasets = self.datasets.borrow_mut();
+        if datasets.iter_mut().filter(of_root).any(|d| d.mounted) {
+            return Err(Trouble::failed("zfs unload-key", "dataset is busy"));
+        }
+        for dataset in datasets.iter_mut().filter(of_root) {
+            dataset.key_status = KeyStatus::Unavailable;
+        }
+        drop(datasets);
+        self.note(Event::Unloaded(root.to_string()));
         Ok(())
     }
 
