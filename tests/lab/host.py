@@ -23,6 +23,7 @@ TOOLS = {
     "mke2fs": "e2fsprogs",
     "debugfs": "e2fsprogs",
     "qemu-img": "qemu-utils",
+    "ssh-keygen": "openssh-client",
     "qemu-system-x86_64": "qemu-system-x86",
     "losetup": "mount",
     "unshare": "util-linux",

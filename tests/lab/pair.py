@@ -1,0 +1,95 @@
+"""Two nodes on one wire: f0 and f1, each with a replica of the other's data, a stick of its own, and
+keys for ssh both ways. What f1 owns is `zpeer/data`, which f0 holds as `zdata/sink/f1/data`; what f0
+serves is `zdata/enc/nfsdata`, which f1 holds as `zpeer/sink/f0/nfsdata`.
+"""
+
+import base
+import host
+import machine
+import node
+import stick
+import vm
+import witness
+
+ADDRESS = {"f0": "10.77.0.10", "f1": "10.77.0.11"}
+SERIAL = {"f0": stick.SERIAL, "f1": "4C530011"}
+DISKS = {"f0": ("zdata", "zroot"), "f1": ("zpeer",)}
+SOURCE, SERVED, COPY = "zpeer/data", "zdata/enc/nfsdata", "zpeer/sink/f0/nfsdata"
+
+F1_CONFIG = """(
+    node: "f1.lan.buetow.org",
+    store: (label: "F3S_KEYS", serial: "4C530011", mountpoint: "/keys", wait_seconds: 2),
+    roots: [
+        (dataset: "zpeer/data", key: "f1.lan.buetow.org:zdata", role: primary, required: true),
+        (dataset: "zpeer/sink/f0/nfsdata", key: "f0.lan.buetow.org:zdata", role: replica, required: true),
+    ],
+    gates: [
+        (name: "nfs", needs: [mounted(path: "/data/nfs", dataset: "zpeer/sink/f0/nfsdata")]),
+    ],
+    peers: [(name: "f0.lan.buetow.org", ssh: "root@f0.lan.buetow.org")],
+)
+"""
+F0_CONFIG = machine.NODE_CONFIG.replace("wait_seconds: 30", "wait_seconds: 2").replace("    gates: [", """\
+    peers: [(name: "f1.lan.buetow.org", ssh: "root@f1.lan.buetow.org")],
+    replicas: [(of: "zdata/enc/nfsdata", node: "f1.lan.buetow.org", dataset: "zpeer/sink/f0/nfsdata")],
+    gates: [
+        (name: "failback", needs: [gate("write"), not_promoted(peer: "f1.lan.buetow.org")]),""")
+
+
+class Pair:
+    """Both nodes, switched off, with fresh disks; `life` is how long their machines may run."""
+
+    def __init__(self, lab, name, life=vm.LIFE_LIMIT):
+        self.lab, self.folder, self.ssh = lab, lab.folder / name, lab.folder / name / "ssh"
+        self.ssh.mkdir(parents=True)
+        self.key_pairs()
+        caches = {"f0": lab.pools.cache, "f1": lab.pools.peer_cache}
+        configs = {"f0": F0_CONFIG, "f1": F1_CONFIG}
+        for number, one in enumerate(ADDRESS):
+            image = self.image(one, configs[one], caches[one])
+            made = node.Node(self.folder / one, base.folder(), image, lab.pools.disks(*DISKS[one]))
+            made.connect(self.folder / "wire.sock", number, listens=one == "f1")
+            made.life = life
+            lab.machines.append(made)
+            setattr(self, one, made)
+
+    def key_pairs(self):
+        """What ssh needs: for each node a key for the question and one for replication."""
+        for one in ADDRESS:
+            for name in (one, f"{one}-data"):
+                host.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", self.ssh / name)
+
+    def image(self, one, config, cache):
+        """The lab's installed machine, made into one node of the pair."""
+        out = machine.copied(self.lab.image, self.folder / f"{one}.img")
+        (self.folder / f"{one}.ron").write_text(config, encoding="utf-8")
+        machine.changed(out, f"""
+{base.GUEST}/pair "$root" {one} {ADDRESS[one]} {self.ssh}
+install -m 0644 {cache} "$root/etc/zfs/zpool.cache"
+install -m 0600 {self.folder}/{one}.ron "$root/etc/f3skeys.ron"
+""")
+        return out
+
+    def start(self):
+        """Switches both on with their sticks in: f1 first, whose end of the wire listens."""
+        good = self.lab.sticks.good()
+        # Two machines cannot have one image.
+        self.f1.start([(self.lab.sticks.own(good, self.folder.name), SERIAL["f1"])], wait=False)
+        self.f0.start([(good, SERIAL["f0"])], wait=False)
+        for one in (self.f1, self.f0):
+            one.wait_agent()
+            one.settled()
+        return self
+
+
+def check_replica(one, replica):
+    """The kernel's own word on a node since its start: nothing at or below the replica, file system
+    or volume, was writable for an instant. Returns the trace."""
+    log = one.ok(f"cat {witness.BUFFER}")
+    for complaint in witness.writable(log, replica):
+        raise vm.Failed(complaint)
+    for disk in one.ok(f"for path in $(find /dev/zvol/{replica} -type l 2> /dev/null); do "
+                       "basename $(readlink -f $path); done").split():
+        for complaint in witness.volume(log, disk):
+            raise vm.Failed(complaint)
+    return log
