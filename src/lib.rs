@@ -45,6 +45,7 @@ pub mod device;
 pub mod doctor;
 pub mod exit;
 pub mod gate;
+mod guards;
 pub mod host;
 pub mod init;
 pub mod key;
