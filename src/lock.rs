@@ -50,7 +50,7 @@ pub fn lock(node: Node, config: &Config) -> Report {
         ((), pass.pools_in_words())
     });
     let mut failed = Failed::default();
-    pass.phase("unmount", |pass| ((), unmount_all(pass, &mut failed)));
+    pass.phase("mounts", |pass| ((), unmount_all(pass, &mut failed)));
     pass.phase("keys", |pass| ((), unload_all(pass, &mut failed)));
     guards::set(&mut pass);
     judge(&mut pass, &failed);
