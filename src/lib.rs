@@ -48,6 +48,7 @@ mod evaluate;
 pub mod exit;
 pub mod gate;
 pub mod guard;
+mod guards;
 pub mod host;
 pub mod init;
 pub mod key;
