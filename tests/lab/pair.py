@@ -3,6 +3,8 @@ keys for ssh both ways. What f1 owns is `zpeer/data`, which f0 holds as `zdata/s
 serves is `zdata/enc/nfsdata`, which f1 holds as `zpeer/sink/f0/nfsdata`.
 """
 
+import time
+
 import base
 import host
 import machine
@@ -93,3 +95,48 @@ def check_replica(one, replica):
         for complaint in witness.volume(log, disk):
             raise vm.Failed(complaint)
     return log
+
+
+class Client:
+    """An NFS client that mounts another node's export again and again, and what it saw."""
+
+    def __init__(self, one, server):
+        self.one, self.log = one, f"/run/client-{server}.log"
+        one.write("/run/client", (base.GUEST / "client").read_bytes(), "0755")
+        one.ok(f"touch {self.log}; systemd-run -q --unit=client-{server} /run/client {server} {self.log}")
+
+    def lines(self, mark=0):
+        """What it wrote down since a mark."""
+        return self.one.ok(f"tail -n +{mark + 1} {self.log}").splitlines()
+
+    def mark(self):
+        """Now, as a mark: what it looks at from here on."""
+        return len(self.lines())
+
+    def forget(self):
+        """Starts an empty log."""
+        self.one.ok(f": > {self.log}")
+
+    @staticmethod
+    def wrong(lines):
+        """What it must never see: anything but the dataset with its sentinel, or a refusal."""
+        return [line for line in lines if " refused: " not in line
+                and ("SENTINEL" not in line or "BARE" in line or " saw: " not in line)]
+
+    def until(self, what, mark, words, limit=240):
+        """Waits until what it saw since a mark is so."""
+        deadline = time.monotonic() + limit
+        while not what(self.lines(mark)):
+            if time.monotonic() > deadline:
+                raise vm.Failed(f"{words}: not within {limit} s\n" + "\n".join(self.lines(mark)[-10:]))
+            time.sleep(1)
+
+    def wait(self, served, mark):
+        """Waits until it has looked once more and says that, which is the right thing, since a mark
+        at which a boot began. Where nothing is served, nothing may have been seen in all that time."""
+        now = self.mark()
+        word = " saw: " if served else " refused: "
+        self.until(lambda lines: any(word in line for line in lines[1:]), now, f"the client's{word}")
+        lines = self.lines(mark)
+        node.check(not self.wrong(lines), self.wrong(lines))
+        node.check(served or not any(" saw: " in line for line in lines), f"served where nothing may be:\n{lines}")

@@ -201,11 +201,18 @@ class Machine:
         except queue.Empty:
             raise Failed(f"the machine did not come up within {limit} s") from None
 
-    def reset(self):
-        """A power cut: what was not on the disks is gone."""
+    def reset(self, sticks=None):
+        """A power cut: what was not on the disks is gone. `sticks` (image, serial) are what is
+        plugged in when the power is back; as before if there is no word of them."""
         while not self.channel.hellos.empty():
             self.channel.hellos.get()
+        self.monitor.do("stop")
+        if sticks is not None:
+            Machine.unplug(self)
+            for image, serial in sticks:
+                self.plug(image, serial)
         self.monitor.do("system_reset")
+        self.monitor.do("cont")
         self.wait_agent()
 
     def stop(self):

@@ -39,5 +39,6 @@ def group(start):
 
 def everything():
     """All groups, imported here so that they can import this module."""
-    from scenarios import faults, firstday, gates, keys, late, nostick, rehearse, doctor, secrets, store  # noqa: F401
+    from scenarios import (  # noqa: F401
+        faults, firstday, gates, keys, late, nostick, rehearse, doctor, secrets, store, soak)
     return GROUPS
