@@ -10,6 +10,7 @@ use crate::names::{DatasetName, GateName};
 use crate::pass::{Node, Pass};
 use crate::plan::{self, KeyState, LeftAlone, MountPlan, NotMounted, Step};
 use crate::report::{Finding, GateLine, Report, RootLine, Severity};
+use crate::roles;
 use crate::time::Deadline;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,6 +29,7 @@ pub fn ready(node: Node, config: &Config) -> Report {
     let markers = pass.drop_stale_markers();
     let plan = mount_all(&mut pass);
     judge(&mut pass, &plan);
+    roles::tell(&mut pass);
     pass.phase("gates", |pass| {
         open_gates(pass, markers);
         let open = pass.report.gates.iter().filter(|gate| gate.open).count();
@@ -230,7 +232,7 @@ fn judge_roots(pass: &mut Pass) {
 }
 
 /// Evaluates every gate and replaces its marker; `markers` is false when none may be written.
-fn open_gates(pass: &mut Pass, markers: bool) {
+pub(crate) fn open_gates(pass: &mut Pass, markers: bool) {
     for gate in &pass.config.gates {
         let (answer, live) = ask_live(pass.node, pass.config, gate);
         let reason = match answer {
