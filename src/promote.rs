@@ -6,12 +6,12 @@
 //! run that was killed anywhere is finished by the next. Rolls nothing back and destroys nothing.
 
 use crate::config::{Config, Role};
+use crate::evaluate::{self, Peers};
 use crate::exit::Fault;
 use crate::names::DatasetName;
 use crate::pass::{Node, ONE_CALL, Pass};
 use crate::plan::{Observed, Pool};
 use crate::promotion::{self, PROPERTY, Promoted, Promotion};
-use crate::ready;
 use crate::report::{Report, Severity};
 use crate::trouble::Trouble;
 use crate::zfs::{Dataset, Past, Source};
@@ -67,7 +67,7 @@ fn run(
     // A gate must not stand for what was so before, however far this came.
     if pass.observed.dataset(root).is_some() {
         pass.observe_all();
-        ready::open_gates(&mut pass, markers);
+        evaluate::gates(&mut pass, markers, Peers::NotAsked);
     }
     pass.finish()
 }
