@@ -236,6 +236,14 @@ pub struct Sim {
     pub replies: RefCell<BTreeMap<String, Reply>>,
     /// How often a peer was asked.
     pub questions_to_peers: Cell<u32>,
+    /// Paths and datasets of which the kernel says nothing when they are looked at.
+    pub silent: RefCell<Vec<String>>,
+    /// Looking at anything takes for ever.
+    pub hanging_looks: Cell<bool>,
+    /// How often ZFS was asked for anything.
+    pub zfs_calls: Cell<u32>,
+    /// No bare directory can be made immutable.
+    pub unguardable: Cell<bool>,
     /// Files in bare directories, and whether the directory is immutable.
     pub bare: RefCell<BTreeMap<PathBuf, (Vec<String>, bool)>>,
     mounts: RefCell<Vec<SimMount>>,
@@ -278,6 +286,10 @@ impl Sim {
             deaf_services: RefCell::default(),
             replies: RefCell::default(),
             questions_to_peers: Cell::default(),
+            silent: RefCell::default(),
+            hanging_looks: Cell::default(),
+            zfs_calls: Cell::default(),
+            unguardable: Cell::default(),
             bare: RefCell::default(),
             mounts: RefCell::new(vec![SimMount {
                 mount: Mount {
@@ -487,6 +499,14 @@ impl Sim {
         }
     }
 
+    /// An answer of the kernel, unless it says nothing of that.
+    fn told<T>(&self, of: &str, answer: T) -> Result<T, String> {
+        match self.silent.borrow().iter().any(|silent| silent == of) {
+            true => Err("Input/output error".to_owned()),
+            false => Ok(answer),
+        }
+    }
+
     /// Whether a mounted file system lists this snapshot.
     fn shows_snapshot(&self, dataset: &str, name: &str) -> Result<bool, String> {
         if !self.find(dataset).mounted {
@@ -530,6 +550,9 @@ impl Sim {
 
     /// Lets time pass for one call; a hanging pool takes all there is.
     fn call(&self, what: &str, pool: &str, deadline: Deadline) -> Result<(), Trouble> {
+        if what.starts_with("zfs") {
+            self.zfs_calls.set(self.zfs_calls.get() + 1);
+        }
         if self.hanging.borrow().iter().any(|p| p == pool) {
             self.sleep(deadline.left(self));
             self.asked_in_vain.set(self.asked_in_vain.get() + 1);
@@ -571,6 +594,10 @@ impl System for Sim {
     }
 
     fn look(&self, questions: &Questions, deadline: Deadline) -> Result<Live, Trouble> {
+        if self.hanging_looks.get() {
+            self.sleep(deadline.left(self));
+            return Err(Trouble::timed_out("looking at the mounts"));
+        }
         for pool in &questions.pools {
             self.call("looking at the mounts", pool, deadline)?;
         }
@@ -584,7 +611,8 @@ impl System for Sim {
         let found = live.mounted_at.values().flatten();
         for path in questions.paths.iter().chain(found) {
             let mount = self.mounts.borrow()[self.resolve(path)].mount.clone();
-            live.covering.insert(path.clone(), Ok(Some(mount)));
+            let answer = self.told(&path.display().to_string(), Some(mount));
+            live.covering.insert(path.clone(), answer);
         }
         for path in &questions.files {
             let shown = self.mounts.borrow()[self.resolve(path)]
@@ -593,17 +621,20 @@ impl System for Sim {
                 .clone();
             let there = self.files.borrow().contains(path)
                 || self.files_on.borrow().contains(&(shown, path.clone()));
-            live.files.insert(path.clone(), Ok(there));
+            let answer = self.told(&path.display().to_string(), there);
+            live.files.insert(path.clone(), answer);
         }
         for name in &questions.volumes {
             let datasets = self.datasets.borrow();
             let there = datasets.iter().any(|d| {
                 d.name == *name && d.kind == Kind::Volume && d.key_status != KeyStatus::Unavailable
             });
-            live.volumes.insert(name.clone(), Ok(there));
+            let answer = self.told(name.as_str(), there);
+            live.volumes.insert(name.clone(), answer);
         }
         for (dataset, name) in &questions.snapshots {
             let answer = self.shows_snapshot(dataset.as_str(), name);
+            let answer = answer.and_then(|there| self.told(dataset.as_str(), there));
             live.snapshots.insert(dataset.clone(), answer);
         }
         live.now = self.wall();
@@ -646,6 +677,9 @@ impl System for Sim {
         let Some((files, immutable)) = bare.get_mut(path) else {
             return Ok(Guard::Missing);
         };
+        if self.unguardable.get() {
+            return Ok(Guard::NotSupported);
+        }
         let already = std::mem::replace(immutable, true);
         if !already {
             self.note(Event::Guarded(path.to_owned()));
