@@ -14,7 +14,7 @@ use f3skeys::key::{Fingerprint, Key};
 use f3skeys::names::{DatasetName, KeyName, ServiceName};
 use f3skeys::os::{Mount, PoolState};
 use f3skeys::pass::Node;
-use f3skeys::peers::{Peers, Reply};
+use f3skeys::peers::{Peers, Question, Reply};
 use f3skeys::promotion::{self, Promoted};
 use f3skeys::services::Services;
 use f3skeys::store::layout::{self, Place};
@@ -53,7 +53,7 @@ pub enum Event {
     Unsealed(String),
     /// A promotion, or its end, was recorded.
     Recorded(String, String),
-    /// A snapshot was made of a dataset and all below it.
+    /// A snapshot was made.
     Snapshot(String),
     /// A file system was unmounted.
     Unmounted(String),
@@ -165,6 +165,7 @@ pub fn dataset(name: &str) -> Dataset {
         mounted: false,
         jailed: false,
         promotion: Promoted::Never,
+        written: 0,
     }
 }
 
@@ -518,6 +519,25 @@ impl Sim {
         Ok(moments.any(|moment| !moment.bookmark && moment.name == name))
     }
 
+    /// As ZFS does: what inherits the property follows.
+    fn set_readonly_property(&self, at: &DatasetName, readonly: bool) {
+        let mut followed = Vec::new();
+        for d in self.datasets.borrow_mut().iter_mut() {
+            if d.name == *at {
+                d.readonly_source = Source::Local;
+            } else if d.name.is_at_or_below(at) && inherits(&d.readonly_source, at) {
+                d.readonly_source = Source::Inherited(at.clone());
+            } else {
+                continue;
+            }
+            d.readonly = readonly;
+            followed.push(d.name.to_string());
+        }
+        for name in followed {
+            self.remount(&name, readonly);
+        }
+    }
+
     /// The past of a dataset and of all below it.
     fn pasts_below(&self, dataset: &DatasetName) -> Vec<Past> {
         let below = |d: &&Dataset| d.name.is_at_or_below(dataset);
@@ -707,12 +727,7 @@ impl Services for Sim {
 }
 
 impl Peers for Sim {
-    fn ask(
-        &self,
-        peer: &Peer,
-        _datasets: &[DatasetName],
-        deadline: Deadline,
-    ) -> Result<Reply, Trouble> {
+    fn ask(&self, peer: &Peer, _question: &Question, deadline: Deadline) -> Result<Reply, Trouble> {
         self.questions_to_peers
             .set(self.questions_to_peers.get() + 1);
         match self.replies.borrow().get(peer.name.as_str()) {
@@ -725,8 +740,13 @@ impl Peers for Sim {
     }
 }
 
-fn inherits(source: &Source, from: &DatasetName) -> bool {
-    matches!(source, Source::Inherited(above) if above == from)
+/// Whether a dataset below `at` has its `readonly` from there, or from above it.
+fn inherits(source: &Source, at: &DatasetName) -> bool {
+    match source {
+        Source::Inherited(from) => at.is_at_or_below(from),
+        Source::Default => true,
+        _ => false,
+    }
 }
 
 impl Zfs for Sim {
@@ -739,7 +759,15 @@ impl Zfs for Sim {
         self.call(&format!("zfs get -r {pool}"), pool, deadline)?;
         let datasets = self.datasets.borrow();
         let of_pool = datasets.iter().filter(|d| d.name.pool() == pool);
-        Ok(of_pool.cloned().collect())
+        let pasts = self.pasts.borrow();
+        let with_past = |d: &Dataset| match pasts.get(d.name.as_str()) {
+            Some(past) => Dataset {
+                written: past.written,
+                ..d.clone()
+            },
+            None => d.clone(),
+        };
+        Ok(of_pool.map(with_past).collect())
     }
 
     fn try_key(&self, root: &DatasetName, key: &Key, how: Try, deadline: Deadline) -> Answer {
@@ -776,34 +804,14 @@ impl Zfs for Sim {
         self.trace
             .borrow_mut()
             .push(Event::Sealed(dataset.to_string()));
-        self.change(dataset.as_str(), |d| {
-            d.readonly = true;
-            d.readonly_source = Source::Local;
-        });
-        self.remount(dataset.as_str(), true);
+        self.set_readonly_property(dataset, true);
         Ok(())
     }
 
     fn set_writable(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
         self.call("zfs set", dataset.pool(), deadline)?;
         self.note(Event::Unsealed(dataset.to_string()));
-        // As ZFS does: what inherits it becomes writable, too.
-        let heirs: Vec<String> = self
-            .datasets
-            .borrow()
-            .iter()
-            .filter(|d| d.name == *dataset || inherits(&d.readonly_source, dataset))
-            .map(|d| d.name.to_string())
-            .collect();
-        for heir in heirs {
-            self.change(&heir, |d| {
-                d.readonly = false;
-                if d.name == *dataset {
-                    d.readonly_source = Source::Local;
-                }
-            });
-            self.remount(&heir, false);
-        }
+        self.set_readonly_property(dataset, false);
         Ok(())
     }
 
@@ -823,13 +831,23 @@ impl Zfs for Sim {
 
     fn snapshot(
         &self,
-        dataset: &DatasetName,
+        datasets: &[DatasetName],
         name: &str,
         deadline: Deadline,
     ) -> Result<(), Trouble> {
-        self.call("zfs snapshot", dataset.pool(), deadline)?;
-        self.note(Event::Snapshot(format!("{dataset}@{name}")));
-        for mut past in self.pasts_below(dataset) {
+        let pool = datasets.first().map_or("", |dataset| dataset.pool());
+        self.call("zfs snapshot", pool, deadline)?;
+        let of_dataset = |dataset| {
+            let pasts = self.pasts_below(dataset).into_iter();
+            pasts.filter(move |past| past.dataset == *dataset)
+        };
+        let pasts: Vec<Past> = datasets.iter().flat_map(of_dataset).collect();
+        let taken = |past: &Past| past.moments.iter().any(|m| m.name == name && !m.bookmark);
+        if pasts.len() != datasets.len() || pasts.iter().any(taken) {
+            return Err(Trouble::failed("zfs snapshot", "dataset already exists"));
+        }
+        for mut past in pasts {
+            self.note(Event::Snapshot(format!("{}@{name}", past.dataset)));
             past.written = 0;
             past.moments.push(Moment {
                 name: name.to_owned(),
