@@ -237,6 +237,14 @@ pub struct Sim {
     pub replies: RefCell<BTreeMap<String, Reply>>,
     /// How often a peer was asked.
     pub questions_to_peers: Cell<u32>,
+    /// Paths and datasets of which the kernel says nothing when they are looked at.
+    pub silent: RefCell<Vec<String>>,
+    /// Looking at anything takes for ever.
+    pub hanging_looks: Cell<bool>,
+    /// How often ZFS was asked for anything.
+    pub zfs_calls: Cell<u32>,
+    /// No bare directory can be made immutable.
+    pub unguardable: Cell<bool>,
     /// Files in bare directories, and whether the directory is immutable.
     pub bare: RefCell<BTreeMap<PathBuf, (Vec<String>, bool)>>,
     /// The kernel refuses to change the hold of CARP.
@@ -286,6 +294,10 @@ impl Sim {
             deaf_services: RefCell::default(),
             replies: RefCell::default(),
             questions_to_peers: Cell::default(),
+            silent: RefCell::default(),
+            hanging_looks: Cell::default(),
+            zfs_calls: Cell::default(),
+            unguardable: Cell::default(),
             bare: RefCell::default(),
             carp_refused: Cell::default(),
             die_at: Cell::default(),
@@ -517,6 +529,25 @@ impl Sim {
         }
     }
 
+    /// An answer of the kernel, unless it says nothing of that.
+    fn told<T>(&self, of: &str, answer: T) -> Result<T, String> {
+        match self.silent.borrow().iter().any(|silent| silent == of) {
+            true => Err("Input/output error".to_owned()),
+            false => Ok(answer),
+        }
+    }
+
+    /// Whether a mounted file system lists this snapshot.
+    fn shows_snapshot(&self, dataset: &str, name: &str) -> Result<bool, String> {
+        if !self.find(dataset).mounted {
+            return Err("not mounted".to_owned());
+        }
+        let pasts = self.pasts.borrow();
+        let moments = pasts.get(dataset).map(|past| past.moments.as_slice());
+        let mut moments = moments.unwrap_or_default().iter();
+        Ok(moments.any(|moment| !moment.bookmark && moment.name == name))
+    }
+
     /// As ZFS does: what inherits the property follows.
     fn set_readonly_property(&self, at: &DatasetName, readonly: bool) {
         let mut followed = Vec::new();
@@ -534,17 +565,6 @@ impl Sim {
         for name in followed {
             self.remount(&name, readonly);
         }
-    }
-
-    /// Whether a mounted file system lists this snapshot.
-    fn shows_snapshot(&self, dataset: &str, name: &str) -> Result<bool, String> {
-        if !self.find(dataset).mounted {
-            return Err("not mounted".to_owned());
-        }
-        let pasts = self.pasts.borrow();
-        let moments = pasts.get(dataset).map(|past| past.moments.as_slice());
-        let mut moments = moments.unwrap_or_default().iter();
-        Ok(moments.any(|moment| !moment.bookmark && moment.name == name))
     }
 
     /// The past of a dataset and of all below it.
@@ -606,6 +626,9 @@ impl Sim {
     /// Lets time pass for one call; a hanging pool takes all there is.
     fn call(&self, what: &str, pool: &str, deadline: Deadline) -> Result<(), Trouble> {
         self.step();
+        if what.starts_with("zfs") {
+            self.zfs_calls.set(self.zfs_calls.get() + 1);
+        }
         if self.hanging.borrow().iter().any(|p| p == pool) {
             self.sleep(deadline.left(self));
             self.asked_in_vain.set(self.asked_in_vain.get() + 1);
@@ -650,6 +673,10 @@ impl System for Sim {
 
     fn look(&self, questions: &Questions, deadline: Deadline) -> Result<Live, Trouble> {
         self.step();
+        if self.hanging_looks.get() {
+            self.sleep(deadline.left(self));
+            return Err(Trouble::timed_out("looking at the mounts"));
+        }
         for pool in &questions.pools {
             self.call("looking at the mounts", pool, deadline)?;
         }
@@ -663,7 +690,8 @@ impl System for Sim {
         let found = live.mounted_at.values().flatten();
         for path in questions.paths.iter().chain(found) {
             let mount = self.mounts.borrow()[self.resolve(path)].mount.clone();
-            live.covering.insert(path.clone(), Ok(Some(mount)));
+            let answer = self.told(&path.display().to_string(), Some(mount));
+            live.covering.insert(path.clone(), answer);
         }
         for path in &questions.files {
             let shown = self.mounts.borrow()[self.resolve(path)]
@@ -672,17 +700,20 @@ impl System for Sim {
                 .clone();
             let there = self.files.borrow().contains(path)
                 || self.files_on.borrow().contains(&(shown, path.clone()));
-            live.files.insert(path.clone(), Ok(there));
+            let answer = self.told(&path.display().to_string(), there);
+            live.files.insert(path.clone(), answer);
         }
         for name in &questions.volumes {
             let datasets = self.datasets.borrow();
             let there = datasets.iter().any(|d| {
                 d.name == *name && d.kind == Kind::Volume && d.key_status != KeyStatus::Unavailable
             });
-            live.volumes.insert(name.clone(), Ok(there));
+            let answer = self.told(name.as_str(), there);
+            live.volumes.insert(name.clone(), answer);
         }
         for (dataset, name) in &questions.snapshots {
             let answer = self.shows_snapshot(dataset.as_str(), name);
+            let answer = answer.and_then(|there| self.told(dataset.as_str(), there));
             live.snapshots.insert(dataset.clone(), answer);
         }
         live.now = self.wall();
@@ -732,6 +763,9 @@ impl System for Sim {
         let Some((files, immutable)) = bare.get_mut(path) else {
             return Ok(Guard::Missing);
         };
+        if self.unguardable.get() {
+            return Ok(Guard::NotSupported);
+        }
         let already = std::mem::replace(immutable, true);
         if !already {
             self.note(Event::Guarded(path.to_owned()));
