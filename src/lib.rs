@@ -51,7 +51,6 @@ mod evaluate;
 pub mod exit;
 pub mod gate;
 pub mod guard;
-mod guards;
 pub mod host;
 pub mod init;
 pub mod key;

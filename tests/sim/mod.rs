@@ -188,6 +188,7 @@ pub fn at(path: &str, dataset: Dataset) -> Dataset {
     }
 }
 
+#[derive(Clone)]
 struct SimMount {
     mount: Mount,
     /// The mount that its directory lay in when it was made; what is mounted over it later hides it.
@@ -195,6 +196,7 @@ struct SimMount {
 }
 
 /// The simulated node.
+#[derive(Clone)]
 pub struct Sim {
     now: Cell<Duration>,
     pub boot_id: RefCell<Option<String>>,
@@ -340,6 +342,14 @@ impl Sim {
         self
     }
 
+    /// The same node once more, with files of its own; of those only the run directory's are kept.
+    pub fn fork(&self, name: &str) -> Sim {
+        let mut fork = self.clone();
+        fork.directory = Sim::new(name).directory.clone();
+        copy(&self.run(), &fork.run());
+        fork
+    }
+
     pub fn run(&self) -> PathBuf {
         self.directory.join("run")
     }
@@ -457,6 +467,12 @@ impl Sim {
         if gone.mount.fstype == "zfs" {
             self.change(&gone.mount.source, |d| d.mounted = false);
         }
+    }
+
+    /// What a visitor of a path reaches.
+    pub fn shown(&self, path: &Path) -> Mount {
+        let index = self.resolve(path);
+        self.mounts.borrow()[index].mount.clone()
     }
 
     /// Mounts something by hand, such as another file system on top.
@@ -636,6 +652,18 @@ impl Sim {
         }
         self.sleep(ONE_CALL);
         Ok(())
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).unwrap()),
+        }
     }
 }
 
