@@ -457,7 +457,7 @@ fn the_examples_hold_together() {
         .filter_map(|row| row.split(" | ").next())
         .flat_map(|cell| cell.split('`').skip(1).step_by(2))
         .collect();
-    assert_eq!(conditions.len(), 11, "{conditions:?}");
+    assert_eq!(conditions.len(), 10, "{conditions:?}");
     for condition in conditions {
         let text = CONFIGURATION.replace("CONDITION", condition);
         Config::parse(&text).unwrap_or_else(|e| panic!("docs/gates.md: {condition}: {e}"));
