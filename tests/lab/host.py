@@ -22,6 +22,7 @@ TOOLS = {
     "makefs": "makefs",
     "mke2fs": "e2fsprogs",
     "debugfs": "e2fsprogs",
+    "tune2fs": "e2fsprogs",
     "qemu-img": "qemu-utils",
     "ssh-keygen": "openssh-client",
     "qemu-system-x86_64": "qemu-system-x86",

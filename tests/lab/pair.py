@@ -35,13 +35,16 @@ F0_CONFIG = machine.NODE_CONFIG.replace("wait_seconds: 30", "wait_seconds: 2").r
     peers: [(name: "f1.lan.buetow.org", ssh: "root@f1.lan.buetow.org")],
     replicas: [(of: "zdata/enc/nfsdata", node: "f1.lan.buetow.org", dataset: "zpeer/sink/f0/nfsdata")],
     gates: [
-        (name: "failback", needs: [gate("write"), not_promoted(peer: "f1.lan.buetow.org")]),""")
+        (name: "failback", needs: [gate("write"), absent("/data/nfs/nfs.NO_AUTO_FAILBACK"),
+            not_promoted(peer: "f1.lan.buetow.org")]),""")
 
 
 class Pair:
-    """Both nodes, switched off, with fresh disks; `life` is how long their machines may run."""
+    """Both nodes, switched off, with fresh disks; `life` is how long their machines may run,
+    `furnish` a script that changes their images, which it finds at $root, with $name as theirs."""
 
-    def __init__(self, lab, name, life=vm.LIFE_LIMIT):
+    def __init__(self, lab, name, life=vm.LIFE_LIMIT, furnish=""):
+        self.furnish = furnish
         self.lab, self.folder, self.ssh = lab, lab.folder / name, lab.folder / name / "ssh"
         self.ssh.mkdir(parents=True)
         self.key_pairs()
@@ -50,7 +53,7 @@ class Pair:
         for number, one in enumerate(ADDRESS):
             image = self.image(one, configs[one], caches[one])
             made = node.Node(self.folder / one, base.folder(), image, lab.pools.disks(*DISKS[one]))
-            made.connect(self.folder / "wire.sock", number, listens=one == "f1")
+            made.join(self.folder / "wire.sock", number, listens=one == "f1")
             made.life = life
             lab.machines.append(made)
             setattr(self, one, made)
@@ -65,11 +68,14 @@ class Pair:
         """The lab's installed machine, made into one node of the pair."""
         out = machine.copied(self.lab.image, self.folder / f"{one}.img")
         (self.folder / f"{one}.ron").write_text(config, encoding="utf-8")
-        machine.changed(out, f"""
+        machine.changed(out, f"""name={one}
 {base.GUEST}/pair "$root" {one} {ADDRESS[one]} {self.ssh}
 install -m 0644 {cache} "$root/etc/zfs/zpool.cache"
 install -m 0600 {self.folder}/{one}.ron "$root/etc/f3skeys.ron"
+{self.furnish}
 """)
+        # Its power is cut more often than a file system without a journal bears.
+        host.run(host.which("tune2fs"), "-J", "size=16", "-O", "has_journal", out)
         return out
 
     def start(self):
@@ -81,7 +87,17 @@ install -m 0600 {self.folder}/{one}.ron "$root/etc/f3skeys.ron"
         for one in (self.f1, self.f0):
             one.wait_agent()
             one.settled()
+        for one, peer in ((self.f0, "f1"), (self.f1, "f0")):
+            self.let_ask(one, peer)
         return self
+
+    @staticmethod
+    def let_ask(one, peer):
+        """Lets the peer ask its question, and nothing else, in the very line that the program prints."""
+        line = one.ok(f"f3skeys receive --from {peer}.lan.buetow.org --print-authorized-keys-line")
+        key = one.ok("cut -d ' ' -f 2 /root/.ssh/question.pub").strip()
+        node.check("ssh-ed25519 KEY " in line, line)
+        one.ok("cat >> /root/.ssh/authorized_keys; sync", line.replace(" KEY ", f" {key} ").encode())
 
 
 def check_replica(one, replica):

@@ -141,7 +141,7 @@ class Machine:
         self.disks = {"root": self.overlay("root", root)}
         self.disks |= {name: self.overlay(name, path) for name, path in disks.items()}
         self.process = self.monitor = self.channel = self.wire = None
-        self.plugged, self.life = {}, LIFE_LIMIT
+        self.plugged, self.life, self.on = {}, LIFE_LIMIT, False
 
     def overlay(self, name, backing):
         """A disk of this run's own on top of one that stays as it is."""
@@ -150,7 +150,7 @@ class Machine:
         host.run("qemu-img", "create", "-q", "-f", "qcow2", "-F", kind, "-b", backing, out)
         return out
 
-    def connect(self, path, number, listens):
+    def join(self, path, number, listens):
         """Joins a wire of two machines, before the start: the one that listens is started first.
         No packet leaves the two of them."""
         self.wire = [
@@ -191,6 +191,7 @@ class Machine:
         for image, serial in sticks:
             self.plug(image, serial)
         self.monitor.do("cont")
+        self.on = True
         if wait:
             self.wait_agent()
 
@@ -201,19 +202,28 @@ class Machine:
         except queue.Empty:
             raise Failed(f"the machine did not come up within {limit} s") from None
 
-    def reset(self, sticks=None):
-        """A power cut: what was not on the disks is gone. `sticks` (image, serial) are what is
-        plugged in when the power is back; as before if there is no word of them."""
+    def cut(self):
+        """The power is out: what was not on the disks is gone, and every stick is pulled."""
         while not self.channel.hellos.empty():
             self.channel.hellos.get()
         self.monitor.do("stop")
-        if sticks is not None:
-            Machine.unplug(self)
-            for image, serial in sticks:
-                self.plug(image, serial)
+        Machine.unplug(self)
         self.monitor.do("system_reset")
+        self.on = False
+
+    def power(self, sticks=()):
+        """The power is back, with `sticks` (image, serial) plugged in."""
+        for image, serial in sticks:
+            self.plug(image, serial)
         self.monitor.do("cont")
+        self.on = True
         self.wait_agent()
+
+    def reset(self):
+        """A power cut of a moment, with the sticks as they are."""
+        sticks = list(self.plugged.values())
+        self.cut()
+        self.power(sticks)
 
     def stop(self):
         """Switches the machine off, the hard way."""

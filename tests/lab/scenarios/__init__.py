@@ -40,5 +40,6 @@ def group(start):
 def everything():
     """All groups, imported here so that they can import this module."""
     from scenarios import (  # noqa: F401
-        faults, firstday, gates, keys, late, nostick, rehearse, doctor, secrets, store, soak)
+        faults, firstday, gates, keys, late, nostick, rehearse, doctor, secrets, store,
+        soak, failover, replication)
     return GROUPS
