@@ -102,7 +102,7 @@ impl Known {
 }
 
 /// The conditions of `gate` and of all gates that it needs.
-fn needs<'a>(config: &'a Config, gate: &'a Gate) -> Vec<&'a Condition> {
+pub fn needs<'a>(config: &'a Config, gate: &'a Gate) -> Vec<&'a Condition> {
     let mut all = Vec::new();
     for need in &gate.needs {
         match need {
