@@ -227,6 +227,8 @@ pub struct Sim {
     pub carp: RefCell<Result<Option<bool>, String>>,
     /// Snapshots, bookmarks and bytes written, of datasets that have any.
     pub pasts: RefCell<BTreeMap<String, Past>>,
+    /// Pools and datasets that `zfs get` and `zfs list` say nothing of.
+    pub unlisted: RefCell<Vec<String>>,
     /// Datasets that somebody uses: they cannot be unmounted.
     pub busy: RefCell<Vec<String>>,
     /// The services, and whether each runs.
@@ -282,6 +284,7 @@ impl Sim {
             wall: Cell::new(1_795_000_000),
             carp: RefCell::new(Ok(None)),
             pasts: RefCell::default(),
+            unlisted: RefCell::default(),
             busy: RefCell::default(),
             service_states: RefCell::default(),
             deaf_services: RefCell::default(),
@@ -568,6 +571,13 @@ impl Sim {
         Ok(())
     }
 
+    fn lists(&self, what: &str, name: &str) -> Result<(), Trouble> {
+        match self.unlisted.borrow().iter().any(|not| not == name) {
+            true => Err(Trouble::failed(what, "out of memory")),
+            false => Ok(()),
+        }
+    }
+
     /// Lets time pass for one call; a hanging pool takes all there is.
     fn call(&self, what: &str, pool: &str, deadline: Deadline) -> Result<(), Trouble> {
         if what.starts_with("zfs") {
@@ -757,6 +767,7 @@ impl Zfs for Sim {
 
     fn observe(&self, pool: &str, deadline: Deadline) -> Result<Vec<Dataset>, Trouble> {
         self.call(&format!("zfs get -r {pool}"), pool, deadline)?;
+        self.lists("zfs get", pool)?;
         let datasets = self.datasets.borrow();
         let of_pool = datasets.iter().filter(|d| d.name.pool() == pool);
         let pasts = self.pasts.borrow();
@@ -863,6 +874,7 @@ impl Zfs for Sim {
 
     fn past(&self, dataset: &DatasetName, deadline: Deadline) -> Result<Vec<Past>, Trouble> {
         self.call("zfs list", dataset.pool(), deadline)?;
+        self.lists("zfs list", dataset.as_str())?;
         Ok(self.pasts_below(dataset))
     }
 
