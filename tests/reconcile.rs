@@ -366,6 +366,20 @@ fn only_what_is_new_is_said() {
     );
 }
 
+#[test]
+fn a_run_that_meets_another_is_silent_and_leaves_all_to_it() {
+    let sim = booted("busy", true);
+    let held = marker::try_lock(&sim.run()).unwrap();
+    assert!(held.is_some());
+    sim.unmount(NFS);
+    let report = run(&sim);
+    assert_eq!((report.status, is_news(&report, None)), (75, false));
+    assert_eq!(moves(&sim), [""; 0]);
+    drop(held);
+    assert_eq!(run(&sim).status, 0);
+    assert_eq!(moves(&sim), ["-stunnel", "-nfsd", "-mountd"]);
+}
+
 fn bare(sim: &Sim, files: &[&str]) {
     let files = files.iter().map(|file| (*file).to_owned()).collect();
     let mut bare = sim.bare.borrow_mut();
