@@ -378,9 +378,10 @@ fn do_verb(verb: &Verb, config: &Config, node: Node, command: &[OsString]) -> u8
         }) => privileged(|| boot_by_hand(node, config, root)),
         Verb::Boot(_) => privileged(|| show(&boot::boot(node, config))),
         Verb::Ready(_) => privileged(|| show(&ready::ready(node, config))),
-        Verb::Carp(Carp { reconcile }) => {
-            privileged(|| show(&carp::carp(node, config, *reconcile)))
+        Verb::Carp(Carp { reconcile: true }) => {
+            privileged(|| show_news(&carp::carp(node, config, true)))
         }
+        Verb::Carp(_) => privileged(|| show(&carp::carp(node, config, false))),
         Verb::Reconcile(_) => hold(node, config),
         Verb::Lock(_) => privileged(|| show(&lock::lock(node, config))),
         Verb::Promote(Promote { dataset, reason }) => {
@@ -592,6 +593,14 @@ fn show(report: &Report) -> u8 {
     complain(&report.complaints());
     say(&report.results());
     report.status
+}
+
+/// For verbs that cron runs: silent when there is nothing new.
+fn show_news(report: &Report) -> u8 {
+    match report.has_no_news() {
+        true => report.status,
+        false => show(report),
+    }
 }
 
 fn show_rehearsal(rehearsal: &rehearse::Rehearsal, json: bool) -> u8 {

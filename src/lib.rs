@@ -24,8 +24,8 @@
 //! - [`boot`], [`ready`] (and the question `gate`), [`late`] (both, for a stick that came late),
 //!   [`reconcile`] (gates, services and guards, each minute),
 //!   [`preview`] (`plan`), [`rehearse`] (both, on an imagined node), [`status`], [`verify`], [`doctor`],
-//!   [`new_key`]; what they share is in [`pass`], `evaluate` (gates), [`guard`] (mountpoints) and
-//!   [`roles`] (what is said of replicas).
+//!   [`new_key`]; what they share is in [`pass`], `evaluate` (gates), [`guard`]
+//!   (mountpoints) and [`roles`] (what is said of replicas).
 //! - [`promote`] makes a replica writable and read-only again, as [`promotion`] records; [`receive`]
 //!   answers another node's question.
 //! - [`adopt`] proposes a configuration for a host that exists; [`init`] makes an empty store.

@@ -6,7 +6,7 @@
 //! run that was killed anywhere is finished by the next. Rolls nothing back and destroys nothing.
 
 use crate::config::{Config, Role};
-use crate::evaluate::{self, Peers};
+use crate::evaluate;
 use crate::exit::Fault;
 use crate::names::DatasetName;
 use crate::pass::{Node, ONE_CALL, Pass};
@@ -67,7 +67,7 @@ fn run(
     // A gate must not stand for what was so before, however far this came.
     if pass.observed.dataset(root).is_some() {
         pass.observe_all();
-        evaluate::gates(&mut pass, markers, Peers::NotAsked);
+        evaluate::gates(&mut pass, markers, evaluate::Peers::NotAsked);
     }
     pass.finish()
 }

@@ -191,6 +191,11 @@ impl Report {
         self.status = self.fault.map_or(0, Fault::status);
     }
 
+    /// Whether nothing was changed and there is nothing to complain of.
+    pub fn has_no_news(&self) -> bool {
+        self.changed.is_empty() && self.findings.is_empty() && self.fault.is_none()
+    }
+
     /// The results, for standard output.
     pub fn results(&self) -> String {
         let mut text = format!("f3skeys {} on {}\n", self.pass, self.node);

@@ -84,6 +84,7 @@ fn decisions_do_no_input_or_output() {
         "device.rs",
         "names.rs",
         "verdict.rs",
+        "lock/plan.rs",
         "preview.rs",
         "adopt/advice.rs",
         "adopt/exports.rs",

@@ -188,6 +188,7 @@ pub fn at(path: &str, dataset: Dataset) -> Dataset {
     }
 }
 
+#[derive(Clone)]
 struct SimMount {
     mount: Mount,
     /// The mount that its directory lay in when it was made; what is mounted over it later hides it.
@@ -195,6 +196,7 @@ struct SimMount {
 }
 
 /// The simulated node.
+#[derive(Clone)]
 pub struct Sim {
     now: Cell<Duration>,
     pub boot_id: RefCell<Option<String>>,
@@ -237,11 +239,26 @@ pub struct Sim {
     pub replies: RefCell<BTreeMap<String, Reply>>,
     /// How often a peer was asked.
     pub questions_to_peers: Cell<u32>,
+    /// Paths and datasets of which the kernel says nothing when they are looked at.
+    pub silent: RefCell<Vec<String>>,
+    /// Looking at anything takes for ever.
+    pub hanging_looks: Cell<bool>,
+    /// How often ZFS was asked for anything.
+    pub zfs_calls: Cell<u32>,
+    /// No bare directory can be made immutable.
+    pub unguardable: Cell<bool>,
     /// Files in bare directories, and whether the directory is immutable.
     pub bare: RefCell<BTreeMap<PathBuf, (Vec<String>, bool)>>,
+    /// The kernel refuses to change the hold of CARP.
+    pub carp_refused: Cell<bool>,
+    /// The run dies at its n-th step: at the n-th time that it touches anything outside itself.
+    pub die_at: Cell<Option<u32>>,
     mounts: RefCell<Vec<SimMount>>,
     pub directory: PathBuf,
 }
+
+/// What a run dies with that was told to: see [`Sim::die_at`].
+pub struct Died;
 
 /// What is mounted on `/`.
 pub const ROOT_FILESYSTEM: &str = "zroot/ROOT/default";
@@ -279,7 +296,13 @@ impl Sim {
             deaf_services: RefCell::default(),
             replies: RefCell::default(),
             questions_to_peers: Cell::default(),
+            silent: RefCell::default(),
+            hanging_looks: Cell::default(),
+            zfs_calls: Cell::default(),
+            unguardable: Cell::default(),
             bare: RefCell::default(),
+            carp_refused: Cell::default(),
+            die_at: Cell::default(),
             mounts: RefCell::new(vec![SimMount {
                 mount: Mount {
                     at: "/".into(),
@@ -317,6 +340,14 @@ impl Sim {
     pub fn stick(self, stick: Stick) -> Sim {
         self.sticks.borrow_mut().push(stick);
         self
+    }
+
+    /// The same node once more, with files of its own; of those only the run directory's are kept.
+    pub fn fork(&self, name: &str) -> Sim {
+        let mut fork = self.clone();
+        fork.directory = Sim::new(name).directory.clone();
+        copy(&self.run(), &fork.run());
+        fork
     }
 
     pub fn run(&self) -> PathBuf {
@@ -412,10 +443,36 @@ impl Sim {
         self.now.set(Duration::ZERO);
     }
 
-    /// Unmounts a dataset.
+    /// Unmounts a dataset, wherever it is mounted; what was mounted in it stays where it is.
     pub fn unmount(&self, name: &str) {
-        self.change(name, |d| d.mounted = false);
-        self.mounts.borrow_mut().retain(|m| m.mount.source != name);
+        while let Some(index) = self.mount_of(name) {
+            self.take_off(index);
+        }
+    }
+
+    fn mount_of(&self, name: &str) -> Option<usize> {
+        let mounts = self.mounts.borrow();
+        mounts.iter().rposition(|m| m.mount.source == name)
+    }
+
+    fn take_off(&self, index: usize) {
+        let gone = self.mounts.borrow_mut().remove(index);
+        for entry in self.mounts.borrow_mut().iter_mut() {
+            entry.parent = match entry.parent {
+                Some(parent) if parent == index => gone.parent,
+                Some(parent) if parent > index => Some(parent - 1),
+                parent => parent,
+            };
+        }
+        if gone.mount.fstype == "zfs" {
+            self.change(&gone.mount.source, |d| d.mounted = false);
+        }
+    }
+
+    /// What a visitor of a path reaches.
+    pub fn shown(&self, path: &Path) -> Mount {
+        let index = self.resolve(path);
+        self.mounts.borrow()[index].mount.clone()
     }
 
     /// Mounts something by hand, such as another file system on top.
@@ -488,6 +545,25 @@ impl Sim {
         }
     }
 
+    /// An answer of the kernel, unless it says nothing of that.
+    fn told<T>(&self, of: &str, answer: T) -> Result<T, String> {
+        match self.silent.borrow().iter().any(|silent| silent == of) {
+            true => Err("Input/output error".to_owned()),
+            false => Ok(answer),
+        }
+    }
+
+    /// Whether a mounted file system lists this snapshot.
+    fn shows_snapshot(&self, dataset: &str, name: &str) -> Result<bool, String> {
+        if !self.find(dataset).mounted {
+            return Err("not mounted".to_owned());
+        }
+        let pasts = self.pasts.borrow();
+        let moments = pasts.get(dataset).map(|past| past.moments.as_slice());
+        let mut moments = moments.unwrap_or_default().iter();
+        Ok(moments.any(|moment| !moment.bookmark && moment.name == name))
+    }
+
     /// As ZFS does: what inherits the property follows.
     fn set_readonly_property(&self, at: &DatasetName, readonly: bool) {
         let mut followed = Vec::new();
@@ -507,17 +583,6 @@ impl Sim {
         }
     }
 
-    /// Whether a mounted file system lists this snapshot.
-    fn shows_snapshot(&self, dataset: &str, name: &str) -> Result<bool, String> {
-        if !self.find(dataset).mounted {
-            return Err("not mounted".to_owned());
-        }
-        let pasts = self.pasts.borrow();
-        let moments = pasts.get(dataset).map(|past| past.moments.as_slice());
-        let mut moments = moments.unwrap_or_default().iter();
-        Ok(moments.any(|moment| !moment.bookmark && moment.name == name))
-    }
-
     /// The past of a dataset and of all below it.
     fn pasts_below(&self, dataset: &DatasetName) -> Vec<Past> {
         let below = |d: &&Dataset| d.name.is_at_or_below(dataset);
@@ -534,6 +599,7 @@ impl Sim {
     }
 
     fn tell_service(&self, service: &ServiceName, running: bool) -> Result<(), Trouble> {
+        self.step();
         self.sleep(ONE_CALL);
         let deaf = self.deaf_services.borrow();
         if deaf.iter().any(|name| name == service.as_str()) {
@@ -548,8 +614,37 @@ impl Sim {
         Ok(())
     }
 
+    /// A step of the run: it dies here if it was told to, before the step is made.
+    fn step(&self) {
+        match self.die_at.get() {
+            Some(0 | 1) => {
+                self.die_at.set(None);
+                // Without a word: the hook of panics is not asked.
+                std::panic::resume_unwind(Box::new(Died));
+            }
+            left => self.die_at.set(left.map(|left| left - 1)),
+        }
+    }
+
+    /// Runs a verb that dies at its n-th step; `None` when it did, and what it gave when it had no
+    /// such step.
+    pub fn dies_at<T>(&self, step: u32, verb: impl FnOnce(Node) -> T) -> Option<T> {
+        self.die_at.set(Some(step));
+        let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.verb(verb)));
+        self.die_at.set(None);
+        match ran {
+            Ok(done) => Some(done),
+            Err(cause) if cause.is::<Died>() => None,
+            Err(cause) => std::panic::resume_unwind(cause),
+        }
+    }
+
     /// Lets time pass for one call; a hanging pool takes all there is.
     fn call(&self, what: &str, pool: &str, deadline: Deadline) -> Result<(), Trouble> {
+        self.step();
+        if what.starts_with("zfs") {
+            self.zfs_calls.set(self.zfs_calls.get() + 1);
+        }
         if self.hanging.borrow().iter().any(|p| p == pool) {
             self.sleep(deadline.left(self));
             self.asked_in_vain.set(self.asked_in_vain.get() + 1);
@@ -557,6 +652,18 @@ impl Sim {
         }
         self.sleep(ONE_CALL);
         Ok(())
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).unwrap()),
+        }
     }
 }
 
@@ -582,15 +689,22 @@ impl System for Sim {
     }
 
     fn boot_id(&self) -> Option<String> {
+        self.step();
         self.boot_id.borrow().clone()
     }
 
     fn pool_state(&self, pool: &str) -> PoolState {
+        self.step();
         let states = self.states.borrow();
         states.get(pool).cloned().unwrap_or(PoolState::NotImported)
     }
 
     fn look(&self, questions: &Questions, deadline: Deadline) -> Result<Live, Trouble> {
+        self.step();
+        if self.hanging_looks.get() {
+            self.sleep(deadline.left(self));
+            return Err(Trouble::timed_out("looking at the mounts"));
+        }
         for pool in &questions.pools {
             self.call("looking at the mounts", pool, deadline)?;
         }
@@ -604,7 +718,8 @@ impl System for Sim {
         let found = live.mounted_at.values().flatten();
         for path in questions.paths.iter().chain(found) {
             let mount = self.mounts.borrow()[self.resolve(path)].mount.clone();
-            live.covering.insert(path.clone(), Ok(Some(mount)));
+            let answer = self.told(&path.display().to_string(), Some(mount));
+            live.covering.insert(path.clone(), answer);
         }
         for path in &questions.files {
             let shown = self.mounts.borrow()[self.resolve(path)]
@@ -613,17 +728,20 @@ impl System for Sim {
                 .clone();
             let there = self.files.borrow().contains(path)
                 || self.files_on.borrow().contains(&(shown, path.clone()));
-            live.files.insert(path.clone(), Ok(there));
+            let answer = self.told(&path.display().to_string(), there);
+            live.files.insert(path.clone(), answer);
         }
         for name in &questions.volumes {
             let datasets = self.datasets.borrow();
             let there = datasets.iter().any(|d| {
                 d.name == *name && d.kind == Kind::Volume && d.key_status != KeyStatus::Unavailable
             });
-            live.volumes.insert(name.clone(), Ok(there));
+            let answer = self.told(name.as_str(), there);
+            live.volumes.insert(name.clone(), answer);
         }
         for (dataset, name) in &questions.snapshots {
             let answer = self.shows_snapshot(dataset.as_str(), name);
+            let answer = answer.and_then(|there| self.told(dataset.as_str(), there));
             live.snapshots.insert(dataset.clone(), answer);
         }
         live.now = self.wall();
@@ -647,17 +765,24 @@ impl System for Sim {
     }
 
     fn carp(&self) -> Result<Option<bool>, Trouble> {
+        self.step();
         let carp = self.carp.borrow().clone();
         carp.map_err(|why| Trouble::failed("net.inet.carp.allow", &why))
     }
 
     fn set_carp(&self, allow: bool) -> Result<(), Trouble> {
+        self.step();
+        if self.carp_refused.get() {
+            let why = "Operation not permitted";
+            return Err(Trouble::failed("net.inet.carp.allow", why));
+        }
         self.note(Event::Carp(allow));
         *self.carp.borrow_mut() = Ok(Some(allow));
         Ok(())
     }
 
     fn guard(&self, path: &Path, _deadline: Deadline) -> Result<Guard, Trouble> {
+        self.step();
         self.sleep(ONE_CALL);
         if self.mounts.borrow()[self.resolve(path)].mount.at == path {
             return Ok(Guard::Mounted);
@@ -666,6 +791,9 @@ impl System for Sim {
         let Some((files, immutable)) = bare.get_mut(path) else {
             return Ok(Guard::Missing);
         };
+        if self.unguardable.get() {
+            return Ok(Guard::NotSupported);
+        }
         let already = std::mem::replace(immutable, true);
         if !already {
             self.note(Event::Guarded(path.to_owned()));
@@ -677,6 +805,7 @@ impl System for Sim {
 
 impl Services for Sim {
     fn runs(&self, service: &ServiceName, _deadline: Deadline) -> Result<bool, Trouble> {
+        self.step();
         self.sleep(ONE_CALL);
         let states = self.service_states.borrow();
         let state = states.get(service.as_str()).copied();
@@ -694,6 +823,7 @@ impl Services for Sim {
 
 impl Peers for Sim {
     fn ask(&self, peer: &Peer, _question: &Question, deadline: Deadline) -> Result<Reply, Trouble> {
+        self.step();
         self.questions_to_peers
             .set(self.questions_to_peers.get() + 1);
         match self.replies.borrow().get(peer.name.as_str()) {
@@ -837,11 +967,22 @@ impl Zfs for Sim {
         if self.busy.borrow().iter().any(|d| d == dataset.as_str()) {
             return Err(Trouble::failed("zfs unmount", "pool or dataset is busy"));
         }
-        if !self.find(dataset.as_str()).mounted {
+        let Some(own) = self.mount_of(dataset.as_str()) else {
             return Err(Trouble::failed("zfs unmount", "not currently mounted"));
+        };
+        // ZFS gives the kernel a path, and the kernel takes what a visitor of the path reaches.
+        let path = self.mounts.borrow()[own].mount.at.clone();
+        let reached = self.resolve(&path);
+        if self.mounts.borrow()[reached].mount.at != path {
+            return Err(Trouble::failed("zfs unmount", "Invalid argument"));
         }
-        self.note(Event::Unmounted(dataset.to_string()));
-        Sim::unmount(self, dataset.as_str());
+        let is_inside = |m: &SimMount| m.parent == Some(reached);
+        if self.mounts.borrow().iter().any(is_inside) {
+            return Err(Trouble::failed("zfs unmount", "pool or dataset is busy"));
+        }
+        let source = self.mounts.borrow()[reached].mount.source.clone();
+        self.note(Event::Unmounted(source));
+        self.take_off(reached);
         Ok(())
     }
 
@@ -849,7 +990,22 @@ impl Zfs for Sim {
         self.call("zfs unload-key", root.pool(), deadline)?;
         let of_root = |d: &&mut Dataset| d.encryption_root.as_ref() == Some(root);
         let mut datasets = self.datasets.borrow_mut();
-        if datasets.iter_mut().filter(of_root).any(|d| d.mounted) {
+        if datasets
+            .iter_mut()
+            .filter(of_root)
+            .any(|d| d.key_status != KeyStatus::Available)
+        {
+            return Err(Trouble::failed("zfs unload-key", "Key already unloaded"));
+        }
+        let in_use = |d: &mut Dataset| {
+            d.mounted
+                || self
+                    .busy
+                    .borrow()
+                    .iter()
+                    .any(|name| name == d.name.as_str())
+        };
+        if datasets.iter_mut().filter(of_root).any(in_use) {
             return Err(Trouble::failed("zfs unload-key", "dataset is busy"));
         }
         for dataset in datasets.iter_mut().filter(of_root) {
@@ -885,6 +1041,7 @@ impl Zfs for Sim {
 
 impl KeyDevices for Sim {
     fn scan(&self, _deadline: Deadline) -> Result<Vec<Candidate>, Trouble> {
+        self.step();
         let now = self.now();
         let sticks = self.sticks.borrow();
         let there = sticks.iter().filter(|stick| stick.plugged_in_at <= now);
@@ -906,6 +1063,7 @@ impl KeyDevices for Sim {
         wanted: Wanted,
         _deadline: Deadline,
     ) -> Result<Reading, Trouble> {
+        self.step();
         self.sleep(ONE_CALL);
         let sticks = self.sticks.borrow();
         let stick = sticks
