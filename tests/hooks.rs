@@ -3,6 +3,7 @@
 
 mod hosts;
 
+use f3skeys::config::Config;
 use f3skeys::host::InitSystem::{Rc, Systemd};
 use f3skeys::host::hooks::hooks;
 use f3skeys::report::{Finding, Severity};
@@ -99,6 +100,7 @@ fn what_is_run_must_be_executable() {
     for (init, path) in [
         (Rc, "/etc/rc.d/f3skeys"),
         (Rc, "/etc/rc.d/f3sready"),
+        (Rc, "/etc/rc.d/f3scarp"),
         (Rc, "/usr/local/sbin/f3skeys"),
         (Systemd, "/usr/sbin/f3skeys"),
     ] {
@@ -150,7 +152,7 @@ fn a_file_on_another_file_system_comes_too_late() {
 
 #[test]
 fn scripts_that_are_not_this_versions() {
-    for name in ["f3skeys", "f3sready"] {
+    for name in ["f3skeys", "f3sready", "f3scarp"] {
         let path = &format!("/etc/rc.d/{name}");
         let tree = |fault: &str| Tree::freebsd(&format!("{fault}-{name}"));
         let changed = tree("changed");
@@ -270,16 +272,38 @@ fn another_program_by_f3skeys_command() {
 }
 
 #[test]
-fn late_sticks_on_freebsd() {
-    let path = "/usr/local/etc/devd/f3skeys.conf";
-    let tree = Tree::freebsd("devd");
-    tree.append(path, "# mine\n");
-    only(&tree, WARNING, path, "was changed");
+fn the_lesser_files_of_freebsd() {
+    for (path, words) in [
+        (
+            "/usr/local/etc/devd/f3skeys.conf",
+            "does not finish the boot by itself",
+        ),
+        ("/usr/local/etc/cron.d/f3skeys", "stops no service"),
+    ] {
+        let tree = Tree::freebsd("lesser");
+        tree.append(path, "# mine\n");
+        only(&tree, WARNING, path, "was changed");
+        only(tree.remove(path), WARNING, path, words);
+    }
+    let tree = Tree::freebsd("no-carp");
+    let path = "/etc/rc.d/f3scarp";
     only(
         tree.remove(path),
         WARNING,
         path,
-        "does not finish the boot by itself",
+        "a node that CARP holds in INIT never takes an address",
+    );
+}
+
+#[test]
+fn a_timer_that_nothing_pulls_in() {
+    let tree = Tree::linux("disabled-timer");
+    tree.remove("/etc/systemd/system/timers.target.wants/f3skeys-reconcile.timer");
+    only(
+        &tree,
+        WARNING,
+        "f3skeys-reconcile.timer",
+        "is not enabled: a gate that closes stops no service",
     );
 }
 
@@ -374,6 +398,14 @@ fn the_lesser_files_of_systemd() {
             "does not finish the boot by itself",
         ),
         (
+            "/usr/lib/systemd/system/f3skeys-reconcile.service",
+            "stops no service",
+        ),
+        (
+            "/usr/lib/systemd/system/f3skeys-reconcile.timer",
+            "stops no service",
+        ),
+        (
             "/usr/lib/systemd/system/zfs-mount.service.d/f3skeys.conf",
             "may hold the boot for ever",
         ),
@@ -409,3 +441,42 @@ fn what_cannot_be_read_is_said() {
     tree.directory(path);
     only(&tree, FAILURE, path, "cannot tell");
 }
+
+/// What people copy must be right.
+#[test]
+fn the_examples_hold_together() {
+    let top = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    for name in ["f0", "f1"] {
+        let text = fs::read_to_string(top.join(format!("examples/f3s/{name}.ron"))).unwrap();
+        let config = Config::parse(&text).unwrap_or_else(|e| panic!("{name}.ron:{e}"));
+        assert_eq!(config.node.as_str(), format!("{name}.lan.buetow.org"));
+    }
+    let pages = fs::read_to_string(top.join("docs/gates.md")).unwrap();
+    let rows = pages.lines().filter(|line| line.starts_with("| `"));
+    let conditions: Vec<&str> = rows
+        .filter_map(|row| row.split(" | ").next())
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .collect();
+    assert_eq!(conditions.len(), 10, "{conditions:?}");
+    for condition in conditions {
+        let text = CONFIGURATION.replace("CONDITION", condition);
+        Config::parse(&text).unwrap_or_else(|e| panic!("docs/gates.md: {condition}: {e}"));
+    }
+}
+
+/// The roots, peers and gates that docs/gates.md speaks of.
+const CONFIGURATION: &str = r#"(
+    node: "f0.lan.buetow.org",
+    store: (label: "F3S_KEYS"),
+    roots: [
+        (dataset: "zdata/enc", key: "f0.lan.buetow.org:zdata", role: primary, required: true),
+        (dataset: "zroot/bhyve", key: "f0.lan.buetow.org:bhyve", role: primary, required: true),
+        (dataset: "zdata/sink/f0", key: "f0.lan.buetow.org:zdata", role: replica, required: true),
+    ],
+    gates: [
+        (name: "nfs", needs: [present("/data/nfs/ready")]),
+        (name: "other", needs: [CONDITION]),
+    ],
+    replicas: [(of: "zdata/enc", node: "f1.lan.buetow.org", dataset: "zdata/sink/f0/zdata/enc")],
+    peers: [(name: "f1.lan.buetow.org", ssh: "root@f1.lan.buetow.org")],
+)"#;
