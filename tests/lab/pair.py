@@ -15,6 +15,8 @@ import witness
 
 ADDRESS = {"f0": "10.77.0.10", "f1": "10.77.0.11"}
 SERIAL = {"f0": stick.SERIAL, "f1": "4C530011"}
+# What an emulated kernel can do without.
+LEAN = "mitigations=off apparmor=0 audit=0"
 DISKS = {"f0": ("zdata", "zroot"), "f1": ("zpeer",)}
 SOURCE, SERVED, COPY = "zpeer/data", "zdata/enc/nfsdata", "zpeer/sink/f0/nfsdata"
 
@@ -54,7 +56,8 @@ class Pair:
             image = self.image(one, configs[one], caches[one])
             made = node.Node(self.folder / one, base.folder(), image, lab.pools.disks(*DISKS[one]))
             made.join(self.folder / "wire.sock", number, listens=one == "f1")
-            made.life = life
+            # One each: the host is not expected to have four.
+            made.life, made.cpus = life, 1
             lab.machines.append(made)
             setattr(self, one, made)
 
@@ -82,8 +85,8 @@ install -m 0600 {self.folder}/{one}.ron "$root/etc/f3skeys.ron"
         """Switches both on with their sticks in: f1 first, whose end of the wire listens."""
         good = self.lab.sticks.good()
         # Two machines cannot have one image.
-        self.f1.start([(self.lab.sticks.own(good, self.folder.name), SERIAL["f1"])], wait=False)
-        self.f0.start([(good, SERIAL["f0"])], wait=False)
+        self.f1.start([(self.lab.sticks.own(good, self.folder.name), SERIAL["f1"])], LEAN, wait=False)
+        self.f0.start([(good, SERIAL["f0"])], LEAN, wait=False)
         for one in (self.f1, self.f0):
             one.wait_agent()
             one.settled()

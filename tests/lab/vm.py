@@ -141,7 +141,7 @@ class Machine:
         self.disks = {"root": self.overlay("root", root)}
         self.disks |= {name: self.overlay(name, path) for name, path in disks.items()}
         self.process = self.monitor = self.channel = self.wire = None
-        self.plugged, self.life, self.on = {}, LIFE_LIMIT, False
+        self.plugged, self.life, self.on, self.cpus = {}, LIFE_LIMIT, False, 2
 
     def overlay(self, name, backing):
         """A disk of this run's own on top of one that stays as it is."""
@@ -160,7 +160,7 @@ class Machine:
     def arguments(self, extra, interactive):
         """QEMU's command line."""
         yield from ["qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max",
-                    "-smp", "2", "-m", "2048", "-nodefaults", "-display", "none"]
+                    "-smp", str(self.cpus), "-m", "2048", "-nodefaults", "-display", "none"]
         yield from ["-kernel", self.boot_files / "vmlinuz", "-initrd", self.boot_files / "initrd"]
         yield from ["-append", f"root=/dev/vda rw console=ttyS0 panic=5 quiet net.ifnames=0 {extra}"]
         for number, (name, path) in enumerate(self.disks.items(), 1):
