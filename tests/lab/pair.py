@@ -37,8 +37,9 @@ F0_CONFIG = machine.NODE_CONFIG.replace("wait_seconds: 30", "wait_seconds: 2").r
     peers: [(name: "f1.lan.buetow.org", ssh: "root@f1.lan.buetow.org")],
     replicas: [(of: "zdata/enc/nfsdata", node: "f1.lan.buetow.org", dataset: "zpeer/sink/f0/nfsdata")],
     gates: [
-        (name: "failback", needs: [gate("write"), absent("/data/nfs/nfs.NO_AUTO_FAILBACK"),
-            not_promoted(peer: "f1.lan.buetow.org")]),""")
+        (name: "fresh", needs: [not_promoted(peer: "f1.lan.buetow.org")]),
+        (name: "home", needs: [gate("nfs"), present("/var/run/f3s-fresh")]),
+        (name: "failback", needs: [gate("write"), gate("fresh"), absent("/data/nfs/nfs.NO_AUTO_FAILBACK")]),""")
 
 
 class Pair:
