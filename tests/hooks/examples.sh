@@ -280,8 +280,8 @@ fresh_is_asked() {
 	grep -q '(name: "fresh", needs: \[not_promoted(peer: ' examples/f3s/f0.ron &&
 	    grep -q '(name: "home", needs: \[gate("nfs"), present("/var/run/f3s-fresh")\])' examples/f3s/f0.ron &&
 	    grep -q 'carp: (gate: "home")' examples/f3s/f0.ron &&
-	    grep -qx '$GATE=home' examples/f3s/keepalived/keepalived.conf &&
-	    grep -q 'script "/usr/sbin/f3skeys gate $GATE"' examples/f3s/keepalived/keepalived.conf &&
+	    grep -qx '$CHECK="/usr/sbin/f3skeys gate home"' examples/f3s/keepalived/keepalived.conf &&
+	    grep -qx '    script $CHECK' examples/f3s/keepalived/keepalived.conf &&
 	    grep -q '/usr/local/sbin/f3s-fresh; exec /usr/local/sbin/f3s-failback' examples/f3s/freebsd/cron.d-f3s &&
 	    grep -qx 'ExecStart=-/usr/local/sbin/f3s-fresh' examples/f3s/keepalived/f3s-failback.service
 }
