@@ -1,8 +1,12 @@
 #!/bin/sh
 # Installs f3skeys with its hooks and its manual page, or takes them away again.
 #
-#	./install.sh [BINARY]		default: target/release/f3skeys
+#	./install.sh [--with LIST] [BINARY]	default: target/release/f3skeys
 #	./install.sh --uninstall
+#
+# --with stunnel,k3s,kubelet	Linux: gates for these, too; by default only NFS
+#				waits, because a gate that the configuration
+#				does not have never lets its service start
 #
 # DESTDIR=/some/root	installs below another root
 # F3SKEYS_OS=linux|freebsd	default: this system
@@ -118,30 +122,62 @@ enable_unit() {
 	record link "$wants/$1"
 }
 
+# put_gate UNIT: the drop-in for a unit
+put_gate() {
+	put 644 "$here/systemd/$1.d/f3skeys.conf" "$units/$1.d/f3skeys.conf"
+}
+
+# What "--with" knows, and the units that go by that name.
+with_units() {
+	case $1 in
+	stunnel) echo stunnel.service stunnel4.service stunnel@.service ;;
+	k3s) echo k3s.service k3s-agent.service ;;
+	kubelet) echo kubelet.service ;;
+	*) die "--with $1: nothing of that name" "there are stunnel, k3s and kubelet" 64 ;;
+	esac
+}
+
+# Asked for now, or by an earlier run: what is there is kept up to date.
+put_with() {
+	for name in stunnel k3s kubelet; do
+		for unit in $(with_units "$name"); do
+			case ",$with," in
+			*",$name,"*) put_gate "$unit" ;;
+			*) [ -z "$(recorded "$units/$unit.d/f3skeys.conf")" ] || put_gate "$unit" ;;
+			esac
+		done
+	done
+}
+
 install_linux() {
 	units=/usr/lib/systemd/system
 	put 755 "$binary" /usr/sbin/f3skeys
-	for unit in f3skeys.service f3sready.service f3skeys-late.service; do
+	for unit in f3skeys.service f3sready.service f3skeys-late.service \
+	    f3skeys-reconcile.service f3skeys-reconcile.timer; do
 		put 644 "$here/systemd/$unit" "$units/$unit"
 	done
 	for unit in nfs-server.service nfs-mountd.service zfs-mount.service; do
-		put 644 "$here/systemd/$unit.d/f3skeys.conf" "$units/$unit.d/f3skeys.conf"
+		put_gate "$unit"
 	done
+	put_with
 	put 644 "$here/systemd/90-f3skeys.rules" /usr/lib/udev/rules.d/90-f3skeys.rules
 	put_default "$here/systemd/f3skeys.default" /etc/default/f3skeys
 	put 644 "$here/man/f3skeys.8" /usr/share/man/man8/f3skeys.8
 	enable_unit f3skeys.service
 	enable_unit f3sready.service
+	enable_unit f3skeys-reconcile.timer
 }
 
 install_freebsd() {
 	put 755 "$binary" /usr/local/sbin/f3skeys
-	put 755 "$here/rc.d/f3skeys" /etc/rc.d/f3skeys
-	put 755 "$here/rc.d/f3sready" /etc/rc.d/f3sready
+	for script in f3skeys f3sready f3scarp; do
+		put 755 "$here/rc.d/$script" "/etc/rc.d/$script"
+	done
 	for service in nfsd mountd rpcbind nfsuserd stunnel; do
 		put_snippet "$service"
 	done
 	put 644 "$here/rc.d/devd/f3skeys.conf" /usr/local/etc/devd/f3skeys.conf
+	put 644 "$here/rc.d/cron.d-f3skeys" /usr/local/etc/cron.d/f3skeys
 	put 644 "$here/loader/f3skeys.conf" /boot/loader.conf.d/f3skeys.conf
 	put 644 "$here/man/f3skeys.8" /usr/local/share/man/man8/f3skeys.8
 }
@@ -168,6 +204,8 @@ next_steps() {
 Still to do, by a person:
   write /etc/f3skeys.ron (f3skeys adopt prints one), with a gate named "nfs": the
   NFS server starts only while it is open;
+  start the timer that holds the gates from then on, or reboot:
+  systemctl start f3skeys-reconcile.timer;
   then ask whether this node would come back: f3skeys doctor; f3skeys rehearse
 TEXT
 	freebsd) cat <<'TEXT' ;;
@@ -178,7 +216,9 @@ Still to do, by a person:
   add to /etc/rc.conf:
     zfs_enable="YES"
     f3skeys_enable="YES"
-    f3sready_services="nfsd stunnel"
+  name the services of each gate in f3skeys.ron, e.g. services: ["nfsd", "stunnel"]:
+  they start when it opens late and stop when it closes;
+  for the hold of CARP see /boot/loader.conf.d/f3skeys.conf;
   take the key device out of /etc/fstab; service devd restart;
   then ask whether this node would come back: f3skeys doctor; f3skeys rehearse
 TEXT
@@ -210,7 +250,9 @@ do_uninstall() {
 	# systemctl wants to see a unit's file when it disables it: units first.
 	awk '$1 == "enabled" { print $2 }' "$old" >"$work/units"
 	while read -r unit; do
-		[ -n "$destdir" ] || ! command -v systemctl >/dev/null || systemctl disable "$unit"
+		# A timer that goes on would start what is no longer there.
+		case $unit in *.timer) now=--now ;; *) now= ;; esac
+		[ -n "$destdir" ] || ! command -v systemctl >/dev/null || systemctl disable $now "$unit"
 	done <"$work/units"
 	while read -r what path; do
 		case $what in
@@ -230,9 +272,20 @@ do_uninstall() {
 
 [ -d "$destdir/" ] || die "$destdir: no such directory" "make it first" 66
 [ -n "$destdir" ] || [ "$(id -u)" -eq 0 ] || die "not root" "run as root, or set DESTDIR" 77
+usage="usage: install.sh [--with LIST] [BINARY] | --uninstall"
+with=
+if [ "${1:-}" = --with ]; then
+	[ "$os" = linux ] || die "--with: only for Linux" "on FreeBSD the files are in rc.conf.d anyway" 64
+	[ $# -ge 2 ] || die "--with: no list" "$usage" 64
+	with=$2
+	shift 2
+	for name in $(echo "$with" | tr ',' ' '); do
+		with_units "$name" >/dev/null
+	done
+fi
 case ${1:-} in
 --uninstall) do_uninstall ;;
--*) die "$1: unknown option" "usage: install.sh [BINARY] | --uninstall" 64 ;;
+-*) die "$1: unknown option" "$usage" 64 ;;
 *)
 	binary=${1:-$here/target/release/f3skeys}
 	do_install

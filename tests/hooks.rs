@@ -99,6 +99,7 @@ fn what_is_run_must_be_executable() {
     for (init, path) in [
         (Rc, "/etc/rc.d/f3skeys"),
         (Rc, "/etc/rc.d/f3sready"),
+        (Rc, "/etc/rc.d/f3scarp"),
         (Rc, "/usr/local/sbin/f3skeys"),
         (Systemd, "/usr/sbin/f3skeys"),
     ] {
@@ -150,7 +151,7 @@ fn a_file_on_another_file_system_comes_too_late() {
 
 #[test]
 fn scripts_that_are_not_this_versions() {
-    for name in ["f3skeys", "f3sready"] {
+    for name in ["f3skeys", "f3sready", "f3scarp"] {
         let path = &format!("/etc/rc.d/{name}");
         let tree = |fault: &str| Tree::freebsd(&format!("{fault}-{name}"));
         let changed = tree("changed");
@@ -270,16 +271,38 @@ fn another_program_by_f3skeys_command() {
 }
 
 #[test]
-fn late_sticks_on_freebsd() {
-    let path = "/usr/local/etc/devd/f3skeys.conf";
-    let tree = Tree::freebsd("devd");
-    tree.append(path, "# mine\n");
-    only(&tree, WARNING, path, "was changed");
+fn the_lesser_files_of_freebsd() {
+    for (path, words) in [
+        (
+            "/usr/local/etc/devd/f3skeys.conf",
+            "does not finish the boot by itself",
+        ),
+        ("/usr/local/etc/cron.d/f3skeys", "stops no service"),
+    ] {
+        let tree = Tree::freebsd("lesser");
+        tree.append(path, "# mine\n");
+        only(&tree, WARNING, path, "was changed");
+        only(tree.remove(path), WARNING, path, words);
+    }
+    let tree = Tree::freebsd("no-carp");
+    let path = "/etc/rc.d/f3scarp";
     only(
         tree.remove(path),
         WARNING,
         path,
-        "does not finish the boot by itself",
+        "a node that CARP holds in INIT never takes an address",
+    );
+}
+
+#[test]
+fn a_timer_that_nothing_pulls_in() {
+    let tree = Tree::linux("disabled-timer");
+    tree.remove("/etc/systemd/system/timers.target.wants/f3skeys-reconcile.timer");
+    only(
+        &tree,
+        WARNING,
+        "f3skeys-reconcile.timer",
+        "is not enabled: a gate that closes stops no service",
     );
 }
 
@@ -372,6 +395,14 @@ fn the_lesser_files_of_systemd() {
         (
             "/usr/lib/systemd/system/f3skeys-late.service",
             "does not finish the boot by itself",
+        ),
+        (
+            "/usr/lib/systemd/system/f3skeys-reconcile.service",
+            "stops no service",
+        ),
+        (
+            "/usr/lib/systemd/system/f3skeys-reconcile.timer",
+            "stops no service",
         ),
         (
             "/usr/lib/systemd/system/zfs-mount.service.d/f3skeys.conf",

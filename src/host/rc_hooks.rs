@@ -1,4 +1,4 @@
-//! The hooks of FreeBSD's rc(8): two scripts in `/etc/rc.d`, a variable, a program, and devd.
+//! The hooks of FreeBSD's rc(8): scripts in `/etc/rc.d`, variables, a program, devd and cron.
 
 use super::hooks::{Found, INSTALL, Wanted};
 use super::{RcConf, Setting, rc_conf};
@@ -15,25 +15,53 @@ struct Script {
     /// The line that does the work; a script without it is no relative of ours.
     calls: &'static str,
     without: &'static str,
+    /// The boot itself needs it.
+    vital: bool,
 }
 
-const OURS: [Script; 2] = [
+const OURS: [Script; 3] = [
     Script {
         name: "f3skeys",
         text: include_str!("../../rc.d/f3skeys"),
         calls: "\"${f3skeys_command}\" boot",
         without: "no key is loaded at boot",
+        vital: true,
     },
     Script {
         name: "f3sready",
         text: include_str!("../../rc.d/f3sready"),
         calls: "\"${f3skeys_command}\" ready",
         without: "no gate opens at boot",
+        vital: true,
+    },
+    Script {
+        name: "f3scarp",
+        text: include_str!("../../rc.d/f3scarp"),
+        calls: "\"${f3skeys_command}\" carp",
+        without: "a node that CARP holds in INIT never takes an address",
+        vital: false,
     },
 ];
 
-const DEVD: &str = "/usr/local/etc/devd/f3skeys.conf";
-const DEVD_TEXT: &str = include_str!("../../rc.d/devd/f3skeys.conf");
+/// A file that others read, and what is missing without it.
+struct Table {
+    path: &'static str,
+    text: &'static str,
+    without: &'static str,
+}
+
+const TABLES: [Table; 2] = [
+    Table {
+        path: "/usr/local/etc/devd/f3skeys.conf",
+        text: include_str!("../../rc.d/devd/f3skeys.conf"),
+        without: "a stick that comes late does not finish the boot by itself",
+    },
+    Table {
+        path: "/usr/local/etc/cron.d/f3skeys",
+        text: include_str!("../../rc.d/cron.d-f3skeys"),
+        without: "a gate that closes stops no service, and CARP is not held again",
+    },
+];
 
 pub(super) fn look(found: &mut Found) {
     for script in &OURS {
@@ -44,11 +72,18 @@ pub(super) fn look(found: &mut Found) {
         Ok(conf) => variables(found, &conf),
         Err(trouble) => found.findings.unknown("rc.conf", &trouble.to_string()),
     }
-    devd(found);
+    for table in &TABLES {
+        look_at_table(found, table);
+    }
 }
 
 fn look_at_script(found: &mut Found, script: &Script) {
     let path = format!("{SCRIPTS}/{}", script.name);
+    if !script.vital && matches!(found.host.about(&path), Ok(None)) {
+        let what = format!("is not there: {}", script.without);
+        found.findings.warn(&path, &what, INSTALL);
+        return;
+    }
     let wanted = Wanted {
         executable: true,
         early: &["/"],
@@ -178,19 +213,19 @@ fn is_on(found: &mut Found, conf: &RcConf, service: &str, variable: &str) -> boo
     false
 }
 
-/// Without it a stick that comes late has to wait for a person.
-fn devd(found: &mut Found) {
-    match found.host.text(DEVD) {
-        Ok(Some(text)) if text == DEVD_TEXT => {}
+fn look_at_table(found: &mut Found, table: &Table) {
+    let path = table.path;
+    match found.host.text(path) {
+        Ok(Some(text)) if text == table.text => {}
         Ok(Some(_)) => {
             found
                 .findings
-                .warn(DEVD, "is older than this version, or was changed", INSTALL)
+                .warn(path, "is older than this version, or was changed", INSTALL)
         }
         Ok(None) => {
-            let what = "is not there: a stick that comes late does not finish the boot by itself";
-            found.findings.warn(DEVD, what, INSTALL);
+            let what = format!("is not there: {}", table.without);
+            found.findings.warn(path, &what, INSTALL);
         }
-        Err(e) => found.findings.unknown(DEVD, &e.to_string()),
+        Err(e) => found.findings.unknown(path, &e.to_string()),
     }
 }

@@ -1,5 +1,5 @@
-//! The hooks of systemd: three units, what pulls them in, a drop-in for `zfs-mount.service`, and
-//! the rule by which udev starts the late one.
+//! The hooks of systemd: units, what pulls them in, drop-ins, and the rule by which udev starts the
+//! late one.
 
 use super::hooks::{Found, INSTALL, Wanted};
 use std::path::Path;
@@ -38,7 +38,7 @@ struct Part {
     wanted_by: Option<&'static str>,
 }
 
-const PARTS: [Part; 4] = [
+const PARTS: [Part; 6] = [
     Part {
         name: "f3skeys.service",
         text: include_str!("../../systemd/f3skeys.service"),
@@ -64,6 +64,22 @@ const PARTS: [Part; 4] = [
         wanted_by: None,
     },
     Part {
+        name: "f3skeys-reconcile.service",
+        text: include_str!("../../systemd/f3skeys-reconcile.service"),
+        calls: "/f3skeys reconcile",
+        without: "a gate that closes stops no service",
+        vital: false,
+        wanted_by: None,
+    },
+    Part {
+        name: "f3skeys-reconcile.timer",
+        text: include_str!("../../systemd/f3skeys-reconcile.timer"),
+        calls: "OnUnitInactiveSec=",
+        without: "a gate that closes stops no service",
+        vital: false,
+        wanted_by: Some("timers.target"),
+    },
+    Part {
         name: "zfs-mount.service.d/f3skeys.conf",
         text: include_str!("../../systemd/zfs-mount.service.d/f3skeys.conf"),
         calls: "TimeoutStartSec=",
@@ -86,7 +102,7 @@ pub(super) fn look(found: &mut Found) {
     for part in &PARTS {
         let there = look_at(found, part, UNITS, &BEFORE_UNITS);
         if let Some(target) = part.wanted_by.filter(|_| there) {
-            pulled_in(found, target, part.name, part.without);
+            pulled_in(found, target, part.name, part.without, part.vital);
         }
     }
     look_at(found, &RULE, RULES, &BEFORE_RULES);
@@ -95,6 +111,7 @@ pub(super) fn look(found: &mut Found) {
         "multi-user.target",
         "zfs.target",
         "nothing of ZFS, and no unit of f3skeys, starts at boot",
+        true,
     );
     let wanted = Wanted {
         executable: true,
@@ -195,7 +212,7 @@ fn say(found: &mut Found, part: &Part, path: &str, what: &str, remedy: &str) {
 
 /// Judges whether a target wants the unit. What another unit of the boot wants starts as well, and
 /// in its order.
-fn pulled_in(found: &mut Found, target: &str, unit: &str, without: &str) {
+fn pulled_in(found: &mut Found, target: &str, unit: &str, without: &str, vital: bool) {
     let Some(wanted) = is_linked(found, target, unit) else {
         return;
     };
@@ -210,7 +227,10 @@ fn pulled_in(found: &mut Found, target: &str, unit: &str, without: &str) {
         }
         None => {
             let what = format!("is not enabled: {without}");
-            found.findings.fail(unit, &what, &remedy);
+            match vital {
+                true => found.findings.fail(unit, &what, &remedy),
+                false => found.findings.warn(unit, &what, &remedy),
+            }
         }
     }
 }
