@@ -379,7 +379,7 @@ fn do_verb(verb: &Verb, config: &Config, node: Node, command: &[OsString]) -> u8
             privileged(|| show_news(&carp::carp(node, config, true)))
         }
         Verb::Carp(_) => privileged(|| show(&carp::carp(node, config, false))),
-        Verb::Reconcile(_) => privileged(|| show(&reconcile::reconcile(node, config))),
+        Verb::Reconcile(_) => hold(node, config),
         Verb::Lock(_) => privileged(|| show(&lock::lock(node, config))),
         Verb::Promote(Promote { dataset, reason }) => {
             privileged(|| show(&promote::promote(node, config, dataset, reason)))
@@ -524,20 +524,39 @@ fn locked_by(
 fn finish_late(node: Node, config: &Config, command: &[OsString]) -> u8 {
     locked_down(|locked| {
         // Plugging a stick into a healthy node is no news.
-        let Some(late) = late::late(node, config) else {
+        let Some(mut late) = late::late(node, config) else {
             return 0;
         };
         show(&late.boot);
         late.ready.as_ref().map(show);
-        if late.opened.is_empty() || command.is_empty() {
-            return late.status();
-        }
         // Services must not inherit what only a process with keys needs.
         if let Err(e) = locked.lift() {
             complain(&format!("f3skeys: services are not started: {e}\n"));
             return Fault::System.status();
         }
-        become_command(command)
+        let settled = late.settle(node, config).map_or(0, |report| show(&report));
+        match late.opened.is_empty() || command.is_empty() {
+            true if late.status() == 0 => settled,
+            true => late.status(),
+            false => become_command(command),
+        }
+    })
+}
+
+/// Reconciles, and says nothing when nothing is new. No key passes through, and services are
+/// started, so the process is only root's and not locked down.
+fn hold(node: Node, config: &Config) -> u8 {
+    locked_down(|locked| {
+        if let Err(e) = locked.lift() {
+            complain(&format!("f3skeys: services are not started: {e}\n"));
+            return Fault::System.status();
+        }
+        let before = Report::last(node.db, "reconcile");
+        let report = reconcile::reconcile(node, config);
+        match reconcile::is_news(&report, before.as_ref()) {
+            true => show(&report),
+            false => report.status,
+        }
     })
 }
 

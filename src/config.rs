@@ -337,7 +337,14 @@ impl Config {
 impl Gate {
     /// The datasets that the gate's own conditions name.
     pub fn datasets(&self) -> impl Iterator<Item = &DatasetName> {
-        self.needs.iter().filter_map(|need| match need {
+        self.needs.iter().filter_map(Condition::dataset)
+    }
+}
+
+impl Condition {
+    /// The dataset that it names.
+    pub fn dataset(&self) -> Option<&DatasetName> {
+        match self {
             Condition::Mounted { dataset, .. }
             | Condition::Writable(dataset)
             | Condition::Readonly(dataset)
@@ -348,7 +355,7 @@ impl Gate {
             | Condition::Absent(_)
             | Condition::Gate(_)
             | Condition::NotPromoted { .. } => None,
-        })
+        }
     }
 }
 

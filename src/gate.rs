@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+/// How far the clocks of two nodes may be apart, in seconds: a snapshot may be made on the other.
+const CLOCKS_DIFFER: u64 = 60;
+
 /// What has to be looked at to decide a gate.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Questions {
@@ -79,37 +82,89 @@ pub enum Answer {
     CannotTell(String),
 }
 
+impl Known {
+    /// The part of it that a gate depends on.
+    pub fn of(&self, config: &Config, gate: &Gate) -> Known {
+        let datasets: BTreeSet<&DatasetName> = needs(config, gate)
+            .into_iter()
+            .filter_map(Condition::dataset)
+            .collect();
+        let concerns = |root: &&DatasetName| datasets.iter().any(|d| d.is_at_or_below(root));
+        let newest = self.newest.iter();
+        Known {
+            promoted: self.promoted.iter().filter(concerns).cloned().collect(),
+            newest: newest
+                .filter(|(dataset, _)| datasets.contains(dataset))
+                .map(|(dataset, newest)| (dataset.clone(), newest.clone()))
+                .collect(),
+        }
+    }
+}
+
+/// The conditions of `gate` and of all gates that it needs.
+pub fn needs<'a>(config: &'a Config, gate: &'a Gate) -> Vec<&'a Condition> {
+    let mut all = Vec::new();
+    for need in &gate.needs {
+        match need {
+            Condition::Gate(name) => {
+                let needed = config.gate(name);
+                all.extend(needed.into_iter().flat_map(|gate| needs(config, gate)));
+            }
+            need => all.push(need),
+        }
+    }
+    all
+}
+
+/// The peers that are asked for `gate`.
+pub fn peers(config: &Config, gate: &Gate) -> BTreeSet<NodeName> {
+    needs(config, gate)
+        .into_iter()
+        .filter_map(|need| match need {
+            Condition::NotPromoted { peer } => Some(peer.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
 /// All that the conditions of `gate`, and of the gates it needs, depend on.
-pub fn questions(config: &Config, gate: &Gate) -> Questions {
+pub fn questions(config: &Config, gate: &Gate, known: &Known) -> Questions {
     let mut questions = Questions::default();
-    collect(config, gate, &mut questions);
+    for need in needs(config, gate) {
+        collect(config, need, known, &mut questions);
+    }
     questions
 }
 
-fn collect(config: &Config, gate: &Gate, questions: &mut Questions) {
-    for need in &gate.needs {
-        match need {
-            Condition::Mounted { path, dataset } => {
-                questions.pools.insert(dataset.pool().to_owned());
-                questions.paths.insert(path.clone());
-            }
-            Condition::Writable(dataset) | Condition::Readonly(dataset) => {
-                questions.pools.insert(dataset.pool().to_owned());
-                questions.datasets.insert(dataset.clone());
-            }
-            Condition::Present(path) | Condition::Absent(path) => {
-                questions.files.insert(path.clone());
-            }
-            Condition::Gate(name) => {
-                if let Some(needed) = config.gate(name) {
-                    collect(config, needed, questions);
-                }
-            }
-            Condition::KeyLoaded(_)
-            | Condition::Role { .. }
-            | Condition::FreshSnapshot { .. }
-            | Condition::NotPromoted { .. } => {}
+fn collect(config: &Config, need: &Condition, known: &Known, questions: &mut Questions) {
+    let mut look_for = |dataset: &DatasetName| {
+        questions.pools.insert(dataset.pool().to_owned());
+        questions.datasets.insert(dataset.clone());
+    };
+    match need {
+        Condition::Mounted { path, dataset } => {
+            questions.pools.insert(dataset.pool().to_owned());
+            questions.paths.insert(path.clone());
         }
+        Condition::Writable(dataset) | Condition::Readonly(dataset) => look_for(dataset),
+        Condition::KeyLoaded(dataset) => {
+            look_for(dataset);
+            questions.volumes.insert(dataset.clone());
+        }
+        Condition::Role { dataset, .. } if config.role_of(dataset) == Some(Role::Replica) => {
+            look_for(dataset);
+        }
+        Condition::FreshSnapshot { dataset, .. } => {
+            look_for(dataset);
+            if let Some(newest) = known.newest.get(dataset) {
+                let name = newest.name.clone();
+                questions.snapshots.insert(dataset.clone(), name);
+            }
+        }
+        Condition::Present(path) | Condition::Absent(path) => {
+            questions.files.insert(path.clone());
+        }
+        Condition::Role { .. } | Condition::Gate(_) | Condition::NotPromoted { .. } => {}
     }
 }
 
@@ -126,10 +181,10 @@ pub fn sick_pool(pools: &BTreeMap<String, PoolState>) -> Option<Answer> {
 /// Decides the conditions of `gate` by what the live system answered, without its marker.
 ///
 /// "Closed" weighs more than "cannot tell": what is known to be false needs no further question.
-pub fn decide(config: &Config, gate: &Gate, live: &Live) -> Answer {
+pub fn decide(config: &Config, gate: &Gate, live: &Live, known: &Known) -> Answer {
     let mut unknown = None;
     for need in &gate.needs {
-        match condition(config, need, live) {
+        match condition(config, need, live, known) {
             Answer::Open => {}
             Answer::Closed(why) => return Answer::Closed(why),
             Answer::CannotTell(why) => unknown = unknown.or(Some(why)),
@@ -138,33 +193,123 @@ pub fn decide(config: &Config, gate: &Gate, live: &Live) -> Answer {
     unknown.map_or(Answer::Open, Answer::CannotTell)
 }
 
-fn condition(config: &Config, need: &Condition, live: &Live) -> Answer {
+/// Decides all conditions but those on peers, which are asked only when these hold.
+pub fn decide_here(config: &Config, gate: &Gate, live: &Live, known: &Known) -> Answer {
+    let mut aside = live.clone();
+    let peers = peers(config, gate).into_iter();
+    aside.peers = peers.map(|peer| (peer, Answer::Open)).collect();
+    decide(config, gate, &aside, known)
+}
+
+fn condition(config: &Config, need: &Condition, live: &Live, known: &Known) -> Answer {
     match need {
-        Condition::Mounted { path, dataset } => {
-            let wanted = match config.role_of(dataset) {
-                Some(Role::Primary) => Writing::Allowed,
-                Some(Role::Replica) => Writing::Refused,
-                None => return Answer::CannotTell(format!("{dataset} has no role here")),
-            };
-            visible(dataset, path, wanted, live)
-        }
-        Condition::Writable(dataset) => somewhere(dataset, Writing::Allowed, live),
+        Condition::Mounted { path, dataset } => match config.role_now(dataset, &known.promoted) {
+            Some(role) => visible(dataset, path, writing_of(role), live),
+            None => Answer::CannotTell(format!("{dataset} has no role here")),
+        },
+        Condition::Writable(dataset) => match config.role_now(dataset, &known.promoted) {
+            Some(Role::Replica) => Answer::Closed(format!("{dataset} is a replica here")),
+            _ => somewhere(dataset, Writing::Allowed, live),
+        },
         Condition::Readonly(dataset) => somewhere(dataset, Writing::Refused, live),
-        Condition::KeyLoaded(_) | Condition::Role { .. } | Condition::FreshSnapshot { .. } => {
-            Answer::CannotTell("not looked at".to_owned())
-        }
+        Condition::KeyLoaded(dataset) => key_loaded(dataset, live),
+        Condition::Role { dataset, is } => role(config, dataset, *is, live, known),
+        Condition::FreshSnapshot { dataset, minutes } => fresh(dataset, *minutes, live, known),
         Condition::Present(path) => file(path, true, live),
         Condition::Absent(path) => file(path, false, live),
         Condition::Gate(name) => match config.gate(name) {
-            Some(needed) => match decide(config, needed, live) {
-                Answer::Open => Answer::Open,
-                Answer::Closed(why) => Answer::Closed(format!("gate {name}: {why}")),
-                Answer::CannotTell(why) => Answer::CannotTell(format!("gate {name}: {why}")),
-            },
+            Some(needed) => decide(config, needed, live, known).of(&format!("gate {name}")),
             None => Answer::CannotTell(format!("there is no gate {name}")),
         },
-        Condition::NotPromoted { peer } => Answer::CannotTell(format!(
-            "this version cannot ask {peer} whether it was promoted"
+        Condition::NotPromoted { peer } => match live.peers.get(peer) {
+            Some(answer) => answer.clone().of(peer.as_str()),
+            None => Answer::CannotTell(format!("{peer} was not asked")),
+        },
+    }
+}
+
+impl Answer {
+    /// The same, saying whose it is.
+    fn of(self, whose: &str) -> Answer {
+        match self {
+            Answer::Open => Answer::Open,
+            Answer::Closed(why) => Answer::Closed(format!("{whose}: {why}")),
+            Answer::CannotTell(why) => Answer::CannotTell(format!("{whose}: {why}")),
+        }
+    }
+}
+
+fn writing_of(role: Role) -> Writing {
+    match role {
+        Role::Primary => Writing::Allowed,
+        Role::Replica => Writing::Refused,
+    }
+}
+
+fn key_loaded(dataset: &DatasetName, live: &Live) -> Answer {
+    let device = live.volumes.get(dataset);
+    if device == Some(&Ok(true)) || somewhere(dataset, Writing::Either, live) == Answer::Open {
+        return Answer::Open;
+    }
+    Answer::CannotTell(match device {
+        Some(Err(why)) => format!("the device of {dataset}: {why}"),
+        // A root of which nothing is in use looks the same with its key and without.
+        _ => format!(
+            "{dataset} is not mounted and has no device, so nothing shows its key; name a mounted file system, or a volume, of that root"
+        ),
+    })
+}
+
+/// A promotion is a recollection, so what is mounted must agree with it.
+fn role(config: &Config, dataset: &DatasetName, is: Role, live: &Live, known: &Known) -> Answer {
+    match config.role_now(dataset, &known.promoted) {
+        Some(role) if role == is => {}
+        Some(role) => return Answer::Closed(format!("{dataset} is a {role} here")),
+        None => return Answer::CannotTell(format!("{dataset} has no role here")),
+    }
+    if config.role_of(dataset) != Some(Role::Replica) {
+        return Answer::Open;
+    }
+    match (live.mounted_at.get(dataset), is) {
+        (Some(places), Role::Replica) if places.is_empty() => Answer::Open,
+        (Some(places), Role::Primary) if places.is_empty() => Answer::CannotTell(format!(
+            "{dataset} was promoted and is not mounted, so nothing shows whether it still is"
+        )),
+        _ => somewhere(dataset, writing_of(is), live),
+    }
+}
+
+fn fresh(dataset: &DatasetName, minutes: u32, live: &Live, known: &Known) -> Answer {
+    let seen = somewhere(dataset, Writing::Either, live);
+    if seen != Answer::Open {
+        return seen;
+    }
+    let Some(Newest { name, created }) = known.newest.get(dataset) else {
+        let what = format!("no snapshot of {dataset} was seen; `f3skeys reconcile` looks again");
+        return Answer::Closed(what);
+    };
+    match live.snapshots.get(dataset) {
+        Some(Ok(true)) => {}
+        Some(Ok(false)) => {
+            return Answer::Closed(format!(
+                "{dataset}@{name} is gone; `f3skeys reconcile` looks for another"
+            ));
+        }
+        Some(Err(why)) => return Answer::CannotTell(format!("snapshots of {dataset}: {why}")),
+        None => return Answer::CannotTell(format!("{dataset}@{name} was not looked for")),
+    }
+    if *created > live.now.saturating_add(CLOCKS_DIFFER) {
+        let ahead = created - live.now;
+        return Answer::CannotTell(format!(
+            "{dataset}@{name} will be made in {ahead} s: a clock is wrong"
+        ));
+    }
+    let age = live.now.saturating_sub(*created);
+    match age > u64::from(minutes) * 60 {
+        false => Answer::Open,
+        true => Answer::Closed(format!(
+            "the newest snapshot of {dataset}, {name}, is {} min old; at most {minutes} are allowed",
+            age.div_ceil(60)
         )),
     }
 }
@@ -173,6 +318,7 @@ fn condition(config: &Config, need: &Condition, live: &Live) -> Answer {
 enum Writing {
     Allowed,
     Refused,
+    Either,
 }
 
 fn visible(dataset: &DatasetName, path: &Path, wanted: Writing, live: &Live) -> Answer {
@@ -244,16 +390,19 @@ pub struct Marker {
     pub definition: String,
     /// The number of the file system that each path showed.
     pub seen: BTreeMap<PathBuf, String>,
+    /// What ZFS said of it then.
+    pub known: Known,
 }
 
 impl Marker {
     /// The marker that says `gate` is open in this boot, seen as `live` tells.
-    pub fn new(config: &Config, gate: &Gate, boot: &str, live: &Live) -> Marker {
+    pub fn new(config: &Config, gate: &Gate, boot: &str, live: &Live, known: &Known) -> Marker {
         Marker {
             boot: boot.to_owned(),
             gate: gate.name.clone(),
             definition: definition(config, gate),
             seen: seen(live),
+            known: known.clone(),
         }
     }
 }

@@ -22,8 +22,9 @@
 //! The verbs read as prose:
 //!
 //! - [`boot`], [`ready`] (and the question `gate`), [`late`] (both, for a stick that came late),
+//!   [`reconcile`] (gates, services and guards, each minute),
 //!   [`preview`] (`plan`), [`rehearse`] (both, on an imagined node), [`status`], [`verify`], [`doctor`],
-//!   [`new_key`]; what they share is in [`pass`].
+//!   [`new_key`]; what they share is in [`pass`], `evaluate` (gates) and [`guard`] (mountpoints).
 //! - [`adopt`] proposes a configuration for a host that exists; [`init`] makes an empty store.
 //! - [`report`], [`verdict`], [`exit`]: what is said, and the exit status.
 //!
@@ -43,8 +44,10 @@ pub mod cli;
 pub mod config;
 pub mod device;
 pub mod doctor;
+mod evaluate;
 pub mod exit;
 pub mod gate;
+pub mod guard;
 mod guards;
 pub mod host;
 pub mod init;

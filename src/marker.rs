@@ -137,6 +137,48 @@ pub fn set_locked(run: &Path, locked: bool) -> io::Result<()> {
     }
 }
 
+/// The file that remembers, in the boot `boot`, that a gate's services are to be started once it
+/// opens.
+fn pending(run: &Path, gate: &GateName) -> PathBuf {
+    run.join("pending").join(gate.as_str())
+}
+
+/// Whether the gate's services are to be started once it opens.
+///
+/// # Errors
+/// The run directory could not be read.
+pub fn is_pending(run: &Path, gate: &GateName, boot: &str) -> io::Result<bool> {
+    match fs::read_to_string(pending(run, gate)) {
+        Ok(of_boot) => Ok(of_boot == boot),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Remembers that a gate's services are to be started once it opens.
+///
+/// # Errors
+/// The run directory could not be written.
+pub fn set_pending(run: &Path, gate: &GateName, boot: &str) -> io::Result<()> {
+    if is_pending(run, gate, boot).is_ok_and(|already| already) {
+        return Ok(());
+    }
+    make_directory(run)?;
+    make_directory(&run.join("pending"))?;
+    replace(&pending(run, gate), boot.as_bytes())
+}
+
+/// Remembers that a gate's services were started.
+///
+/// # Errors
+/// The run directory could not be written.
+pub fn clear_pending(run: &Path, gate: &GateName) -> io::Result<()> {
+    match fs::remove_file(pending(run, gate)) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
 /// Makes a directory that all may read and only root may write, with those above it.
 ///
 /// # Errors
@@ -184,6 +226,7 @@ pub fn try_lock(run: &Path) -> io::Result<Option<Lock>> {
         .write(true)
         .create(true)
         .truncate(false)
+        .mode(0o600)
         .custom_flags(nix::libc::O_NOFOLLOW)
         .open(&path)?;
     match file.try_lock() {
@@ -216,6 +259,7 @@ pub fn lock(run: &Path, clock: &dyn Clock) -> io::Result<Option<Lock>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gate::Known;
     use std::collections::BTreeMap;
 
     struct Scratch(PathBuf);
@@ -240,6 +284,7 @@ mod tests {
             gate: gate.parse().unwrap(),
             definition: "d".to_owned(),
             seen: BTreeMap::new(),
+            known: Known::default(),
         }
     }
 

@@ -3,19 +3,26 @@
 
 use crate::boot::is_open;
 use crate::config::{Config, Gate, Root};
+use crate::evaluate::{self, Peers};
 use crate::exit::Fault;
-use crate::gate::{self, Answer, Live, Marker};
+use crate::gate::{self, Answer, Known, Live, Marker};
+use crate::guard;
 use crate::marker;
 use crate::names::{DatasetName, GateName};
 use crate::pass::{Node, Pass};
+use crate::peers;
 use crate::plan::{self, KeyState, LeftAlone, MountPlan, NotMounted, Step};
-use crate::report::{Finding, GateLine, Report, RootLine, Severity};
+use crate::report::{Finding, Report, RootLine, Severity};
 use crate::time::Deadline;
 use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 /// The longest that a gate may take to answer, whatever hangs.
 pub const GATE_DEADLINE: Duration = Duration::from_secs(2);
+/// The longest that all peers of a gate together may take.
+pub const PEERS_DEADLINE: Duration = Duration::from_secs(10);
 /// Readonly, then mounts, then once more for what the first round made possible.
 const ROUNDS: usize = 3;
 
@@ -26,13 +33,12 @@ pub fn ready(node: Node, config: &Config) -> Report {
         return pass.finish();
     };
     let markers = pass.drop_stale_markers();
+    guard::bare(&mut pass);
     let plan = mount_all(&mut pass);
     judge(&mut pass, &plan);
-    pass.phase("gates", |pass| {
-        open_gates(pass, markers);
-        let open = pass.report.gates.iter().filter(|gate| gate.open).count();
-        ((), format!("{open} of {} open", pass.report.gates.len()))
-    });
+    guard::bare(&mut pass);
+    guard::beneath(&mut pass);
+    evaluate::gates(&mut pass, markers, Peers::NotAsked);
     pass.finish()
 }
 
@@ -229,105 +235,124 @@ fn judge_roots(pass: &mut Pass) {
     }
 }
 
-/// Evaluates every gate and replaces its marker; `markers` is false when none may be written.
-fn open_gates(pass: &mut Pass, markers: bool) {
-    for gate in &pass.config.gates {
-        let (answer, live) = ask_live(pass.node, pass.config, gate);
-        let reason = match answer {
-            Answer::Open => open_gate(pass, gate, &live, markers),
-            Answer::Closed(why) => close_gate(pass, gate, why),
-            Answer::CannotTell(why) => close_gate(pass, gate, format!("cannot tell: {why}")),
-        };
-        pass.report.gates.push(GateLine {
-            name: gate.name.to_string(),
-            open: reason.is_empty(),
-            reason,
-        });
-    }
-}
-
-/// Writes the marker; gives the reason why the gate is closed all the same, or nothing.
-fn open_gate(pass: &mut Pass, gate: &Gate, live: &Live, markers: bool) -> String {
-    let Some(boot) = pass.report.boot.clone() else {
-        return "the kernel has no identity of this boot yet".to_owned();
-    };
-    if !markers {
-        return "markers of other boots could not be removed".to_owned();
-    }
-    let marker = Marker::new(pass.config, gate, &boot, live);
-    match marker::write(pass.node.run, &marker) {
-        Ok(changed) => {
-            if changed {
-                let change = format!("opened gate {}", gate.name);
-                pass.report.changed.push(change);
-            }
-            String::new()
-        }
-        Err(e) => {
-            pass.report.fail(Fault::System);
-            format!("its marker could not be written: {e}")
-        }
-    }
-}
-
-fn close_gate(pass: &mut Pass, gate: &Gate, why: String) -> String {
-    match marker::remove(pass.node.run, &gate.name) {
-        Ok(false) => {}
-        Ok(true) => {
-            let change = format!("closed gate {}", gate.name);
-            pass.report.changed.push(change);
-        }
-        Err(e) => {
-            let path = marker::path(pass.node.run, &gate.name);
-            let what = format!("the marker of a closed gate could not be removed: {e}");
-            let remedy = "remove it by hand; `f3skeys gate` says closed all the same";
-            let subject = path.display().to_string();
-            pass.report.find(Severity::Failure, &subject, &what, remedy);
-            pass.report.fail(Fault::System);
-        }
-    }
-    why
-}
-
-/// Asks the live system for a gate's conditions: pool states first, which cannot hang.
-pub(crate) fn ask_live(node: Node, config: &Config, gate: &Gate) -> (Answer, Live) {
-    let questions = gate::questions(config, gate);
+/// What the live system shows of what a gate depends on: pool states first, which cannot hang.
+///
+/// # Errors
+/// The gate's answer, where there was no need or no way to look.
+pub(crate) fn look(
+    node: Node,
+    config: &Config,
+    gate: &Gate,
+    known: &Known,
+) -> Result<Live, Answer> {
+    let questions = gate::questions(config, gate, known);
     let pools = questions
         .pools
         .iter()
         .map(|pool| (pool.clone(), node.system.pool_state(pool)))
         .collect();
     if let Some(answer) = gate::sick_pool(&pools) {
-        return (answer, Live::default());
+        return Err(answer);
     }
     let deadline = Deadline::after(node.system.clock(), GATE_DEADLINE);
-    match node.system.look(&questions, deadline) {
-        Ok(live) => (gate::decide(config, gate, &live), live),
-        Err(trouble) => (Answer::CannotTell(trouble.to_string()), Live::default()),
+    let live = node.system.look(&questions, deadline);
+    live.map_err(|trouble| Answer::CannotTell(trouble.to_string()))
+}
+
+/// Why every gate is closed, if a person has locked the node.
+pub(crate) fn locked(run: &Path) -> Option<Answer> {
+    match marker::is_locked(run) {
+        Ok(false) => None,
+        Ok(true) => Some(Answer::Closed(
+            "the node is locked; `f3skeys boot`, `ready` and `carp` undo it".to_owned(),
+        )),
+        Err(e) => Some(Answer::CannotTell(format!(
+            "whether the node is locked: {}: {e}",
+            run.display()
+        ))),
     }
 }
 
 /// Whether the gate is open now: all it needs is true, and a marker of this boot was made for it.
+/// Its peers are asked when all else holds.
 pub fn ask(node: Node, config: &Config, gate: &Gate) -> Answer {
-    let (answer, live) = ask_live(node, config, gate);
-    if answer != Answer::Open {
-        return answer;
+    match look_here(node, config, gate) {
+        Ok((live, known)) => ask_peers(node, config, gate, live, &known).0,
+        Err(answer) => answer,
     }
+}
+
+/// Whether the gate is open as far as this node alone can tell.
+pub(crate) fn ask_here(node: Node, config: &Config, gate: &Gate) -> Answer {
+    match look_here(node, config, gate) {
+        Ok(_) => Answer::Open,
+        Err(answer) => answer,
+    }
+}
+
+/// What was seen, where nothing on this node keeps the gate closed.
+fn look_here(node: Node, config: &Config, gate: &Gate) -> Result<(Live, Known), Answer> {
+    if let Some(answer) = locked(node.run) {
+        return Err(answer);
+    }
+    let marker = marker::read(node.run, &gate.name);
+    let known = match &marker {
+        Ok(Some(marker)) => marker.known.clone(),
+        Ok(None) | Err(_) => Known::default(),
+    };
+    let live = look(node, config, gate, &known)?;
+    let answer = match gate::decide_here(config, gate, &live, &known) {
+        Answer::Open => check_marker(node, config, gate, &live, &known, marker),
+        answer => answer,
+    };
+    match answer {
+        Answer::Open => Ok((live, known)),
+        answer => Err(answer),
+    }
+}
+
+fn check_marker(
+    node: Node,
+    config: &Config,
+    gate: &Gate,
+    live: &Live,
+    known: &Known,
+    marker: io::Result<Option<Marker>>,
+) -> Answer {
     let Some(boot) = node.system.boot_id() else {
         return Answer::CannotTell("the kernel has no identity of this boot yet".to_owned());
     };
-    let expected = Marker::new(config, gate, &boot, &live);
-    match marker::read(node.run, &gate.name) {
+    let expected = Marker::new(config, gate, &boot, live, known);
+    match marker {
         Ok(Some(marker)) => gate::check_marker(&expected, &marker),
         Ok(None) => Answer::Closed(format!(
-            "no marker of this boot for gate {}; `f3skeys ready` writes it",
-            gate.name
+            "no marker of this boot for gate {}; {} writes it",
+            gate.name,
+            match gate::peers(config, gate).is_empty() {
+                true => "`f3skeys ready`",
+                false => "`f3skeys reconcile`",
+            }
         )),
         Err(e) => Answer::CannotTell(format!(
             "{}: {e}",
             marker::path(node.run, &gate.name).display()
         )),
     }
+}
+
+/// Decides a gate on which nothing here is wrong, by what its peers say now.
+pub(crate) fn ask_peers(
+    node: Node,
+    config: &Config,
+    gate: &Gate,
+    mut live: Live,
+    known: &Known,
+) -> (Answer, Live) {
+    if !gate::peers(config, gate).is_empty() {
+        let deadline = Deadline::after(node.system.clock(), PEERS_DEADLINE);
+        live.peers = peers::ask_all(node, config, gate, deadline);
+    }
+    (gate::decide(config, gate, &live, known), live)
 }
 
 /// The gate of this name, or in words that there is none.

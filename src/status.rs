@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::gate::Answer;
 use crate::pass::{Node, Pass};
 use crate::plan::Pool;
+use crate::promotion::Promoted;
 use crate::ready;
 use crate::report::{GateLine, Report, RootLine, seconds, write_roots};
 use crate::zfs::{Dataset, KeyStatus};
@@ -18,6 +19,8 @@ pub struct Status {
     pub node: String,
     /// This boot's identity.
     pub boot: Option<String>,
+    /// Whether a person has locked the node, so that every gate stays closed.
+    pub locked: bool,
     /// Every root as it is now.
     pub roots: Vec<RootLine>,
     /// Every gate as it is now.
@@ -65,6 +68,7 @@ pub fn status(node: Node, config: &Config) -> Status {
     Status {
         node: config.node.to_string(),
         boot: node.system.boot_id(),
+        locked: ready::locked(node.run).is_some(),
         roots,
         gates,
         last_boot: Report::last(node.db, "boot"),
@@ -98,7 +102,12 @@ fn dataset_state(dataset: &Dataset) -> (bool, String) {
     } else {
         "not mounted"
     };
-    (open, format!("{key}, {writing}, {mounted}"))
+    let promoted = match &dataset.promotion {
+        Promoted::Now(promotion) => format!(", promoted (epoch {})", promotion.epoch),
+        Promoted::Unknown(_) => ", promotion not known".to_owned(),
+        Promoted::Never | Promoted::Over(_) => String::new(),
+    };
+    (open, format!("{key}, {writing}, {mounted}{promoted}"))
 }
 
 impl Status {
@@ -110,6 +119,9 @@ impl Status {
     /// The state for people.
     pub fn text(&self) -> String {
         let mut text = format!("{} now\n", self.node);
+        if self.locked {
+            text.push_str("  locked by a person; `f3skeys boot` undoes it\n");
+        }
         write_roots(&mut text, &self.roots);
         for gate in &self.gates {
             let _ = match gate.open {

@@ -3,6 +3,7 @@
 
 use crate::device::{Candidate, Filesystem};
 use crate::gate::{Live, Questions};
+use crate::guard;
 use crate::host::bare::{self, Beneath};
 use crate::names::DatasetName;
 use crate::os::{self, Mount, PoolState, worker};
@@ -12,7 +13,9 @@ use crate::time::{Clock, Deadline, SystemClock};
 use crate::trouble::Trouble;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::fs;
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -176,8 +179,7 @@ impl System for Machine {
     }
 
     fn wall(&self) -> u64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        since.map_or(0, |since| since.as_secs())
+        seconds_since_1970()
     }
 
     fn carp(&self) -> Result<Option<bool>, Trouble> {
@@ -191,18 +193,17 @@ impl System for Machine {
     fn guard(&self, path: &Path, deadline: Deadline) -> Result<Guard, Trouble> {
         let what = format!("guarding {}", path.display());
         worker::run(&what, &self.clock, deadline, || {
-            guard_now(path).map_err(|e| e.to_string())
+            guard::now(path).map_err(|e| e.to_string())
         })?
         .map_err(|why| Trouble::failed(&what, &why))
     }
 }
 
-fn guard_now(_path: &Path) -> io::Result<Guard> {
-    Err(io::Error::other("not built yet"))
-}
-
 fn look_now(questions: &Questions) -> io::Result<Live> {
-    let mut live = Live::default();
+    let mut live = Live {
+        now: seconds_since_1970(),
+        ..Live::default()
+    };
     let mounts = os::mounts()?;
     for dataset in &questions.datasets {
         live.mounted_at
@@ -217,7 +218,54 @@ fn look_now(questions: &Questions) -> io::Result<Live> {
         let answer = path.try_exists().map_err(|e| e.to_string());
         live.files.insert(path.clone(), answer);
     }
+    for dataset in &questions.volumes {
+        let answer = has_device(dataset).map_err(|e| e.to_string());
+        live.volumes.insert(dataset.clone(), answer);
+    }
+    for (dataset, name) in &questions.snapshots {
+        let answer = snapshot_is_there(dataset, name, &live);
+        live.snapshots.insert(dataset.clone(), answer);
+    }
     Ok(live)
+}
+
+fn seconds_since_1970() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+/// Whether a volume has its device, which an encrypted one has only while its key is loaded.
+fn has_device(volume: &DatasetName) -> io::Result<bool> {
+    match fs::metadata(Path::new(os::VOLUMES).join(volume.as_str())) {
+        Ok(about) => {
+            let kind = about.file_type();
+            Ok(kind.is_block_device() || kind.is_char_device())
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Whether a mounted file system has this snapshot, by the list of their names. Nothing is looked up
+/// by its name: that would mount it on FreeBSD, and may find one that is long gone on Linux.
+fn snapshot_is_there(dataset: &DatasetName, name: &str, live: &Live) -> Result<bool, String> {
+    let is_seen = |place: &&PathBuf| {
+        let mount = live.covering.get(*place);
+        matches!(mount, Some(Ok(Some(mount)))
+            if mount.at == **place && mount.fstype == "zfs" && mount.source == dataset.as_str())
+    };
+    let places = live.mounted_at.get(dataset);
+    let Some(place) = places.and_then(|places| places.iter().find(is_seen)) else {
+        return Err("it is not to be seen anywhere".to_owned());
+    };
+    let directory = place.join(".zfs/snapshot");
+    let failed = |e: io::Error| format!("{}: {e}", directory.display());
+    for entry in fs::read_dir(&directory).map_err(failed)? {
+        if entry.map_err(failed)?.file_name() == name {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn places_of(dataset: &DatasetName, mounts: &[Mount]) -> Vec<PathBuf> {

@@ -9,6 +9,7 @@ use f3skeys::gate::Answer;
 use f3skeys::late::late;
 use f3skeys::os::PoolState;
 use f3skeys::ready::{ask, named, ready};
+use f3skeys::reconcile::reconcile;
 use f3skeys::report::{Report, Severity};
 use f3skeys::zfs::{CanMount, KeyFormat, KeyStatus, Mountpoint};
 use sim::{CONFIG, Event, PEER, Sim, Stick, ZDATA, config, f3s, good_stick, keys};
@@ -485,19 +486,20 @@ fn law_4_a_peer_that_cannot_be_asked_keeps_the_gate_closed() {
     let text = CONFIG.replacen(
         "gates: [",
         r#"peers: [(name: "f1.lan.buetow.org", ssh: "f1")],
+    replicas: [(of: "zdata/enc/nfsdata", node: "f1.lan.buetow.org", dataset: "zdata/sink/nfsdata")],
     gates: [ (name: "peer", needs: [not_promoted(peer: "f1.lan.buetow.org")]),"#,
         1,
     );
     let config = Config::parse(&text).unwrap();
     let sim = f3s("peer").stick(good_stick());
     whole_boot(&sim);
-    assert!(matches!(
-        gate_of(&sim, &config, "peer"),
-        Answer::CannotTell(_)
-    ));
+    assert_ne!(gate_of(&sim, &config, "peer"), Answer::Open);
     let report = sim.verb(|node| ready(node, &config));
     assert!(!report.gates[0].open && report.gates[1].open);
     assert_eq!(report.status, 0, "a closed gate is no failed boot");
+    let report = sim.verb(|node| reconcile(node, &config));
+    assert!(!report.gates[0].open && report.gates[1].open);
+    assert_ne!(gate_of(&sim, &config, "peer"), Answer::Open);
 }
 
 #[test]

@@ -531,25 +531,59 @@ fn gates_that_never_open() {
         "gate failback",
         "there is no dataset zdata/enc/none",
     );
+}
+
+#[test]
+fn peers_are_asked_about_what_the_gate_is_about() {
+    let gate = "gate failback";
+    let ask = |of: &str| {
+        let mut world = healthy(Rc, "gates-peers");
+        let text = CONFIG.replace(
+            "],\n)",
+            r#"],
+            peers: [(name: "f1.lan.buetow.org", ssh: "f1")],
+            replicas: [(of: "OF", node: "f1.lan.buetow.org", dataset: "zdata/sink/f0")],
+        )"#,
+        );
+        let text = text.replace("OF", of).replace(
+            r#"gate("nfs"),"#,
+            r#"gate("nfs"), not_promoted(peer: "f1.lan.buetow.org"),"#,
+        );
+        world.config = Config::parse(&text).unwrap();
+        world
+    };
+    ask("zdata/enc/nfsdata").quiet();
+    ask("zdata/enc").quiet();
+    let what = "does not ask f1.lan.buetow.org about zdata/enc/nfsdata";
+    ask("zroot/bhyve").only(WARNING, gate, what);
+    let world = ask("zdata/enc/none");
+    let found = world.found();
+    assert!(found.iter().any(|f| f.severity == FAILURE
+        && f.subject == gate
+        && f.what.contains("there is no such dataset")));
+}
+
+#[test]
+fn gates_on_keys_and_roles() {
+    let mut world = healthy(Rc, "gates-keys");
     world.configure(
-        "],\n)",
-        r#"],
-        peers: [(name: "f1.lan.buetow.org", ssh: "f1")],
-    )"#,
+        r#"writable("zdata/enc/nfsdata")"#,
+        r#"key_loaded("zroot/bhyve/vol"), role(dataset: "zroot/bhyve/vol", is: primary)"#,
     );
     world.quiet();
-    let text = CONFIG.replace(
-        "],\n)",
-        r#"],
-        peers: [(name: "f1.lan.buetow.org", ssh: "f1")],
-    )"#,
-    );
-    let text = text.replace(
-        r#"gate("nfs"),"#,
-        r#"not_promoted(peer: "f1.lan.buetow.org"),"#,
-    );
-    world.config = Config::parse(&text).unwrap();
-    world.only(WARNING, "gate failback", "cannot ask f1.lan.buetow.org");
+    world
+        .sim
+        .change("zdata/enc/nfsdata", |d| d.can_mount = CanMount::Off);
+    world.config = Config::parse(
+        &CONFIG
+            .replace(
+                r#"mounted(path: "/data/nfs", dataset: "zdata/enc/nfsdata")"#,
+                r#"key_loaded("zdata/enc/nfsdata")"#,
+            )
+            .replace(r#"writable("zdata/enc/nfsdata"),"#, ""),
+    )
+    .unwrap();
+    world.only(FAILURE, "gate nfs", "is never mounted on this node");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 mod sim;
 
 use f3skeys::config::{Config, Role};
-use f3skeys::gate::{self, Answer, Live};
+use f3skeys::gate::{self, Answer, Known, Live};
 use f3skeys::names::{DatasetName, KeyName};
 use f3skeys::os::Mount;
 use f3skeys::plan::{self, KeyState, Observed, Pool, Step, Verdict};
@@ -218,7 +218,7 @@ fn law_3(case: &Case, dataset: &Dataset) {
 
 fn law_4(config: &Config, i: usize, case: &Case, dataset: &Dataset, live: &Live) {
     let gate = config.gate(&format!("gate{i}").parse().unwrap()).unwrap();
-    let open = gate::decide(config, gate, live) == Answer::Open;
+    let open = gate::decide(config, gate, live, &Known::default()) == Answer::Open;
     let right = dataset.mounted && dataset.readonly == (case.role == Role::Replica);
     assert_eq!(open, right, "law 4: {case:?}");
 }

@@ -8,7 +8,7 @@ mod sim;
 use f3skeys::boot::boot;
 use f3skeys::config::{Condition, Config};
 use f3skeys::exit::Fault as Status;
-use f3skeys::gate::{self, Answer};
+use f3skeys::gate::{self, Answer, Known};
 use f3skeys::key::Fingerprint;
 use f3skeys::os::PoolState;
 use f3skeys::ready::{ask, named, ready};
@@ -113,7 +113,7 @@ fn held_by_datasets(sim: &Sim, config: &Config, gate: &f3skeys::config::Gate) ->
         });
     }
     let gate = config.gate(&gate.name).unwrap();
-    let questions = gate::questions(&config, gate);
+    let questions = gate::questions(&config, gate, &Known::default());
     let states: BTreeMap<String, PoolState> = questions
         .pools
         .iter()
@@ -124,7 +124,7 @@ fn held_by_datasets(sim: &Sim, config: &Config, gate: &f3skeys::config::Gate) ->
     }
     let deadline = Deadline::after(sim, Duration::from_secs(2));
     match sim.look(&questions, deadline) {
-        Ok(live) => gate::decide(&config, gate, &live) == Answer::Open,
+        Ok(live) => gate::decide(&config, gate, &live, &Known::default()) == Answer::Open,
         Err(_) => false,
     }
 }

@@ -26,6 +26,8 @@ pub struct Facts {
     pub fstab: Vec<Line>,
     /// The paths that NFS exports, each with the file that says so.
     pub exports: BTreeMap<PathBuf, String>,
+    /// The services that serve NFS and that this host starts, in their order.
+    pub services: Vec<String>,
     /// The block file of an automatic failback, where something on this host names one.
     pub block_file: Option<BlockFile>,
     /// The key store; `None` when none was found.

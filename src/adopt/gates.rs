@@ -4,7 +4,7 @@
 use super::facts::Facts;
 use super::proposal::{GateEntry, LeftOut, Proposal, Remark};
 use crate::config::{Condition, Gate, Role};
-use crate::names::DatasetName;
+use crate::names::{DatasetName, ServiceName};
 use crate::plan::Pool;
 use crate::report::Severity;
 use crate::zfs::{CanMount, Dataset, Kind, Mountpoint};
@@ -30,7 +30,7 @@ pub fn infer(facts: &Facts, proposal: &mut Proposal) {
     if served.is_empty() {
         return;
     }
-    proposal.gates.extend(nfs(&served));
+    proposal.gates.extend(nfs(facts, &served));
     proposal.gates.extend(failback(facts, &served));
 }
 
@@ -185,7 +185,7 @@ fn require(facts: &Facts, proposal: &mut Proposal, served: &[Served]) {
     }
 }
 
-fn nfs(served: &[Served]) -> Option<GateEntry> {
+fn nfs(facts: &Facts, served: &[Served]) -> Option<GateEntry> {
     let mut remarks = Vec::new();
     let mut needs = Vec::new();
     let mut places = BTreeSet::new();
@@ -203,7 +203,15 @@ fn nfs(served: &[Served]) -> Option<GateEntry> {
             dataset: served.dataset.clone(),
         });
     }
-    gate("nfs", needs, remarks, true)
+    let services = facts.services.iter();
+    let services: Vec<ServiceName> = services.filter_map(|s| s.parse().ok()).collect();
+    if !services.is_empty() {
+        let why = "this host starts them; `f3skeys reconcile` stops them while the gate is closed and starts them once it opens".to_owned();
+        remarks.push(Remark::Because("services", why));
+    }
+    let mut entry = gate("nfs", needs, remarks, true)?;
+    entry.gate.services = services;
+    Some(entry)
 }
 
 /// What must hold before this node takes service back from the other.

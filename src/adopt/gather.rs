@@ -22,6 +22,9 @@ const SCRIPTS: [&str; 2] = [
     "/usr/local/bin/carp-auto-failback.sh",
     "/usr/local/bin/carp",
 ];
+/// The links of the units that systemd starts at boot, and the one that serves NFS.
+const WANTED_UNITS: &str = "/etc/systemd/system/multi-user.target.wants";
+const NFS_UNIT: &str = "nfs-server.service";
 /// The end of the block file's name.
 const BLOCK_FILE: &str = "NO_AUTO_FAILBACK";
 /// What the articles' set-up puts into the exported directory, beside the block file.
@@ -121,6 +124,7 @@ impl<'a> Gather<'a> {
             }
             Err(trouble) => self.unread("fstab", &trouble.to_string()),
         }
+        self.units();
         self.exports();
         self.block_file();
     }
@@ -135,6 +139,17 @@ impl<'a> Gather<'a> {
             Setting::Value(value) => Some(value),
             Setting::Unset | Setting::Unknown(_) => None,
         };
+        let is_on = |service, variable| conf.seen_by(service, variable).is_yes() == Ok(true);
+        // nfsd starts a mountd that is not enabled, so that goes after it.
+        let mut services: Vec<&str> = match is_on("mountd", "mountd_enable") {
+            _ if !is_on("nfsd", "nfs_server_enable") => vec![],
+            true => vec!["mountd", "nfsd"],
+            false => vec!["nfsd", "mountd"],
+        };
+        if is_on("stunnel", "stunnel_enable") {
+            services.push("stunnel");
+        }
+        self.facts.services = services.into_iter().map(str::to_owned).collect();
         let enable = conf.seen_by("zfskeys", "zfskeys_enable");
         let datasets = value(conf.seen_by("zfskeys", "zfskeys_datasets")).unwrap_or_default();
         self.facts.rc = Rc {
@@ -146,6 +161,17 @@ impl<'a> Gather<'a> {
                 .text("/etc/rc.conf")
                 .is_some_and(|text| sets_vhid(&text)),
         };
+    }
+
+    /// What systemd starts here.
+    fn units(&mut self) {
+        match self.host.names(WANTED_UNITS) {
+            Ok(names) if names.iter().any(|name| name == NFS_UNIT) => {
+                self.facts.services = vec![NFS_UNIT.to_owned()];
+            }
+            Ok(_) => {}
+            Err(e) => self.unread(WANTED_UNITS, &e.to_string()),
+        }
     }
 
     fn text(&mut self, path: &str) -> Option<String> {

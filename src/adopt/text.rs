@@ -160,7 +160,13 @@ fn root_line(entry: &RootEntry) -> String {
 fn gate_line(entry: &GateEntry) -> String {
     let needs: Vec<String> = entry.gate.needs.iter().map(condition).collect();
     let name = quoted(entry.gate.name.as_str());
-    format!("(name: {name}, needs: [{}])", needs.join(", "))
+    let services = entry.gate.services.iter();
+    let services: Vec<String> = services.map(|s| quoted(s.as_str())).collect();
+    let services = match services.is_empty() {
+        true => String::new(),
+        false => format!(", services: [{}]", services.join(", ")),
+    };
+    format!("(name: {name}, needs: [{}]{services})", needs.join(", "))
 }
 
 fn condition(condition: &Condition) -> String {

@@ -2,12 +2,13 @@
 
 use super::facts::{Facts, is_seen, place};
 use crate::config::{Condition, Config, Gate, Role, Root};
+use crate::gate;
 use crate::host::{InitSystem, Setting};
 use crate::names::DatasetName;
 use crate::plan::{self, KeyState, Observed, Pool, Refusal, Verdict};
 use crate::report::{Findings, Severity};
 use crate::verdict;
-use crate::zfs::{Dataset, KeyFormat, KeyStatus, Mountpoint, Source};
+use crate::zfs::{Dataset, KeyFormat, KeyStatus, Kind, Mountpoint, Source};
 use std::path::Path;
 
 const IN_CONFIGURATION: &str = "correct it in the configuration";
@@ -24,6 +25,7 @@ pub(super) fn check(config: &Config, facts: &Facts, said: &mut Findings) {
         for need in &gate.needs {
             condition(facts, gate, need, &missing, said);
         }
+        peers(config, facts, gate, &missing, said);
     }
     for dataset in facts.observed.datasets() {
         unconfigured(config, dataset, said);
@@ -109,15 +111,13 @@ fn condition(
     let (dataset, path) = match need {
         Condition::Mounted { path, dataset } => (dataset, Some(path.as_path())),
         Condition::Writable(dataset) | Condition::Readonly(dataset) => (dataset, None),
-        Condition::NotPromoted { peer } => {
-            let what =
-                format!("never opens: this version cannot ask {peer} whether it was promoted");
-            return said.warn(&subject, &what, "take `not_promoted` out of it until then");
-        }
         Condition::KeyLoaded(dataset)
         | Condition::Role { dataset, .. }
         | Condition::FreshSnapshot { dataset, .. } => (dataset, None),
-        Condition::Present(_) | Condition::Absent(_) | Condition::Gate(_) => return,
+        Condition::Present(_)
+        | Condition::Absent(_)
+        | Condition::Gate(_)
+        | Condition::NotPromoted { .. } => return,
     };
     // One missing root, or one pool that was not seen, has been complained of already.
     let known = missing.iter().any(|root| dataset.is_at_or_below(root));
@@ -129,7 +129,50 @@ fn condition(
             let what = format!("never opens: there is no dataset {dataset}");
             said.fail(&subject, &what, IN_CONFIGURATION);
         }
+        // Neither needs a mount: a device shows the key of a volume, the configuration a role.
+        Some(found) if found.kind == Kind::Volume && matches!(need, Condition::KeyLoaded(_)) => {}
+        Some(_) if matches!(need, Condition::Role { .. }) => {}
         Some(found) => mountable(&subject, found, path, said),
+    }
+}
+
+/// Whether a gate's peers are asked about what is there, and about all that the gate is about.
+fn peers(
+    config: &Config,
+    facts: &Facts,
+    gate: &Gate,
+    missing: &[&DatasetName],
+    said: &mut Findings,
+) {
+    let subject = format!("gate {}", gate.name);
+    let own = gate.needs.iter().filter_map(|need| match need {
+        Condition::NotPromoted { peer } => Some(peer),
+        _ => None,
+    });
+    for peer in own {
+        let replicas = config.replicas.iter().filter(|r| r.node == *peer);
+        let replicas: Vec<&DatasetName> = replicas.map(|replica| &replica.of).collect();
+        for of in &replicas {
+            let known = missing.iter().any(|root| of.is_at_or_below(root));
+            if !known && is_seen(&facts.observed, of.pool()) && facts.dataset(of).is_none() {
+                let what = format!(
+                    "never opens: {peer} is asked about a replica of {of}, and there is no such dataset"
+                );
+                said.fail(&subject, &what, IN_CONFIGURATION);
+            }
+        }
+        let needs = gate::needs(config, gate).into_iter();
+        for dataset in needs.filter_map(Condition::dataset) {
+            let covers =
+                |of: &&DatasetName| dataset.is_at_or_below(of) || of.is_at_or_below(dataset);
+            if config.role_of(dataset) == Some(Role::Primary) && !replicas.iter().any(covers) {
+                let what = format!(
+                    "does not ask {peer} about {dataset}: `replicas` names none of it there"
+                );
+                let remedy = "name it in `replicas`, so that a promotion there is not missed";
+                said.warn(&subject, &what, remedy);
+            }
+        }
     }
 }
 

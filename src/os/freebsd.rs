@@ -12,7 +12,7 @@ use nix::mount::{MntFlags, Nmount, unmount};
 use std::ffi::{CStr, CString, c_char};
 use std::fs;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -204,6 +204,47 @@ pub fn covering(path: &Path) -> io::Result<Option<Mount>> {
     let error = io::Error::last_os_error();
     match error.raw_os_error() {
         Some(libc::ENOENT | libc::ENOTDIR) => Ok(None),
+        _ => Err(error),
+    }
+}
+
+/// The mount that an open file or directory lies in.
+///
+/// # Errors
+/// The kernel did not say.
+pub fn mount_of(file: &impl AsFd) -> io::Result<Mount> {
+    let mut stat = std::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: the descriptor is open and the buffer is one statfs.
+    if unsafe { libc::fstatfs(file.as_fd().as_raw_fd(), stat.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call succeeded and filled the buffer.
+    Ok(mount_from(unsafe { stat.assume_init_ref() }))
+}
+
+/// Makes a directory immutable; tells whether it was so before, and `None` where its file system
+/// knows nothing of the kind.
+///
+/// # Errors
+/// The kernel refused.
+pub fn make_immutable(directory: &fs::File) -> io::Result<Option<bool>> {
+    let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the descriptor is open and the buffer is one stat.
+    if unsafe { libc::fstat(directory.as_raw_fd(), stat.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call succeeded and filled the buffer.
+    let flags = libc::c_ulong::from(unsafe { stat.assume_init_ref() }.st_flags);
+    if flags & libc::SF_IMMUTABLE != 0 {
+        return Ok(Some(true));
+    }
+    // SAFETY: a plain call on an open descriptor.
+    if unsafe { libc::fchflags(directory.as_raw_fd(), flags | libc::SF_IMMUTABLE) } == 0 {
+        return Ok(Some(false));
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EOPNOTSUPP) => Ok(None),
         _ => Err(error),
     }
 }

@@ -16,7 +16,7 @@ use nix::sys::stat::Mode;
 use nix::sys::statfs::fstatfs;
 use std::fs;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -195,11 +195,19 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 /// # Errors
 /// The kernel did not say.
 pub fn covering(path: &Path) -> io::Result<Option<Mount>> {
-    let file = match open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()) {
-        Ok(file) => file,
-        Err(nix::Error::ENOENT | nix::Error::ENOTDIR) => return Ok(None),
-        Err(e) => return Err(e.into()),
-    };
+    match open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()) {
+        Ok(file) => mount_of(&file).map(Some),
+        Err(nix::Error::ENOENT | nix::Error::ENOTDIR) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// The mount that an open file or directory lies in.
+///
+/// # Errors
+/// The kernel did not say.
+pub fn mount_of(file: &impl AsFd) -> io::Result<Mount> {
+    let file = file.as_fd();
     let about = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()))?;
     let id: u64 = about
         .lines()
@@ -209,8 +217,48 @@ pub fn covering(path: &Path) -> io::Result<Option<Mount>> {
     let mut mount = entry
         .ok_or_else(|| io::Error::other("the mount table changed meanwhile"))?
         .mount;
-    mount.fsid = fsid_hex(&fstatfs(&file)?);
-    Ok(Some(mount))
+    mount.fsid = fsid_hex(&fstatfs(file)?);
+    Ok(mount)
+}
+
+nix::ioctl_read_bad!(
+    /// The flags of a file, `FS_*_FL` of linux/fs.h. The kernel reads and writes an int, whatever
+    /// the number of the call says.
+    get_flags,
+    nix::libc::FS_IOC_GETFLAGS,
+    nix::libc::c_int
+);
+nix::ioctl_write_ptr_bad!(
+    /// Sets the flags of a file.
+    set_flags,
+    nix::libc::FS_IOC_SETFLAGS,
+    nix::libc::c_int
+);
+
+/// `FS_IMMUTABLE_FL` of linux/fs.h.
+const IMMUTABLE: nix::libc::c_int = 0x10;
+
+/// Makes a directory immutable; tells whether it was so before, and `None` where its file system
+/// knows nothing of the kind.
+///
+/// # Errors
+/// The kernel refused.
+pub fn make_immutable(directory: &fs::File) -> io::Result<Option<bool>> {
+    let mut flags = 0;
+    let not_known = |e| matches!(e, nix::Error::ENOTTY | nix::Error::EOPNOTSUPP);
+    // SAFETY: the kernel writes one int into a live variable.
+    match unsafe { get_flags(directory.as_raw_fd(), &raw mut flags) } {
+        Ok(_) if flags & IMMUTABLE != 0 => return Ok(Some(true)),
+        Ok(_) => flags |= IMMUTABLE,
+        Err(e) if not_known(e) => return Ok(None),
+        Err(e) => return Err(e.into()),
+    }
+    // SAFETY: the kernel reads one int from a live variable.
+    match unsafe { set_flags(directory.as_raw_fd(), &raw const flags) } {
+        Ok(_) => Ok(Some(false)),
+        Err(e) if not_known(e) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
 }
 
 fn fsid_hex(stat: &nix::sys::statfs::Statfs) -> String {

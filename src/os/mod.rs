@@ -25,9 +25,9 @@ pub use lockdown::{LockedDown, harden, lock_down, user};
 pub use memory::{Intake, guard_memory};
 pub use platform::{
     JAILED_PROPERTY, MOUNTS_OUTLIVE_US, PATHS, SERIAL_HINT, beneath, boot_id, carp, checker,
-    covering, detach_mounts, die_with_parent, disks, formatting, is_disk, is_held, mount_store,
-    mounts, parts, pool_state, serial, service, set_carp, signatures, source_is_device,
-    unmount_store, users,
+    covering, detach_mounts, die_with_parent, disks, formatting, is_disk, is_held, make_immutable,
+    mount_of, mount_store, mounts, parts, pool_state, serial, service, set_carp, signatures,
+    source_is_device, unmount_store, users,
 };
 
 use crate::child::Finished;
@@ -36,6 +36,10 @@ use crate::trouble::Trouble;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
+
+/// The directory of the devices of volumes, by their names; FreeBSD's devfs and Linux's udev rules
+/// agree on it.
+pub const VOLUMES: &str = "/dev/zvol";
 
 /// Runs a program by its absolute path to its end.
 pub type Run<'a> = &'a dyn Fn(&str, &[&str]) -> Result<Finished, Trouble>;

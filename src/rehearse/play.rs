@@ -3,8 +3,9 @@
 use super::stage::Stage;
 use super::{Forecast, GateForecast};
 use crate::config::{Condition, Config, Gate};
+use crate::evaluate::{self, Learned};
 use crate::exit::Fault;
-use crate::gate::Answer;
+use crate::gate::{self, Answer, Known};
 use crate::names::DatasetName;
 use crate::pass::Pass;
 use crate::plan::NotMounted;
@@ -72,12 +73,13 @@ pub(super) fn play(stage: &Stage, config: &Config) -> Play {
         })
         .collect();
     ready::judge(&mut pass, &plan);
+    let learned = evaluate::learn(&mut pass);
     Play {
         unknown,
         fault: pass.report.fault,
         gaps,
         left_alone,
-        gates: ask_gates(stage, config),
+        gates: ask_gates(stage, config, &learned),
     }
 }
 
@@ -93,12 +95,16 @@ fn lasting_remedy(missing: ready::Missing) -> Finding {
     }
 }
 
-fn ask_gates(stage: &Stage, config: &Config) -> Vec<Asked> {
+fn ask_gates(stage: &Stage, config: &Config, learned: &Learned) -> Vec<Asked> {
     let of_datasets = with_needs(config, is_of_datasets);
     let own = with_needs(config, |need| !matches!(need, Condition::Gate(_)));
     let ask = |config: &Config, gate: &Gate| {
         let gate = config.gate(&gate.name).unwrap_or(gate);
-        forecast(ready::ask_live(stage.node(), config, gate).0)
+        let known = learned.of(config, gate, &Known::default());
+        forecast(match ready::look(stage.node(), config, gate, &known) {
+            Ok(live) => gate::decide(config, gate, &live, &known),
+            Err(answer) => answer,
+        })
     };
     let not_open = |(state, why)| (state != Forecast::Open).then_some(why);
     let gates = config.gates.iter();
@@ -142,13 +148,15 @@ fn with_needs(config: &Config, keep: fn(&Condition) -> bool) -> Config {
 
 fn is_of_datasets(need: &Condition) -> bool {
     match need {
-        Condition::Mounted { .. } | Condition::Writable(_) | Condition::Readonly(_) => true,
+        Condition::Mounted { .. }
+        | Condition::Writable(_)
+        | Condition::Readonly(_)
+        | Condition::KeyLoaded(_)
+        | Condition::Role { .. }
+        | Condition::FreshSnapshot { .. } => true,
         Condition::Present(_)
         | Condition::Absent(_)
         | Condition::Gate(_)
-        | Condition::KeyLoaded(_)
-        | Condition::Role { .. }
-        | Condition::FreshSnapshot { .. }
         | Condition::NotPromoted { .. } => false,
     }
 }

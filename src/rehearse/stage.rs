@@ -178,6 +178,33 @@ impl<'a> Stage<'a> {
             live.files.insert(file.clone(), answer);
         }
     }
+
+    /// Whether snapshots are there, which ZFS has just named: asked of the real node where the file
+    /// system is mounted now, too.
+    fn snapshots(
+        &self,
+        snapshots: &BTreeMap<DatasetName, String>,
+        deadline: Deadline,
+        live: &mut Live,
+    ) {
+        for (dataset, name) in snapshots {
+            if !self.was_mounted(dataset) {
+                live.snapshots.insert(dataset.clone(), Ok(true));
+                continue;
+            }
+            let questions = Questions {
+                datasets: BTreeSet::from([dataset.clone()]),
+                snapshots: BTreeMap::from([(dataset.clone(), name.clone())]),
+                ..Questions::default()
+            };
+            let answer = match self.real.system.look(&questions, deadline) {
+                Ok(mut real) => real.snapshots.remove(dataset),
+                Err(trouble) => Some(Err(trouble.to_string())),
+            };
+            let answer = answer.unwrap_or_else(|| Err("no answer".to_owned()));
+            live.snapshots.insert(dataset.clone(), answer);
+        }
+    }
 }
 
 /// No boot does that, so no rehearsal of one does.
@@ -358,8 +385,16 @@ impl System for Stage<'_> {
             let answer = world.covering(path).map(|mount| Some(mount.clone()));
             live.covering.insert(path.clone(), answer);
         }
+        for volume in &questions.volumes {
+            live.volumes
+                .insert(volume.clone(), Ok(world.has_device(volume)));
+        }
+        live.now = self.real.system.wall();
+        drop(world);
+        self.snapshots(&questions.snapshots, deadline, &mut live);
         Ok(live)
     }
+
     fn beneath(
         &self,
         points: &[PathBuf],

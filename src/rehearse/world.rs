@@ -132,6 +132,12 @@ impl World {
             .collect()
     }
 
+    /// Whether a dataset is a volume that has its device.
+    pub(super) fn has_device(&self, name: &DatasetName) -> bool {
+        let found = self.find(name);
+        found.is_some_and(|d| d.kind == Kind::Volume && d.key_status != KeyStatus::Unavailable)
+    }
+
     /// What a visitor of `path` reaches; in words, if that cannot be told: of two file systems with
     /// one mountpoint, `zfs mount -a` may mount either one last.
     pub(super) fn covering(&self, path: &Path) -> Result<&Mount, String> {

@@ -757,7 +757,9 @@ const GATES: &[Fault] = &[
         let text = swap(
             text,
             "gates: [",
-            r#"peers: [(name: "f1", ssh: "f1")], gates: ["#,
+            r#"peers: [(name: "f1", ssh: "f1")],
+            replicas: [(of: "zdata/enc/nfsdata", node: "f1", dataset: "zdata/sink/nfsdata")],
+            gates: ["#,
         );
         add_gate(
             text,
@@ -770,7 +772,9 @@ const GATES: &[Fault] = &[
             let text = swap(
                 text,
                 "gates: [",
-                r#"peers: [(name: "f1", ssh: "f1")], gates: ["#,
+                r#"peers: [(name: "f1", ssh: "f1")],
+            replicas: [(of: "zdata/enc/nfsdata", node: "f1", dataset: "zdata/sink/nfsdata")],
+            gates: ["#,
             );
             add_gate(
                 text,

@@ -516,6 +516,17 @@ impl Sim {
         }
     }
 
+    /// Whether a mounted file system lists this snapshot.
+    fn shows_snapshot(&self, dataset: &str, name: &str) -> Result<bool, String> {
+        if !self.find(dataset).mounted {
+            return Err("not mounted".to_owned());
+        }
+        let pasts = self.pasts.borrow();
+        let moments = pasts.get(dataset).map(|past| past.moments.as_slice());
+        let mut moments = moments.unwrap_or_default().iter();
+        Ok(moments.any(|moment| !moment.bookmark && moment.name == name))
+    }
+
     /// The past of a dataset and of all below it.
     fn pasts_below(&self, dataset: &DatasetName) -> Vec<Past> {
         let below = |d: &&Dataset| d.name.is_at_or_below(dataset);
@@ -643,6 +654,18 @@ impl System for Sim {
                 || self.files_on.borrow().contains(&(shown, path.clone()));
             live.files.insert(path.clone(), Ok(there));
         }
+        for name in &questions.volumes {
+            let datasets = self.datasets.borrow();
+            let there = datasets.iter().any(|d| {
+                d.name == *name && d.kind == Kind::Volume && d.key_status != KeyStatus::Unavailable
+            });
+            live.volumes.insert(name.clone(), Ok(there));
+        }
+        for (dataset, name) in &questions.snapshots {
+            let answer = self.shows_snapshot(dataset.as_str(), name);
+            live.snapshots.insert(dataset.clone(), answer);
+        }
+        live.now = self.wall();
         Ok(live)
     }
 
