@@ -9,6 +9,7 @@ use crate::names::{DatasetName, KeyName};
 use crate::pass::{Node, ONE_CALL, Pass};
 use crate::plan::{self, KeyState, Pool, Proof, Refusal, Step, Verdict};
 use crate::report::{Report, RootLine, Severity};
+use crate::roles;
 use crate::store::state::Standing;
 use crate::store::{self, Generation, Keyring, Wanted};
 use crate::time::Deadline;
@@ -32,7 +33,8 @@ const ROUNDS: usize = 3;
 pub(crate) enum When {
     /// At boot, or started by a person: waits for the key device as configured.
     Now,
-    /// After a stick was plugged in: ends at once when no root is missing.
+    /// After a stick was plugged in: ends at once when no root is missing, or a person has locked the
+    /// node.
     Late,
 }
 
@@ -57,7 +59,8 @@ pub fn boot(node: Node, config: &Config) -> Report {
     pass.finish()
 }
 
-/// Runs the pass after a stick was plugged in; `None` when no root is missing. Such a look keeps no
+/// Runs the pass after a stick was plugged in; `None` when no root is missing, or when a person has
+/// locked the node. Such a look keeps no
 /// report: the one of the last real boot is worth more.
 pub fn late(node: Node, config: &Config) -> Option<Report> {
     let mut pass = Pass::begin("boot", node, config);
@@ -96,6 +99,7 @@ fn open_by_hand(pass: &mut Pass, dataset: &DatasetName, name: KeyName, key: Key)
         return;
     };
     pass.drop_stale_markers();
+    pass.end_lock();
     let print = key.fingerprint();
     let given = Generation {
         key,
@@ -154,7 +158,11 @@ fn run(pass: &mut Pass, when: When) -> bool {
     let Some(_lock) = pass.lock() else {
         return true;
     };
+    if when == When::Late && pass.is_locked() {
+        return false;
+    }
     pass.drop_stale_markers();
+    pass.end_lock();
     open_roots(pass, when)
 }
 
@@ -554,6 +562,7 @@ fn judge(pass: &mut Pass, store: &Store) {
         judge_root(pass, root, verdict, root.required);
     }
     tell_unsealed(pass, plan.steps);
+    roles::tell(pass);
 }
 
 /// Reports one root; whether the pass fails without it is for the caller to say.

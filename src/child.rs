@@ -4,10 +4,11 @@
 use crate::os::worker::readable;
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 /// The most that is kept of each output stream, in bytes. More is an error, not a cut.
@@ -22,8 +23,8 @@ pub struct Call<'a> {
     pub program: &'a Path,
     /// Its arguments. Never a secret: others can read them.
     pub args: &'a [&'a str],
-    /// What it reads on standard input; without it, that is `/dev/null`.
-    pub secret: Option<&'a [u8]>,
+    /// What it reads on standard input, the one way for a secret; without it, that is `/dev/null`.
+    pub input: Option<&'a [u8]>,
 }
 
 /// A program that has ended.
@@ -82,13 +83,18 @@ pub fn run(call: &Call, clock: &dyn Clock, deadline: Deadline) -> Result<Finishe
     }
     let mut child = start(call).map_err(failed)?;
     let mut streams = Streams::of(&mut child);
-    if let Some(secret) = call.secret
-        && let Err(e) = hand_over(&mut child, secret)
-    {
-        give_up(&mut child);
-        return Err(failed(e));
-    }
+    let mut input = match Input::of(&mut child, call.input.unwrap_or_default()) {
+        Ok(input) => input,
+        Err(e) => {
+            give_up(&mut child);
+            return Err(failed(e));
+        }
+    };
     loop {
+        if let Err(e) = input.feed() {
+            give_up(&mut child);
+            return Err(failed(e));
+        }
         let ended = child.try_wait().map_err(failed)?;
         let more = streams.drain().map_err(failed)?;
         if let Some(status) = ended {
@@ -122,7 +128,7 @@ fn start(call: &Call) -> io::Result<Child> {
         .env_clear()
         .env("LC_ALL", "C")
         .current_dir("/")
-        .stdin(match call.secret {
+        .stdin(match call.input {
             Some(_) => Stdio::piped(),
             None => Stdio::null(),
         })
@@ -131,14 +137,39 @@ fn start(call: &Call) -> io::Result<Child> {
         .spawn()
 }
 
-/// Writes the secret into the program's pipe, straight from where it lies, and closes the pipe.
-/// A key is far smaller than a pipe, so this never waits.
-fn hand_over(child: &mut Child, secret: &[u8]) -> io::Result<()> {
-    let mut pipe = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
-    match pipe.write_all(secret) {
-        // It ended without reading; its own words say why.
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
+/// What is yet to be written into the program's pipe, straight from where it lies. A program that
+/// does not read holds nobody up.
+struct Input<'a> {
+    pipe: Option<ChildStdin>,
+    rest: &'a [u8],
+}
+
+impl<'a> Input<'a> {
+    fn of(child: &mut Child, rest: &'a [u8]) -> io::Result<Input<'a>> {
+        let pipe = child.stdin.take();
+        if let Some(pipe) = &pipe {
+            fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        }
+        Ok(Input { pipe, rest })
+    }
+
+    /// Writes what the pipe takes without waiting; closes it after the last byte.
+    fn feed(&mut self) -> io::Result<()> {
+        while let Some(pipe) = &mut self.pipe {
+            if self.rest.is_empty() {
+                self.pipe = None;
+                break;
+            }
+            match pipe.write(self.rest) {
+                Ok(written) => self.rest = self.rest.get(written..).unwrap_or_default(),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // It ended without reading; its own words say why.
+                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => self.pipe = None,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -206,12 +237,12 @@ mod tests {
     use super::*;
     use crate::time::SystemClock;
 
-    fn sh(script: &str, secret: Option<&[u8]>, time: Duration) -> Result<Finished, Trouble> {
+    fn sh(script: &str, input: Option<&[u8]>, time: Duration) -> Result<Finished, Trouble> {
         let clock = SystemClock::start();
         let call = Call {
             program: Path::new("/bin/sh"),
             args: &["-c", script],
-            secret,
+            input,
         };
         run(&call, &clock, Deadline::after(&clock, time))
     }
@@ -269,12 +300,21 @@ mod tests {
     }
 
     #[test]
+    fn input_longer_than_a_pipe_goes_whole_and_waits_for_nobody() {
+        let long = vec![b'x'; 300_000];
+        let done = sh("sleep 0.1; cat", Some(&long), LONG).unwrap();
+        assert_eq!(done.stdout, long);
+        let answer = sh("sleep 1000", Some(&long), Duration::from_millis(100));
+        assert!(answer.unwrap_err().is_timeout());
+    }
+
+    #[test]
     fn relative_programs_are_refused() {
         let clock = SystemClock::start();
         let call = Call {
             program: Path::new("sh"),
             args: &[],
-            secret: None,
+            input: None,
         };
         assert!(run(&call, &clock, Deadline::after(&clock, LONG)).is_err());
     }

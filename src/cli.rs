@@ -13,10 +13,11 @@ use crate::peers::Ssh;
 use crate::report::Report;
 use crate::services::Manager;
 use crate::system::{Machine, System};
+use crate::time::Deadline;
 use crate::usb::UsbDisks;
 use crate::{
-    adopt, boot, carp, doctor, init, late, lock, new_key, preview, promote, ready, reconcile,
-    rehearse, status, verify, zfs,
+    adopt, boot, carp, doctor, init, late, lock, new_key, preview, promote, ready, receive,
+    reconcile, rehearse, status, verify, zfs,
 };
 use argh::FromArgs;
 use std::ffi::OsString;
@@ -360,7 +361,9 @@ fn with_machine(verb: impl FnOnce(Node, &UsbDisks) -> u8) -> u8 {
         services: &Manager {
             clock: machine.clock(),
         },
-        peers: &Ssh,
+        peers: &Ssh {
+            clock: machine.clock(),
+        },
         run: Path::new(PATHS.run),
         db: Path::new(PATHS.db),
     };
@@ -387,7 +390,7 @@ fn do_verb(verb: &Verb, config: &Config, node: Node, command: &[OsString]) -> u8
         Verb::Demote(Demote { dataset }) => {
             privileged(|| show(&promote::demote(node, config, dataset)))
         }
-        Verb::Receive(_) => Fault::System.status(),
+        Verb::Receive(question) => privileged(|| answer_peer(node, config, question)),
         Verb::Gate(gate) => ask_gate(node, config, &gate.name, command),
         Verb::Plan(_) => privileged(|| {
             let preview = preview::preview(node, config);
@@ -462,6 +465,32 @@ fn boot_by_hand(node: Node, config: &Config, root: &DatasetName) -> u8 {
                 "f3skeys: standard input: {e}\n  -> nothing was loaded\n"
             ));
             Fault::BadKey.status()
+        }
+    }
+}
+
+fn answer_peer(node: Node, config: &Config, receive: &Receive) -> u8 {
+    let (clock, from) = (node.system.clock(), &receive.from);
+    let answered = if receive.print_authorized_keys_line {
+        let program = std::env::current_exe().unwrap_or_else(|_| "f3skeys".into());
+        let program = program.display().to_string();
+        receive::authorized_keys_line(config, from, &program).map(String::into_bytes)
+    } else {
+        let deadline = Deadline::after(clock, receive::ANSWERING);
+        let reading = deadline.at_most(clock, receive::READING);
+        // Not by way of `Stdin`: what waits in its buffer cannot be waited for.
+        let input = io::stdin().as_fd().try_clone_to_owned().map(File::from);
+        receive::read(input, clock, reading)
+            .and_then(|question| receive::answer(node, config, from, &question, deadline))
+    };
+    match answered {
+        Ok(text) => match io::stdout().write_all(&text) {
+            Ok(()) => 0,
+            Err(_) => Fault::System.status(),
+        },
+        Err(refused) => {
+            complain(&format!("f3skeys: {}\n", refused.what));
+            refused.status
         }
     }
 }

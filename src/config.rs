@@ -301,14 +301,19 @@ impl Config {
         dataset: &DatasetName,
         promoted: &BTreeSet<DatasetName>,
     ) -> Option<Role> {
-        let above = self.roots.iter().map(|root| &root.dataset);
-        let nearest = above
-            .filter(|root| dataset.is_at_or_below(root))
-            .max_by_key(|root| root.as_str().len())?;
+        let nearest = self.root_above(dataset)?;
         match self.role_of(dataset)? {
-            Role::Replica if promoted.contains(nearest) => Some(Role::Primary),
+            Role::Replica if promoted.contains(&nearest.dataset) => Some(Role::Primary),
             role => Some(role),
         }
+    }
+
+    /// The nearest configured root at or above `dataset`: whose promotion is its own as well.
+    pub fn root_above(&self, dataset: &DatasetName) -> Option<&Root> {
+        let above = self.roots.iter();
+        above
+            .filter(|root| dataset.is_at_or_below(&root.dataset))
+            .max_by_key(|root| root.dataset.as_str().len())
     }
 
     /// The keys that this node's roots need, each once.

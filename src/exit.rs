@@ -39,3 +39,7 @@ impl Fault {
 
 /// The command line is wrong.
 pub const USAGE: u8 = 64;
+/// A peer's question is not understood.
+pub const DATA: u8 = 65;
+/// A peer asks for what it may not have.
+pub const REFUSED: u8 = 77;

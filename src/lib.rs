@@ -24,7 +24,10 @@
 //! - [`boot`], [`ready`] (and the question `gate`), [`late`] (both, for a stick that came late),
 //!   [`reconcile`] (gates, services and guards, each minute),
 //!   [`preview`] (`plan`), [`rehearse`] (both, on an imagined node), [`status`], [`verify`], [`doctor`],
-//!   [`new_key`]; what they share is in [`pass`], `evaluate` (gates) and [`guard`] (mountpoints).
+//!   [`new_key`]; what they share is in [`pass`], `evaluate` (gates), [`guard`]
+//!   (mountpoints) and [`roles`] (what is said of replicas).
+//! - [`promote`] makes a replica writable and read-only again, as [`promotion`] records; [`receive`]
+//!   answers another node's question.
 //! - [`adopt`] proposes a configuration for a host that exists; [`init`] makes an empty store.
 //! - [`report`], [`verdict`], [`exit`]: what is said, and the exit status.
 //!
@@ -48,7 +51,6 @@ mod evaluate;
 pub mod exit;
 pub mod gate;
 pub mod guard;
-mod guards;
 pub mod host;
 pub mod init;
 pub mod key;
@@ -66,9 +68,11 @@ pub mod promote;
 pub mod promotion;
 pub mod reader;
 pub mod ready;
+pub mod receive;
 pub mod reconcile;
 pub mod rehearse;
 pub mod report;
+pub mod roles;
 pub mod services;
 pub mod status;
 pub mod store;

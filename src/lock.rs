@@ -7,8 +7,9 @@ pub mod plan;
 use crate::carp;
 use crate::config::Config;
 use crate::config::Root;
+use crate::evaluate::{self, Peers};
 use crate::exit::Fault;
-use crate::guards;
+use crate::guard;
 use crate::host::InitSystem;
 use crate::marker;
 use crate::names::{DatasetName, ServiceName};
@@ -42,7 +43,7 @@ pub fn lock(node: Node, config: &Config) -> Report {
     let Some(_lock) = pass.lock() else {
         return pass.finish();
     };
-    pass.phase("gates", |pass| ((), close_gates(pass)));
+    close_gates(&mut pass);
     pass.phase("carp", |pass| ((), hold_carp(pass)));
     pass.phase("services", |pass| ((), stop_services(pass)));
     pass.phase("pools", |pass| {
@@ -50,40 +51,36 @@ pub fn lock(node: Node, config: &Config) -> Report {
         ((), pass.pools_in_words())
     });
     let mut failed = Failed::default();
-    pass.phase("unmount", |pass| ((), unmount_all(pass, &mut failed)));
+    pass.phase("mounts", |pass| ((), unmount_all(pass, &mut failed)));
     pass.phase("keys", |pass| ((), unload_all(pass, &mut failed)));
-    guards::set(&mut pass);
+    guard::bare(&mut pass);
     judge(&mut pass, &failed);
     pass.finish()
 }
 
 /// From here on every gate is closed, whatever its conditions say.
-fn close_gates(pass: &mut Pass) -> String {
+fn close_gates(pass: &mut Pass) {
     let run = pass.node.run;
-    let was_locked = marker::is_locked(run).unwrap_or_default();
-    let noted = match was_locked {
-        true => Ok(()),
-        false => marker::set_locked(run, true),
-    };
-    match (&noted, was_locked) {
-        (Ok(()), false) => {
-            let change = "locked the node: its gates stay closed until `f3skeys boot`";
-            pass.report.changed.push(change.to_owned());
-        }
-        (Ok(()), true) => {}
-        (Err(e), _) => not_closed(pass, e),
+    match marker::is_locked(run) {
+        Ok(true) => {}
+        Ok(false) | Err(_) => match marker::set_locked(run, true) {
+            Ok(()) => {
+                let change = "locked the node: its gates stay closed until `f3skeys boot`";
+                pass.report.changed.push(change.to_owned());
+            }
+            Err(e) => not_closed(pass, &e),
+        },
     }
-    // No marker is left for anybody, not even of a gate that the configuration has no more.
+    evaluate::gates(pass, false, Peers::NotAsked);
+    // What is left is of gates that the configuration has no more.
     match marker::remove_stale(run, None) {
         Ok(names) => {
-            let closed = names.iter().map(|name| format!("closed gate {name}"));
-            pass.report.changed.extend(closed);
+            let removed = names
+                .iter()
+                .map(|name| format!("removed the marker {name}"));
+            pass.report.changed.extend(removed);
         }
         Err(e) => not_closed(pass, &e),
-    }
-    match noted {
-        Ok(()) => "closed until `f3skeys boot`".to_owned(),
-        Err(e) => format!("not closed for good: {e}"),
     }
 }
 

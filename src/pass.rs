@@ -143,6 +143,28 @@ impl<'a> Pass<'a> {
         }
     }
 
+    /// Whether a person has locked the node. What cannot be told counts as locked.
+    pub fn is_locked(&self) -> bool {
+        marker::is_locked(self.node.run).unwrap_or(true)
+    }
+
+    /// Forgets that the node was locked, as only a boot does. If that fails its gates stay closed.
+    pub fn end_lock(&mut self) {
+        if !self.is_locked() {
+            return;
+        }
+        match marker::set_locked(self.node.run, false) {
+            Ok(()) => {
+                let change = "the node is no longer locked";
+                self.report.changed.push(change.to_owned());
+            }
+            Err(e) => {
+                let subject = self.node.run.display().to_string();
+                self.system_failure(&subject, &e.to_string());
+            }
+        }
+    }
+
     fn system_failure(&mut self, subject: &str, what: &str) {
         let remedy = "make the directory writable for root; until then gates stay closed";
         self.report.find(Severity::Failure, subject, what, remedy);

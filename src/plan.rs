@@ -211,16 +211,29 @@ pub fn keys(config: &Config, observed: &Observed, keys: &BTreeMap<KeyName, KeySt
 
 /// Replicas, and all that lies below them, that could be written: to be set read-only first of all.
 pub fn readonly_steps(config: &Config, observed: &Observed) -> Vec<Step> {
-    observed
-        .datasets()
-        .filter(|dataset| !dataset.readonly && is_replica(config, &dataset.name))
+    replicas(config, observed)
+        .filter(|dataset| !dataset.readonly)
         .map(|dataset| Step::SetReadonly(dataset.name.clone()))
         .collect()
 }
 
-fn is_replica(config: &Config, dataset: &DatasetName) -> bool {
-    config.role_of(dataset) == Some(Role::Replica)
+/// Every dataset that is a replica here and now: what a person has promoted is none.
+pub fn replicas<'a>(
+    config: &'a Config,
+    observed: &'a Observed,
+) -> impl Iterator<Item = &'a Dataset> {
+    let promoted = observed.promoted(config);
+    observed
+        .datasets()
+        .filter(move |dataset| is_replica(config, &promoted, &dataset.name))
 }
+
+fn is_replica(config: &Config, promoted: &Promotions, dataset: &DatasetName) -> bool {
+    config.role_now(dataset, promoted) == Some(Role::Replica)
+}
+
+/// The replica roots that are promoted.
+type Promotions = BTreeSet<DatasetName>;
 
 fn verdict(
     config: &Config,
@@ -299,10 +312,9 @@ fn writable_replicas_behind(
     observed: &Observed,
     root: &DatasetName,
 ) -> Vec<DatasetName> {
-    observed
-        .datasets()
+    replicas(config, observed)
         .filter(|d| d.encryption_root.as_ref() == Some(root) || d.name.is_at_or_below(root))
-        .filter(|d| !d.readonly && is_replica(config, &d.name))
+        .filter(|d| !d.readonly)
         .map(|d| d.name.clone())
         .collect()
 }
@@ -360,13 +372,14 @@ pub fn mounts(config: &Config, observed: &Observed) -> MountPlan {
         .collect();
     places.sort_by(|a, b| (a.at, a.name()).cmp(&(b.at, b.name())));
     let wanted = with_ancestors(config, &places);
+    let promoted = observed.promoted(config);
     // Known to be mounted once the steps so far are made.
     let mut up: Vec<&Place> = places.iter().filter(|p| p.dataset.mounted).collect();
     for place in wanted {
         if place.dataset.mounted {
             continue;
         }
-        match obstacle(config, place, &places, &up) {
+        match obstacle(config, &promoted, place, &places, &up) {
             Some(why) => plan.refused.push((place.name().clone(), why)),
             None => {
                 plan.steps.push(Step::Mount {
@@ -414,7 +427,9 @@ fn named_by_a_gate(config: &Config, dataset: &DatasetName) -> bool {
         .any(|need| match need {
             Condition::Mounted { dataset: named, .. }
             | Condition::Writable(named)
-            | Condition::Readonly(named) => named == dataset,
+            | Condition::Readonly(named)
+            | Condition::KeyLoaded(named)
+            | Condition::FreshSnapshot { dataset: named, .. } => named == dataset,
             _ => false,
         })
 }
@@ -438,11 +453,17 @@ fn lies_below(path: &Path, above: &Path) -> bool {
     path != above && path.starts_with(above)
 }
 
-fn obstacle(config: &Config, place: &Place, all: &[Place], up: &[&Place]) -> Option<NotMounted> {
+fn obstacle(
+    config: &Config,
+    promoted: &Promotions,
+    place: &Place,
+    all: &[Place],
+    up: &[&Place],
+) -> Option<NotMounted> {
     if place.dataset.key_status == KeyStatus::Unavailable {
         return Some(NotMounted::Locked);
     }
-    if is_replica(config, place.name()) && !place.dataset.readonly {
+    if is_replica(config, promoted, place.name()) && !place.dataset.readonly {
         return Some(NotMounted::Writable);
     }
     let is_up = |other: &Place| up.iter().any(|u| u.name() == other.name());

@@ -4,7 +4,9 @@
 //! The property holds `promoted EPOCH SECONDS REASON` while the promotion lasts, and
 //! `demoted EPOCH SECONDS` afterwards. An epoch is never used twice.
 
+use crate::report::date;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// The user property.
 pub const PROPERTY: &str = "f3skeys:promotion";
@@ -58,6 +60,17 @@ impl Promotion {
     /// The value of the property once the promotion is over.
     pub fn value_over(&self, now: u64) -> String {
         format!("demoted {} {now}", self.epoch)
+    }
+}
+
+impl fmt::Display for Promotion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let since = date(self.since);
+        write!(
+            f,
+            "promoted since {since}, epoch {}: {}",
+            self.epoch, self.reason
+        )
     }
 }
 

@@ -13,6 +13,7 @@ use crate::pass::{Node, Pass};
 use crate::peers;
 use crate::plan::{self, KeyState, LeftAlone, MountPlan, NotMounted, Step};
 use crate::report::{Finding, Report, RootLine, Severity};
+use crate::roles;
 use crate::time::Deadline;
 use std::collections::BTreeMap;
 use std::io;
@@ -36,6 +37,7 @@ pub fn ready(node: Node, config: &Config) -> Report {
     guard::bare(&mut pass);
     let plan = mount_all(&mut pass);
     judge(&mut pass, &plan);
+    roles::tell(&mut pass);
     guard::bare(&mut pass);
     guard::beneath(&mut pass);
     evaluate::gates(&mut pass, markers, Peers::NotAsked);

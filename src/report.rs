@@ -275,8 +275,62 @@ fn file(directory: &Path, pass: &str) -> PathBuf {
     directory.join(format!("{pass}.json"))
 }
 
+/// The last second of the year 9999.
+const LAST: u64 = 253_402_300_799;
+
+/// A time in seconds since 1970 as a date, in UTC.
+pub fn date(seconds: u64) -> String {
+    if seconds > LAST {
+        return format!("second {seconds}");
+    }
+    let leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
+    let (mut days, mut year, mut month) = (seconds / 86_400, 1970, 1);
+    let mut take = |length: u64| {
+        let whole = days >= length;
+        days -= if whole { length } else { 0 };
+        whole
+    };
+    while take(365 + u64::from(leap(year))) {
+        year += 1;
+    }
+    while take(match month {
+        2 => 28 + u64::from(leap(year)),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }) {
+        month += 1;
+    }
+    let (hour, minute) = (seconds / 3600 % 24, seconds / 60 % 60);
+    let day = days + 1;
+    format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02} UTC")
+}
+
 /// Seconds with three digits, as in `0.042 s`.
 pub fn seconds(millis: u64) -> String {
     let time = Duration::from_millis(millis);
     format!("{:.3} s", time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59 UTC"),
+            (951_782_400, "2000-02-29 00:00 UTC"),
+            (951_868_800, "2000-03-01 00:00 UTC"),
+            (1_795_000_000, "2026-11-18 11:06 UTC"),
+            (4_107_542_399, "2100-02-28 23:59 UTC"),
+            (4_107_542_400, "2100-03-01 00:00 UTC"),
+            (LAST, "9999-12-31 23:59 UTC"),
+            (u64::MAX, "second 18446744073709551615"),
+        ] {
+            assert_eq!(date(seconds), text);
+        }
+    }
 }

@@ -46,7 +46,7 @@ impl Manager<'_> {
         let call = Call {
             program: Path::new(program),
             args: &args,
-            secret: None,
+            input: None,
         };
         child::run(&call, self.clock, deadline)
     }

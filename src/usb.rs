@@ -376,7 +376,7 @@ fn check(
     let call = Call {
         program: Path::new(program),
         args: &args,
-        secret: None,
+        input: None,
     };
     let finished = child::run(&call, clock, deadline).map_err(io::Error::other)?;
     match finished.status {

@@ -3,6 +3,7 @@
 
 mod hosts;
 
+use f3skeys::config::Config;
 use f3skeys::host::InitSystem::{Rc, Systemd};
 use f3skeys::host::hooks::hooks;
 use f3skeys::report::{Finding, Severity};
@@ -440,3 +441,42 @@ fn what_cannot_be_read_is_said() {
     tree.directory(path);
     only(&tree, FAILURE, path, "cannot tell");
 }
+
+/// What people copy must be right.
+#[test]
+fn the_examples_hold_together() {
+    let top = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    for name in ["f0", "f1"] {
+        let text = fs::read_to_string(top.join(format!("examples/f3s/{name}.ron"))).unwrap();
+        let config = Config::parse(&text).unwrap_or_else(|e| panic!("{name}.ron:{e}"));
+        assert_eq!(config.node.as_str(), format!("{name}.lan.buetow.org"));
+    }
+    let pages = fs::read_to_string(top.join("docs/gates.md")).unwrap();
+    let rows = pages.lines().filter(|line| line.starts_with("| `"));
+    let conditions: Vec<&str> = rows
+        .filter_map(|row| row.split(" | ").next())
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .collect();
+    assert_eq!(conditions.len(), 10, "{conditions:?}");
+    for condition in conditions {
+        let text = CONFIGURATION.replace("CONDITION", condition);
+        Config::parse(&text).unwrap_or_else(|e| panic!("docs/gates.md: {condition}: {e}"));
+    }
+}
+
+/// The roots, peers and gates that docs/gates.md speaks of.
+const CONFIGURATION: &str = r#"(
+    node: "f0.lan.buetow.org",
+    store: (label: "F3S_KEYS"),
+    roots: [
+        (dataset: "zdata/enc", key: "f0.lan.buetow.org:zdata", role: primary, required: true),
+        (dataset: "zroot/bhyve", key: "f0.lan.buetow.org:bhyve", role: primary, required: true),
+        (dataset: "zdata/sink/f0", key: "f0.lan.buetow.org:zdata", role: replica, required: true),
+    ],
+    gates: [
+        (name: "nfs", needs: [present("/data/nfs/ready")]),
+        (name: "other", needs: [CONDITION]),
+    ],
+    replicas: [(of: "zdata/enc", node: "f1.lan.buetow.org", dataset: "zdata/sink/f0/zdata/enc")],
+    peers: [(name: "f1.lan.buetow.org", ssh: "root@f1.lan.buetow.org")],
+)"#;

@@ -32,6 +32,7 @@ fn plain(name: &str) -> Dataset {
         mounted: false,
         jailed: false,
         promotion: crate::promotion::Promoted::Never,
+        written: 0,
     }
 }
 

@@ -12,9 +12,9 @@ const LEFT_FOR_POOLS: u32 = 15;
 pub(super) fn check(raw: &Raw) -> Result<(), String> {
     check_store(raw)?;
     check_roots(&raw.roots)?;
+    check_peers(raw)?;
     check_gates(raw)?;
-    check_guards(raw)?;
-    check_peers(raw)
+    check_guards(raw)
 }
 
 fn check_store(raw: &Raw) -> Result<(), String> {
@@ -127,11 +127,8 @@ fn check_condition(raw: &Raw, need: &Condition) -> Result<(), String> {
             absolute("path", path)?;
             known(dataset).map(|_| ())
         }
-        Condition::Writable(dataset) => match known(dataset)? {
-            Role::Primary => Ok(()),
-            Role::Replica => Err(format!("{dataset} is a replica, which is never writable")),
-        },
-        Condition::Readonly(dataset)
+        Condition::Writable(dataset)
+        | Condition::Readonly(dataset)
         | Condition::KeyLoaded(dataset)
         | Condition::Role { dataset, .. } => known(dataset).map(|_| ()),
         Condition::FreshSnapshot { minutes: 0, .. } => {

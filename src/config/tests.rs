@@ -102,8 +102,43 @@ fn contradictions_are_named() {
         ),
         (
             "writable(\"zdata/enc/nfsdata\")",
-            "writable(\"zdata/sink/f1\")",
-            "never writable",
+            "writable(\"zdata/other\")",
+            "zdata/other is neither",
+        ),
+        (
+            "writable(\"zdata/enc/nfsdata\")",
+            "fresh_snapshot(dataset: \"zdata/enc\", minutes: 0)",
+            "`minutes` is 0",
+        ),
+        (
+            "writable(\"zdata/enc/nfsdata\")",
+            "fresh_snapshot(dataset: \"zdata/other\", minutes: 5)",
+            "zdata/other is neither",
+        ),
+        (
+            "writable(\"zdata/enc/nfsdata\")",
+            "key_loaded(\"zdata/other\")",
+            "zdata/other is neither",
+        ),
+        (
+            "writable(\"zdata/enc/nfsdata\")",
+            "role(dataset: \"zdata/other\", is: primary)",
+            "zdata/other is neither",
+        ),
+        (
+            "replicas: [(of: \"zdata/enc/nfsdata\", node: \"f1.lan.buetow.org\", dataset: \"zdata/sink/f0/x\")],",
+            "",
+            "nothing to ask about",
+        ),
+        (
+            "carp: (gate: \"nfs\"),",
+            "guards: [\"/data/nsf\"],",
+            "no gate needs anything mounted on /data/nsf",
+        ),
+        (
+            "carp: (gate: \"nfs\"),",
+            "guards: [\"data/nfs\"],",
+            "not an absolute path",
         ),
         ("peer: \"f1.", "peer: \"f9.", "not one of the peers"),
         ("node: \"f1.", "node: \"f9.", "not one of the peers"),
@@ -129,6 +164,65 @@ fn contradictions_are_named() {
         let error = refused(from, to);
         assert!(error.contains(says), "{to}: {error}");
     }
+}
+
+#[test]
+fn what_only_promotions_and_services_need_is_read() {
+    let more = r#"guards: ["/data/nfs"], carp: (gate: "nfs"),"#;
+    let text = GOOD
+        .replacen(r#"carp: (gate: "nfs"),"#, more, 1)
+        .replacen(
+            r#"readonly("zdata/sink/f1")"#,
+            r#"writable("zdata/sink/f1")"#,
+            1,
+        )
+        .replacen(
+            r#""zdata/enc/nfsdata")]),"#,
+            r#""zdata/enc/nfsdata")], services: ["nfsd", "nfs-server.service"]),"#,
+            1,
+        );
+    let config = Config::parse(&text).unwrap();
+    assert_eq!(config.guards, [PathBuf::from("/data/nfs")]);
+    let services: Vec<&str> = config.gates[0]
+        .services
+        .iter()
+        .map(|s| s.as_str())
+        .collect();
+    assert_eq!(services, ["nfsd", "nfs-server.service"]);
+    for name in ["", "-x", "../nfsd", "a b", "nfsd;reboot", "$(x)"] {
+        let bad = text.replacen("\"nfsd\"", &format!("{name:?}"), 1);
+        assert!(Config::parse(&bad).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn a_promotion_is_about_what_lies_below_it_and_below_no_other_root() {
+    let more = r#"
+        (dataset: "zdata/sink/f1/own", key: "f1.lan.buetow.org:zdata", role: replica, required: true),
+    ],
+    gates"#;
+    let config = Config::parse(&GOOD.replacen("],\n    gates", more, 1)).unwrap();
+    let role = |name: &str, promoted: &[&str]| {
+        let promoted = promoted.iter().map(|name| name.parse().unwrap());
+        config.role_now(&name.parse().unwrap(), &promoted.collect())
+    };
+    let (replica, primary) = (Some(Role::Replica), Some(Role::Primary));
+    let root = "zdata/sink/f1";
+    for name in [root, "zdata/sink/f1/a", "zdata/sink/f1/a/b"] {
+        assert_eq!(role(name, &[]), replica);
+        assert_eq!(role(name, &[root]), primary);
+        assert_eq!(role(name, &["zdata/sink/f1/own"]), replica);
+        assert_eq!(
+            role(name, &["zdata/sink/f1/a", "zdata/sink", "zdata"]),
+            replica
+        );
+    }
+    for name in ["zdata/sink/f1/own", "zdata/sink/f1/own/a"] {
+        assert_eq!(role(name, &[root]), replica);
+        assert_eq!(role(name, &["zdata/sink/f1/own"]), primary);
+    }
+    assert_eq!(role("zdata/sink/f10", &[root]), None);
+    assert_eq!(role("zdata/enc", &[]), primary);
 }
 
 #[test]

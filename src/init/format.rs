@@ -54,7 +54,7 @@ impl UsbDisks<'_> {
         let call = Call {
             program: Path::new(program),
             args,
-            secret: None,
+            input: None,
         };
         child::run(&call, self.clock(), deadline)
     }

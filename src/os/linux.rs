@@ -597,7 +597,7 @@ mod tests {
         let call = crate::child::Call {
             program: Path::new(program),
             args,
-            secret: None,
+            input: None,
         };
         crate::child::run(&call, &clock, deadline)
     }

@@ -295,7 +295,7 @@ impl Zfs for Stage<'_> {
 
     fn snapshot(
         &self,
-        _dataset: &DatasetName,
+        _datasets: &[DatasetName],
         _name: &str,
         _deadline: Deadline,
     ) -> Result<(), Trouble> {

@@ -31,7 +31,7 @@ impl Command<'_> {
             &Call {
                 program: &self.program,
                 args,
-                secret: secret.map(|key| &key.expose()[..]),
+                input: secret.map(|key| &key.expose()[..]),
             },
             self.clock,
             deadline,
@@ -108,13 +108,15 @@ impl Zfs for Command<'_> {
 
     fn snapshot(
         &self,
-        dataset: &DatasetName,
+        datasets: &[DatasetName],
         name: &str,
         deadline: Deadline,
     ) -> Result<(), Trouble> {
-        let snapshot = format!("{dataset}@{name}");
-        self.done(&["snapshot", "-r", &snapshot], deadline)
-            .map(|_| ())
+        let snapshots = datasets.iter().map(|dataset| format!("{dataset}@{name}"));
+        let snapshots: Vec<String> = snapshots.collect();
+        let words = snapshots.iter().map(String::as_str);
+        let args: Vec<&str> = ["snapshot"].into_iter().chain(words).collect();
+        self.done(&args, deadline).map(|_| ())
     }
 
     fn past(&self, dataset: &DatasetName, deadline: Deadline) -> Result<Vec<Past>, Trouble> {

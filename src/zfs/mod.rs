@@ -1,4 +1,4 @@
-//! ZFS as f3skeys sees it: datasets with the properties that decide a boot, and the six things
+//! ZFS as f3skeys sees it: datasets with the properties that decide a boot, and the few things
 //! that are asked of it.
 
 pub mod command;
@@ -125,6 +125,8 @@ pub struct Dataset {
     pub jailed: bool,
     /// What its own user property says of a promotion; none is inherited or received.
     pub promotion: Promoted,
+    /// Bytes written since its newest snapshot; all it holds if it has none.
+    pub written: u64,
 }
 
 /// A snapshot or a bookmark: a moment of a dataset that other nodes know by the same number.
@@ -152,6 +154,12 @@ pub struct Past {
 }
 
 impl Past {
+    /// Whether this dataset had the moment of that number, so that nothing newer is there that it
+    /// lacks; a bookmark is enough to tell.
+    pub fn has(&self, guid: u64) -> bool {
+        self.moments.iter().any(|moment| moment.guid == guid)
+    }
+
     /// Its newest snapshot.
     pub fn newest(&self) -> Option<&Moment> {
         self.moments.iter().rfind(|moment| !moment.bookmark)
@@ -219,13 +227,13 @@ pub trait Zfs {
         deadline: Deadline,
     ) -> Result<(), Trouble>;
 
-    /// Makes a snapshot of a dataset and of all below it, at one moment.
+    /// Makes a snapshot of each of these datasets of one pool, all at one moment, or none.
     ///
     /// # Errors
     /// ZFS refused or did not answer.
     fn snapshot(
         &self,
-        dataset: &DatasetName,
+        datasets: &[DatasetName],
         name: &str,
         deadline: Deadline,
     ) -> Result<(), Trouble>;

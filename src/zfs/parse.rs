@@ -10,7 +10,7 @@ use std::path::PathBuf;
 /// The properties that [`Dataset`] is made of.
 pub fn properties() -> String {
     format!(
-        "type,encryptionroot,keystatus,keyformat,keylocation,readonly,canmount,mountpoint,mounted,{JAILED_PROPERTY},{}",
+        "type,encryptionroot,keystatus,keyformat,keylocation,readonly,canmount,mountpoint,mounted,written,{JAILED_PROPERTY},{}",
         promotion::PROPERTY
     )
 }
@@ -87,6 +87,10 @@ fn dataset(name: &str, row: &Row) -> Result<Dataset, String> {
         promotion: match get(promotion::PROPERTY)? {
             (value, "local") => promotion::parse(value),
             _ => Promoted::Never,
+        },
+        written: match get("written")?.0 {
+            "-" => 0,
+            bytes => number("written", bytes)?,
         },
     })
 }
@@ -210,7 +214,9 @@ zdata/enc\treadonly\toff\tdefault
 zdata/enc\tcanmount\ton\tdefault
 zdata/enc\tmountpoint\t/data/enc\tinherited from zdata
 zdata/enc\tmounted\tno\t-
+zdata/enc\twritten\t98304\t-
 zdata/enc\tJAILED\toff\tdefault
+zdata/enc\tf3skeys:promotion\t-\t-
 ";
     const VOLUME: &str = "\
 zroot/bhyve/vol\ttype\tvolume\t-
@@ -222,7 +228,9 @@ zroot/bhyve/vol\treadonly\ton\treceived
 zroot/bhyve/vol\tcanmount\t-\t-
 zroot/bhyve/vol\tmountpoint\t-\t-
 zroot/bhyve/vol\tmounted\t-\t-
+zroot/bhyve/vol\twritten\t0\t-
 zroot/bhyve/vol\tJAILED\t-\t-
+zroot/bhyve/vol\tf3skeys:promotion\t-\t-
 ";
 
     fn here(text: &str) -> String {
@@ -246,6 +254,7 @@ zroot/bhyve/vol\tJAILED\t-\t-
         assert!(volume.readonly);
         assert_eq!(volume.readonly_source, Source::Received);
         assert_eq!(volume.can_mount, CanMount::Off);
+        assert_eq!((enc.written, volume.written), (98_304, 0));
     }
 
     #[test]
@@ -271,6 +280,8 @@ zroot/bhyve/vol\tJAILED\t-\t-
             ("canmount\ton", "canmount\tsometimes"),
             ("\t/data/enc\t", "\tdata/enc\t"),
             ("mounted\tno", "mounted\tperhaps"),
+            ("written\t98304", "written\t96K"),
+            ("written\t98304", "written\t-1"),
             ("encryptionroot\tzdata/enc", "encryptionroot\t@"),
             ("off\tdefault", "off\twhoever"),
             ("type\tfilesystem\t-", "type\tfilesystem\t-\textra"),
@@ -279,6 +290,45 @@ zroot/bhyve/vol\tJAILED\t-\t-
             let text = here(ENC);
             assert!(text.contains(from), "{from}");
             assert!(datasets(&text.replacen(from, to, 1)).is_err(), "{to}");
+        }
+    }
+
+    #[test]
+    fn law_3_only_a_promotion_set_on_the_dataset_itself_counts() {
+        let with = |value: &str, source: &str| {
+            let from = "promotion\t-\t-";
+            let to = format!("promotion\t{value}\t{source}");
+            let found = datasets(&here(ENC).replacen(from, &to, 1)).unwrap();
+            found[0].promotion.clone()
+        };
+        let value = "promoted 3 1795000000 f0 is dead";
+        assert!(matches!(with(value, "local"), Promoted::Now(p) if p.epoch == 3));
+        for source in ["received", "inherited from zdata", "default", "-"] {
+            assert_eq!(with(value, source), Promoted::Never, "{source}");
+        }
+        assert_eq!(with("demoted 3 1", "local"), Promoted::Over(3));
+        assert!(matches!(with("yes", "local"), Promoted::Unknown(_)));
+    }
+
+    #[test]
+    fn snapshots_and_bookmarks_are_read_with_what_was_written_since() {
+        let written = "z/r\t4096\nz/r/c\t0\n";
+        let moments = "z/r#old\t7\t100\nz/r@a\t8\t200\nz/r/c@a\t9\t200\nz/gone@a\t1\t2\n";
+        let pasts = past(written, moments).unwrap();
+        assert_eq!(pasts.len(), 2);
+        assert_eq!((pasts[0].written, pasts[0].moments.len()), (4096, 2));
+        assert!(pasts[0].moments[0].bookmark);
+        assert_eq!(pasts[0].newest().unwrap().guid, 8);
+        for (written, moments) in [
+            ("z/r 4096\n", ""),
+            ("z/r\t-\n", ""),
+            ("@\t0\n", ""),
+            ("z/r\t0\n", "z/r@a\t8\n"),
+            ("z/r\t0\n", "z/r\t8\t1\n"),
+            ("z/r\t0\n", "z/r@a\tx\t1\n"),
+            ("z/r\t0\n", "z/r@a\t8\tnow\n"),
+        ] {
+            assert!(past(written, moments).is_err(), "{written}{moments}");
         }
     }
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Checks the hooks without a node: shell, manual page, install.sh, units, the
-# order of the rc.d scripts, and what they ask of the program and of rc.
+# order of the rc.d scripts, what they ask of the program and of rc, and the
+# examples.
 # One line a check; exit 1 when one fails.
 set -u
 
@@ -57,20 +58,26 @@ same() {
 lint() {
 	need shellcheck shellcheck || echo "shellcheck is missing"
 	need mandoc mandoc || echo "mandoc is missing"
-	for script in install.sh rc.d/f3skeys rc.d/f3sready rc.d/rc.conf.d/* tests/hooks/check.sh; do
-		check "shellcheck $script" shellcheck -s sh "$script"
+	for script in install.sh rc.d/f3* rc.d/rc.conf.d/* tests/hooks/*.sh \
+	    examples/f3s/*/f3s-switch examples/f3s/*/f3s-failback examples/f3s/keepalived/f3s-notify \
+	    examples/f3s/freebsd/carp examples/f3s/freebsd/carp-state.sh examples/f3s/*/f3s.conf; do
+		check "shellcheck $script" shellcheck -x -P SCRIPTDIR -s sh "$script"
 	done
 	check "mandoc lint" mandoc -T lint -W warning man/f3skeys.8
-	for script in rc.d/f3skeys rc.d/f3sready; do
+	for script in rc.d/f3*; do
 		check "$script ends in run_rc_command" same "run_rc_command \"\$1\"" "$(tail -n 1 "$script")"
 	done
 }
 
 # ---- install.sh
 
-# installer OS ROOT [ARGUMENT]
+# installer OS ROOT [ARGUMENT...]
 installer() {
-	F3SKEYS_OS=$1 DESTDIR=$2 "$top/install.sh" "${3:-$box/program}"
+	os=$1
+	root=$2
+	shift 2
+	[ $# -gt 0 ] || set -- "$box/program"
+	F3SKEYS_OS=$os DESTDIR=$root "$top/install.sh" "$@"
 }
 
 # Everything below a root: inode, mode, size, time, contents.
@@ -96,6 +103,8 @@ installed_linux() {
 644 /usr/lib/systemd/system/f3skeys.service
 644 /usr/lib/systemd/system/f3sready.service
 644 /usr/lib/systemd/system/f3skeys-late.service
+644 /usr/lib/systemd/system/f3skeys-reconcile.service
+644 /usr/lib/systemd/system/f3skeys-reconcile.timer
 644 /usr/lib/systemd/system/nfs-server.service.d/f3skeys.conf
 644 /usr/lib/systemd/system/nfs-mountd.service.d/f3skeys.conf
 644 /usr/lib/systemd/system/zfs-mount.service.d/f3skeys.conf
@@ -103,9 +112,13 @@ installed_linux() {
 644 /etc/default/f3skeys
 644 /usr/share/man/man8/f3skeys.8
 LIST
-	wants=$box/root/etc/systemd/system/zfs.target.wants
-	same /usr/lib/systemd/system/f3skeys.service "$(readlink "$wants/f3skeys.service")" &&
-	    same /usr/lib/systemd/system/f3sready.service "$(readlink "$wants/f3sready.service")"
+	for link in zfs.target.wants/f3skeys.service zfs.target.wants/f3sready.service \
+	    timers.target.wants/f3skeys-reconcile.timer; do
+		same "/usr/lib/systemd/system/${link#*/}" \
+		    "$(readlink "$box/root/etc/systemd/system/$link")" || return 1
+	done
+	# An unknown gate keeps its service down for good: not without being asked for.
+	same "" "$(find "$box/root" -path '*stunnel*' -o -path '*k3s*' -o -path '*kubelet*')"
 }
 
 installed_freebsd() {
@@ -114,12 +127,14 @@ installed_freebsd() {
 755 /usr/local/sbin/f3skeys
 755 /etc/rc.d/f3skeys
 755 /etc/rc.d/f3sready
+755 /etc/rc.d/f3scarp
 644 /etc/rc.conf.d/nfsd
 644 /etc/rc.conf.d/mountd
 644 /etc/rc.conf.d/rpcbind
 644 /etc/rc.conf.d/nfsuserd
 644 /etc/rc.conf.d/stunnel
 644 /usr/local/etc/devd/f3skeys.conf
+644 /usr/local/etc/cron.d/f3skeys
 644 /boot/loader.conf.d/f3skeys.conf
 644 /usr/local/share/man/man8/f3skeys.8
 LIST
@@ -132,9 +147,9 @@ again_changes_nothing() {
 }
 
 upgrade_replaces() {
-	cp "$box/program" "$box/newer"
-	echo "# newer" >>"$box/newer"
-	installer "$1" "$box/root" "$box/newer" && cmp "$box/newer" "$box/root$2"
+	cp "$box/program" "$box/upgrade"
+	echo "# newer" >>"$box/upgrade"
+	installer "$1" "$box/root" "$box/upgrade" && cmp "$box/upgrade" "$box/root$2"
 }
 
 # nothing_left [PATH...]: these files, and else nothing but their directories
@@ -213,6 +228,36 @@ broken_off() {
 	uninstall_leaves freebsd
 }
 
+# gated UNIT...: what has a drop-in of ours, besides the NFS server and zfs-mount
+gated() {
+	same "$(printf '%s\n' "$@" | sort)" "$(cd "$box/root/usr/lib/systemd/system" &&
+	    find . -name f3skeys.conf | sed 's|^\./||; s|\.d/.*||' | grep -v -e '^nfs-' -e '^zfs-mount' | sort)"
+}
+
+# with_gates LIST UNIT...: asked for once; later runs keep them up to date.
+with_gates() {
+	list=$1
+	shift
+	fresh
+	installer linux "$box/root" --with "$list" "$box/program" && gated "$@" || return 1
+	again_changes_nothing linux || return 1
+	rm -rf "$box/newer"
+	mkdir "$box/newer"
+	cp -R install.sh rc.d loader systemd man "$box/newer"
+	for unit; do
+		echo "# newer" >>"$box/newer/systemd/$unit.d/f3skeys.conf"
+	done
+	F3SKEYS_OS=linux DESTDIR=$box/root "$box/newer/install.sh" "$box/program" || return 1
+	same $# "$(grep -rl '^# newer' "$box/root/usr/lib/systemd/system" | wc -l)" || return 1
+	uninstall_leaves linux
+}
+
+# with_refused PATTERN ARGUMENT...
+with_refused() {
+	fresh
+	says "$@" && nothing_left
+}
+
 no_program() {
 	fresh
 	says "no such program" installer linux "$box/root" "$box/absent" && nothing_left
@@ -239,6 +284,16 @@ install_checks() {
 	check "install linux: what was edited is kept and named" edited_is_kept
 	check "install linux: configuration is left alone" configuration_is_kept
 	check "install linux: a disabled unit stays disabled" disabled_stays_disabled
+	check "install linux --with stunnel" \
+	    with_gates stunnel stunnel.service stunnel4.service stunnel@.service
+	check "install linux --with k3s,kubelet" \
+	    with_gates k3s,kubelet k3s.service k3s-agent.service kubelet.service
+	check "install linux --with: an unknown name is refused, nothing touched" with_refused \
+	    "--with nfs: nothing of that name" installer linux "$box/root" --with k3s,nfs "$box/program"
+	check "install linux --with: no list" with_refused \
+	    "--with: no list" installer linux "$box/root" --with
+	check "install freebsd --with is refused" with_refused \
+	    "only for Linux" installer freebsd "$box/root" --with k3s "$box/program"
 	check "install: a run that broke off can be taken back" broken_off
 	check "install: without a program nothing is touched" no_program
 }
@@ -275,6 +330,9 @@ ExecStart=/usr/sbin/f3skeys version
 UNIT
 	printf '[Unit]\nDefaultDependencies=no\n' >"$1/zfs-import.target"
 	printf '[Unit]\nWants=zfs-mount.service zfs-import.target\n' >"$1/zfs.target"
+	for unit in stunnel4 stunnel@ k3s k3s-agent kubelet; do
+		printf '[Service]\nExecStart=/usr/sbin/f3skeys version\n' >"$1/$unit.service"
+	done
 	mkdir -p "$1/multi-user.target.wants"
 	ln -s ../zfs.target ../nfs-server.service "$1/multi-user.target.wants"
 }
@@ -282,7 +340,9 @@ UNIT
 # A whole boot of this machine's systemd, our units in it: no word may be said.
 verify_boot() {
 	systemd-analyze --root="$box/root" --man=no verify multi-user.target \
-	    f3skeys.service f3sready.service f3skeys-late.service nfs-server.service >"$box/verify" 2>&1
+	    f3skeys.service f3sready.service f3skeys-late.service f3skeys-reconcile.service \
+	    f3skeys-reconcile.timer nfs-server.service stunnel4.service stunnel@nfs.service k3s.service \
+	    k3s-agent.service kubelet.service >"$box/verify" 2>&1
 	status=$?
 	cat "$box/verify"
 	[ $status -eq 0 ] && [ ! -s "$box/verify" ]
@@ -315,9 +375,28 @@ late_unit() {
 	    grep -q '^F3SREADY_SERVICES=' systemd/f3skeys.default
 }
 
+gate_in_front() {
+	case $1 in *k3s* | *kubelet*) gate=k8s ;; *) gate=nfs ;; esac
+	same "Wants=f3sready.service After=f3sready.service ExecStartPre=/usr/sbin/f3skeys gate $gate" \
+	    "$(grep -E '^[A-Z][A-Za-z]*=' "$1" | tr '\n' ' ' | sed 's/ $//')"
+}
+
+# What the log drops must lie below the level at which the program's words come.
+reconcile_unit() {
+	unit=systemd/f3skeys-reconcile.service
+	same "ExecStart=/usr/sbin/f3skeys reconcile" "$(grep ^Exec $unit)" &&
+	    same "$(sed -n 's/^SyslogLevel=//p' $unit)" "$(sed -n 's/^LogLevelMax=//p' $unit)" &&
+	    grep -q '^After=.*f3skeys-late.service' $unit
+}
+
 systemd_checks() {
 	check "systemd: nothing requires our units" nothing_requires_us
 	check "systemd: the late unit has a unit to start, whatever F3SREADY_SERVICES holds" late_unit
+	for drop_in in systemd/nfs-*.d/f3skeys.conf systemd/stunnel*.d/f3skeys.conf \
+	    systemd/k*.d/f3skeys.conf; do
+		check "systemd: $drop_in has its gate in front" gate_in_front "$drop_in"
+	done
+	check "systemd: reconcile says what it does, and waits for a late stick" reconcile_unit
 	if ! command -v systemd-analyze >/dev/null; then
 		echo "NOT RUN: systemd-analyze is not here, so the units are NOT VERIFIED"
 		return
@@ -328,32 +407,37 @@ systemd_checks() {
 	mkdir -p "$box/root/usr/lib/systemd"
 	cp -R "$base" "$box/root/usr/lib/systemd/system"
 	neighbours "$box/root/usr/lib/systemd/system"
-	check "systemd: install for the verification" installer linux "$box/root"
+	check "systemd: install for the verification" \
+	    installer linux "$box/root" --with stunnel,k3s,kubelet "$box/program"
 	check "systemd: a whole boot verifies without a word" verify_boot
 	check "systemd: the verification notices a cycle" verify_finds_a_cycle
 }
 
 # ---- rc order
 
-rc_order() { # RELEASE F3SKEYS F3SREADY
+rc_order() { # RELEASE SCRIPT...
 	python3 "$here/rcorder.py" "$here/rc-headers.txt" "$@"
 }
 
 # broken RELEASE SCRIPT SED-COMMAND PATTERN: that header must be refused.
 broken() {
-	cp rc.d/f3skeys rc.d/f3sready "$box"
+	cp rc.d/f3skeys rc.d/f3sready rc.d/f3scarp "$box"
 	sed -i "$3" "$box/$2"
 	if cmp -s "rc.d/$2" "$box/$2"; then
 		echo "the header was not changed"
 		return 1
 	fi
-	says "$4" rc_order "$1" "$box/f3skeys" "$box/f3sready"
+	says "$4" rc_order "$1" "$box/f3skeys" "$box/f3sready" "$box/f3scarp"
 }
 
 rc_checks() {
 	need python3 python3 || echo "python3 is missing"
 	for release in 13.2 14 15.1; do
-		check "rc order $release" rc_order "$release" rc.d/f3skeys rc.d/f3sready
+		check "rc order $release" rc_order "$release" rc.d/f3skeys rc.d/f3sready rc.d/f3scarp
+		check "rc order $release: without REQUIRE nfsd refused" \
+		    broken "$release" f3scarp '/^# REQUIRE:/s/ nfsd//' 'nfsd is not before f3scarp'
+		check "rc order $release: f3scarp before stunnel refused" \
+		    broken "$release" f3scarp 's/^# REQUIRE: .*/# REQUIRE: netif/' 'stunnel is not before f3scarp'
 		check "rc order $release: BEFORE and REQUIRE FILESYSTEMS is a cycle" \
 		    broken "$release" f3sready 's/^# BEFORE: .*/# BEFORE: FILESYSTEMS/' 'cycle: .*f3sready'
 		check "rc order $release: without BEFORE netif refused" \
@@ -410,6 +494,7 @@ rc_world() {
 	printf '%s\n' "${1:-}" >"$box/rc/processes"
 	: >"$box/rc/log"
 	: >"$box/rc/slept"
+	echo 0 >"$box/rc/carp"
 	# The seconds after which rc is over.
 	echo 3 >"$box/rc/ends"
 	cat >"$box/rc/bin/f3skeys" <<'STUB'
@@ -421,7 +506,9 @@ STUB
 	cat >"$box/rc/bin/service" <<'STUB'
 #!/bin/sh
 world=$(dirname "$0")/..
+[ "$1" != f3scarp ] || echo "service $*" >>"$world/log"
 case $2 in
+quietreconcile) exit "$(cat "$world/carp")" ;;
 status) [ -e "$world/running/$1" ] ;;
 start) echo "start $1" >>"$world/log" ;;
 esac
@@ -453,7 +540,8 @@ STUB
 
 # run_rc SCRIPT COMMAND: a script of rc.d/ over the stub of rc.subr
 run_rc() {
-	sed "s|^\. /etc/rc.subr|. $box/rc/rc.subr|" "rc.d/$1" >"$box/rc/script"
+	sed "s|^\. /etc/rc.subr|. $box/rc/rc.subr|; s|/usr/sbin/service f3scarp|service f3scarp|" \
+	    "rc.d/$1" >"$box/rc/script"
 	PATH=$box/rc/bin:$PATH f3skeys_command=${f3skeys_command:-$box/rc/bin/f3skeys} \
 	    sh "$box/rc/script" "$2"
 }
@@ -504,7 +592,23 @@ rc_script_checks() {
 	rc_world "sh /etc/rc autoboot"
 	echo 1000 >"$box/rc/ends"
 	check "rc.d/f3sready services: an rc that never ends is waited for 600 times" waits 600 "$both"
-	for script in f3skeys f3sready; do
+	rc_world
+	check "rc.d/f3scarp start: carp, status passed on" asks f3scarp start 69 "carp;"
+	rc_world
+	check "rc.d/f3scarp reconcile: carp --reconcile" asks f3scarp reconcile 69 "carp --reconcile;"
+	rc_world
+	check "rc.d/f3sready reconcile: CARP also after a failure" \
+	    asks f3sready reconcile 69 "reconcile;service f3scarp quietreconcile;"
+	rc_world
+	echo 71 >"$box/rc/carp"
+	check "rc.d/f3sready reconcile: CARP's failure is told" \
+	    asks f3sready reconcile 71 "reconcile;service f3scarp quietreconcile;"
+	for process in "sh /etc/rc autoboot" "/bin/sh /etc/rc"; do
+		rc_world "$process"
+		check "rc.d/f3sready reconcile: nothing while \`$process\` runs" asks f3sready reconcile 0 ""
+	done
+	check "cron: one at a time, not while devd's run is at work, \`f3sready quietreconcile\`" cron_line
+	for script in f3skeys f3sready f3scarp; do
 		check "rc.d/$script: a missing program is named" program_is_named "$script"
 	done
 	check "devd: detached, one at a time, \`f3sready late\`" devd_action
@@ -518,6 +622,17 @@ devd_action() {
 	    rc.d/devd/f3skeys.conf
 }
 
+# Five fields of time, the user, the command.  The lock is devd's.
+cron_line() {
+	line=$(grep -v -e '^#' -e '^[A-Z]*=' -e '^$' rc.d/cron.d-f3skeys)
+	lock=$(sed -n 's|.*lockf -k -s -t 600 \([^ ]*\) .*|\1|p' rc.d/devd/f3skeys.conf)
+	same "* * * * * root /usr/bin/lockf -k -s -t 0 $lock /usr/sbin/service f3sready quietreconcile" \
+	    "$(echo "$line" | tr -s '\t' ' ')"
+}
+
+# shellcheck source=examples.sh
+. "$here/examples.sh"
+
 cd "$top" || exit 1
 lint
 install_checks
@@ -525,5 +640,6 @@ systemd_checks
 rc_checks
 snippet_checks
 rc_script_checks
+example_checks
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

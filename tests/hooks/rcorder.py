@@ -8,13 +8,14 @@ Exits 1 and names what is wrong: a cycle, or a script on the wrong side.
 """
 import sys
 
-# (earlier, later): what each half of the boot relies on.
+# (earlier, later): what each part of the boot relies on.
 RULES = [
     ("zpool", "f3skeys"), ("mountcritlocal", "f3skeys"),
     ("f3skeys", "zfskeys"), ("f3skeys", "zfs"), ("f3skeys", "zvol"), ("f3skeys", "zfsbe"),
     ("f3skeys", "f3sready"), ("zfs", "f3sready"), ("cleanvar", "f3sready"),
     ("FILESYSTEMS", "f3sready"), ("random", "f3sready"),
     ("f3sready", "netif"), ("f3sready", "devd"), ("f3sready", "mountd"), ("f3sready", "nfsd"),
+    ("f3sready", "stunnel"), ("nfsd", "f3scarp"), ("stunnel", "f3scarp"), ("LOGIN", "f3scarp"),
 ]
 
 

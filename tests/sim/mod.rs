@@ -14,7 +14,7 @@ use f3skeys::key::{Fingerprint, Key};
 use f3skeys::names::{DatasetName, KeyName, ServiceName};
 use f3skeys::os::{Mount, PoolState};
 use f3skeys::pass::Node;
-use f3skeys::peers::{Peers, Reply};
+use f3skeys::peers::{Peers, Question, Reply};
 use f3skeys::promotion::{self, Promoted};
 use f3skeys::services::Services;
 use f3skeys::store::layout::{self, Place};
@@ -53,7 +53,7 @@ pub enum Event {
     Unsealed(String),
     /// A promotion, or its end, was recorded.
     Recorded(String, String),
-    /// A snapshot was made of a dataset and all below it.
+    /// A snapshot was made.
     Snapshot(String),
     /// A file system was unmounted.
     Unmounted(String),
@@ -165,6 +165,7 @@ pub fn dataset(name: &str) -> Dataset {
         mounted: false,
         jailed: false,
         promotion: Promoted::Never,
+        written: 0,
     }
 }
 
@@ -187,6 +188,7 @@ pub fn at(path: &str, dataset: Dataset) -> Dataset {
     }
 }
 
+#[derive(Clone)]
 struct SimMount {
     mount: Mount,
     /// The mount that its directory lay in when it was made; what is mounted over it later hides it.
@@ -194,6 +196,7 @@ struct SimMount {
 }
 
 /// The simulated node.
+#[derive(Clone)]
 pub struct Sim {
     now: Cell<Duration>,
     pub boot_id: RefCell<Option<String>>,
@@ -236,6 +239,14 @@ pub struct Sim {
     pub replies: RefCell<BTreeMap<String, Reply>>,
     /// How often a peer was asked.
     pub questions_to_peers: Cell<u32>,
+    /// Paths and datasets of which the kernel says nothing when they are looked at.
+    pub silent: RefCell<Vec<String>>,
+    /// Looking at anything takes for ever.
+    pub hanging_looks: Cell<bool>,
+    /// How often ZFS was asked for anything.
+    pub zfs_calls: Cell<u32>,
+    /// No bare directory can be made immutable.
+    pub unguardable: Cell<bool>,
     /// Files in bare directories, and whether the directory is immutable.
     pub bare: RefCell<BTreeMap<PathBuf, (Vec<String>, bool)>>,
     /// The kernel refuses to change the hold of CARP.
@@ -285,6 +296,10 @@ impl Sim {
             deaf_services: RefCell::default(),
             replies: RefCell::default(),
             questions_to_peers: Cell::default(),
+            silent: RefCell::default(),
+            hanging_looks: Cell::default(),
+            zfs_calls: Cell::default(),
+            unguardable: Cell::default(),
             bare: RefCell::default(),
             carp_refused: Cell::default(),
             die_at: Cell::default(),
@@ -325,6 +340,14 @@ impl Sim {
     pub fn stick(self, stick: Stick) -> Sim {
         self.sticks.borrow_mut().push(stick);
         self
+    }
+
+    /// The same node once more, with files of its own; of those only the run directory's are kept.
+    pub fn fork(&self, name: &str) -> Sim {
+        let mut fork = self.clone();
+        fork.directory = Sim::new(name).directory.clone();
+        copy(&self.run(), &fork.run());
+        fork
     }
 
     pub fn run(&self) -> PathBuf {
@@ -446,6 +469,12 @@ impl Sim {
         }
     }
 
+    /// What a visitor of a path reaches.
+    pub fn shown(&self, path: &Path) -> Mount {
+        let index = self.resolve(path);
+        self.mounts.borrow()[index].mount.clone()
+    }
+
     /// Mounts something by hand, such as another file system on top.
     pub fn mount_over(&self, path: &str, source: &str, fstype: &str) {
         self.push_mount(Mount {
@@ -516,6 +545,14 @@ impl Sim {
         }
     }
 
+    /// An answer of the kernel, unless it says nothing of that.
+    fn told<T>(&self, of: &str, answer: T) -> Result<T, String> {
+        match self.silent.borrow().iter().any(|silent| silent == of) {
+            true => Err("Input/output error".to_owned()),
+            false => Ok(answer),
+        }
+    }
+
     /// Whether a mounted file system lists this snapshot.
     fn shows_snapshot(&self, dataset: &str, name: &str) -> Result<bool, String> {
         if !self.find(dataset).mounted {
@@ -525,6 +562,25 @@ impl Sim {
         let moments = pasts.get(dataset).map(|past| past.moments.as_slice());
         let mut moments = moments.unwrap_or_default().iter();
         Ok(moments.any(|moment| !moment.bookmark && moment.name == name))
+    }
+
+    /// As ZFS does: what inherits the property follows.
+    fn set_readonly_property(&self, at: &DatasetName, readonly: bool) {
+        let mut followed = Vec::new();
+        for d in self.datasets.borrow_mut().iter_mut() {
+            if d.name == *at {
+                d.readonly_source = Source::Local;
+            } else if d.name.is_at_or_below(at) && inherits(&d.readonly_source, at) {
+                d.readonly_source = Source::Inherited(at.clone());
+            } else {
+                continue;
+            }
+            d.readonly = readonly;
+            followed.push(d.name.to_string());
+        }
+        for name in followed {
+            self.remount(&name, readonly);
+        }
     }
 
     /// The past of a dataset and of all below it.
@@ -586,6 +642,9 @@ impl Sim {
     /// Lets time pass for one call; a hanging pool takes all there is.
     fn call(&self, what: &str, pool: &str, deadline: Deadline) -> Result<(), Trouble> {
         self.step();
+        if what.starts_with("zfs") {
+            self.zfs_calls.set(self.zfs_calls.get() + 1);
+        }
         if self.hanging.borrow().iter().any(|p| p == pool) {
             self.sleep(deadline.left(self));
             self.asked_in_vain.set(self.asked_in_vain.get() + 1);
@@ -593,6 +652,18 @@ impl Sim {
         }
         self.sleep(ONE_CALL);
         Ok(())
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).unwrap()),
+        }
     }
 }
 
@@ -630,6 +701,10 @@ impl System for Sim {
 
     fn look(&self, questions: &Questions, deadline: Deadline) -> Result<Live, Trouble> {
         self.step();
+        if self.hanging_looks.get() {
+            self.sleep(deadline.left(self));
+            return Err(Trouble::timed_out("looking at the mounts"));
+        }
         for pool in &questions.pools {
             self.call("looking at the mounts", pool, deadline)?;
         }
@@ -643,7 +718,8 @@ impl System for Sim {
         let found = live.mounted_at.values().flatten();
         for path in questions.paths.iter().chain(found) {
             let mount = self.mounts.borrow()[self.resolve(path)].mount.clone();
-            live.covering.insert(path.clone(), Ok(Some(mount)));
+            let answer = self.told(&path.display().to_string(), Some(mount));
+            live.covering.insert(path.clone(), answer);
         }
         for path in &questions.files {
             let shown = self.mounts.borrow()[self.resolve(path)]
@@ -652,17 +728,20 @@ impl System for Sim {
                 .clone();
             let there = self.files.borrow().contains(path)
                 || self.files_on.borrow().contains(&(shown, path.clone()));
-            live.files.insert(path.clone(), Ok(there));
+            let answer = self.told(&path.display().to_string(), there);
+            live.files.insert(path.clone(), answer);
         }
         for name in &questions.volumes {
             let datasets = self.datasets.borrow();
             let there = datasets.iter().any(|d| {
                 d.name == *name && d.kind == Kind::Volume && d.key_status != KeyStatus::Unavailable
             });
-            live.volumes.insert(name.clone(), Ok(there));
+            let answer = self.told(name.as_str(), there);
+            live.volumes.insert(name.clone(), answer);
         }
         for (dataset, name) in &questions.snapshots {
             let answer = self.shows_snapshot(dataset.as_str(), name);
+            let answer = answer.and_then(|there| self.told(dataset.as_str(), there));
             live.snapshots.insert(dataset.clone(), answer);
         }
         live.now = self.wall();
@@ -712,6 +791,9 @@ impl System for Sim {
         let Some((files, immutable)) = bare.get_mut(path) else {
             return Ok(Guard::Missing);
         };
+        if self.unguardable.get() {
+            return Ok(Guard::NotSupported);
+        }
         let already = std::mem::replace(immutable, true);
         if !already {
             self.note(Event::Guarded(path.to_owned()));
@@ -740,12 +822,7 @@ impl Services for Sim {
 }
 
 impl Peers for Sim {
-    fn ask(
-        &self,
-        peer: &Peer,
-        _datasets: &[DatasetName],
-        deadline: Deadline,
-    ) -> Result<Reply, Trouble> {
+    fn ask(&self, peer: &Peer, _question: &Question, deadline: Deadline) -> Result<Reply, Trouble> {
         self.step();
         self.questions_to_peers
             .set(self.questions_to_peers.get() + 1);
@@ -759,8 +836,13 @@ impl Peers for Sim {
     }
 }
 
-fn inherits(source: &Source, from: &DatasetName) -> bool {
-    matches!(source, Source::Inherited(above) if above == from)
+/// Whether a dataset below `at` has its `readonly` from there, or from above it.
+fn inherits(source: &Source, at: &DatasetName) -> bool {
+    match source {
+        Source::Inherited(from) => at.is_at_or_below(from),
+        Source::Default => true,
+        _ => false,
+    }
 }
 
 impl Zfs for Sim {
@@ -773,7 +855,15 @@ impl Zfs for Sim {
         self.call(&format!("zfs get -r {pool}"), pool, deadline)?;
         let datasets = self.datasets.borrow();
         let of_pool = datasets.iter().filter(|d| d.name.pool() == pool);
-        Ok(of_pool.cloned().collect())
+        let pasts = self.pasts.borrow();
+        let with_past = |d: &Dataset| match pasts.get(d.name.as_str()) {
+            Some(past) => Dataset {
+                written: past.written,
+                ..d.clone()
+            },
+            None => d.clone(),
+        };
+        Ok(of_pool.map(with_past).collect())
     }
 
     fn try_key(&self, root: &DatasetName, key: &Key, how: Try, deadline: Deadline) -> Answer {
@@ -810,34 +900,14 @@ impl Zfs for Sim {
         self.trace
             .borrow_mut()
             .push(Event::Sealed(dataset.to_string()));
-        self.change(dataset.as_str(), |d| {
-            d.readonly = true;
-            d.readonly_source = Source::Local;
-        });
-        self.remount(dataset.as_str(), true);
+        self.set_readonly_property(dataset, true);
         Ok(())
     }
 
     fn set_writable(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
         self.call("zfs set", dataset.pool(), deadline)?;
         self.note(Event::Unsealed(dataset.to_string()));
-        // As ZFS does: what inherits it becomes writable, too.
-        let heirs: Vec<String> = self
-            .datasets
-            .borrow()
-            .iter()
-            .filter(|d| d.name == *dataset || inherits(&d.readonly_source, dataset))
-            .map(|d| d.name.to_string())
-            .collect();
-        for heir in heirs {
-            self.change(&heir, |d| {
-                d.readonly = false;
-                if d.name == *dataset {
-                    d.readonly_source = Source::Local;
-                }
-            });
-            self.remount(&heir, false);
-        }
+        self.set_readonly_property(dataset, false);
         Ok(())
     }
 
@@ -857,13 +927,23 @@ impl Zfs for Sim {
 
     fn snapshot(
         &self,
-        dataset: &DatasetName,
+        datasets: &[DatasetName],
         name: &str,
         deadline: Deadline,
     ) -> Result<(), Trouble> {
-        self.call("zfs snapshot", dataset.pool(), deadline)?;
-        self.note(Event::Snapshot(format!("{dataset}@{name}")));
-        for mut past in self.pasts_below(dataset) {
+        let pool = datasets.first().map_or("", |dataset| dataset.pool());
+        self.call("zfs snapshot", pool, deadline)?;
+        let of_dataset = |dataset| {
+            let pasts = self.pasts_below(dataset).into_iter();
+            pasts.filter(move |past| past.dataset == *dataset)
+        };
+        let pasts: Vec<Past> = datasets.iter().flat_map(of_dataset).collect();
+        let taken = |past: &Past| past.moments.iter().any(|m| m.name == name && !m.bookmark);
+        if pasts.len() != datasets.len() || pasts.iter().any(taken) {
+            return Err(Trouble::failed("zfs snapshot", "dataset already exists"));
+        }
+        for mut past in pasts {
+            self.note(Event::Snapshot(format!("{}@{name}", past.dataset)));
             past.written = 0;
             past.moments.push(Moment {
                 name: name.to_owned(),

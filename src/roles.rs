@@ -1,0 +1,94 @@
+//! What is said of the replicas of this node: that one is promoted, or that one was written and is
+//! not. Changes nothing.
+
+use crate::config::{Config, Role};
+use crate::names::DatasetName;
+use crate::pass::{ONE_CALL, Pass};
+use crate::plan::{self, Observed};
+use crate::promotion::{PROPERTY, Promoted};
+use crate::report::{Finding, Severity};
+use crate::trouble::Trouble;
+use crate::zfs::Past;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Tells both, as they were last observed.
+pub fn tell(pass: &mut Pass) {
+    let promotions = promotions(pass.config, &pass.observed);
+    pass.report.findings.extend(promotions);
+    let written: Vec<(DatasetName, u64)> = plan::replicas(pass.config, &pass.observed)
+        .filter(|dataset| dataset.written > 0)
+        .map(|dataset| (dataset.name.clone(), dataset.written))
+        .collect();
+    let roots: BTreeSet<DatasetName> = written
+        .iter()
+        .filter_map(|(name, _)| pass.config.root_above(name))
+        .map(|root| root.dataset.clone())
+        .collect();
+    let pasts: BTreeMap<DatasetName, Result<Vec<Past>, Trouble>> = roots
+        .into_iter()
+        .map(|root| (root.clone(), past(pass, &root)))
+        .collect();
+    for (name, bytes) in written {
+        let root = pass.config.root_above(&name).map(|root| &root.dataset);
+        let past = root.and_then(|root| pasts.get(root));
+        let finding = past.and_then(|past| diverged(&name, bytes, past));
+        pass.report.findings.extend(finding);
+    }
+}
+
+fn past(pass: &mut Pass, root: &DatasetName) -> Result<Vec<Past>, Trouble> {
+    if pass.is_given_up(root.pool()) {
+        return Err(Trouble::failed(root.pool(), "it did not answer before"));
+    }
+    let deadline = pass.deadline.at_most(pass.clock(), ONE_CALL);
+    let past = pass.node.zfs.past(root, deadline);
+    if let Err(trouble) = &past {
+        pass.note_trouble(root.pool(), trouble);
+    }
+    past
+}
+
+/// The promotions that last, and what nobody understands of them.
+pub fn promotions(config: &Config, observed: &Observed) -> Vec<Finding> {
+    let replicas = config.roots.iter().filter(|r| r.role == Role::Replica);
+    replicas
+        .filter_map(|root| observed.dataset(&root.dataset))
+        .filter_map(|dataset| promotion(&dataset.name, &dataset.promotion))
+        .collect()
+}
+
+fn promotion(root: &DatasetName, promoted: &Promoted) -> Option<Finding> {
+    let (severity, what, remedy) = match promoted {
+        Promoted::Never | Promoted::Over(_) => return None,
+        Promoted::Now(promotion) => (
+            Severity::Warning,
+            format!("this replica is written here: {promotion}"),
+            format!("once its primary is back: `f3skeys demote {root}`"),
+        ),
+        Promoted::Unknown(value) => (
+            Severity::Failure,
+            format!(
+                "{PROPERTY} is `{value}`, which says nothing; it counts as not promoted, and is read-only"
+            ),
+            format!("`zfs inherit {PROPERTY} {root}`; then `f3skeys promote`, if that was meant"),
+        ),
+    };
+    Some(Finding::new(severity, root.as_str(), &what, &remedy))
+}
+
+/// A replica that holds what it never received. One without a snapshot is no replica yet: a
+/// directory of the tree, which always holds a little.
+fn diverged(name: &DatasetName, bytes: u64, past: &Result<Vec<Past>, Trouble>) -> Option<Finding> {
+    let since = match past {
+        Ok(pasts) => {
+            let past = pasts.iter().find(|past| past.dataset == *name)?;
+            format!("@{}", past.newest()?.name)
+        }
+        Err(trouble) => format!("its newest snapshot ({trouble})"),
+    };
+    let what = format!(
+        "{bytes} bytes were written on this replica since {since}: the next receive will fail"
+    );
+    let remedy = "compare it with the primary; what is worth nothing goes with `zfs rollback`, on a person's word; what is worth keeping is kept by `f3skeys promote`; nothing was touched";
+    Some(Finding::new(Severity::Alarm, name.as_str(), &what, remedy))
+}
