@@ -28,6 +28,7 @@ def well(lab):
     node = lab.node("well")
     node.start([(lab.sticks.good(), stick.SERIAL)])
     node.settled()
+    node.unwatched()
     return node
 
 

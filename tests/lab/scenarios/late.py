@@ -51,6 +51,7 @@ def undisturbed(node):
 
 @scenario("the key stick and a stranger's pulled and put in, ten times on a healthy node: nothing changes, nothing is said")
 def ten_times(node, lab):
+    node.unwatched()
     before, said, started = undisturbed(node), node.ok(SAID), node.ok(RUNS)
     for number in range(10):
         node.unplug()

@@ -310,7 +310,7 @@ def check_truth(node, told):
 
 def everything(node):
     """All that an answer must not change."""
-    return node.ok("zpool history zdata; zfs get -Hp -t filesystem,volume,snapshot name,readonly,mounted,written,keystatus "
+    return node.ok("zpool history zdata; zfs get -Hp -t filesystem,volume,snapshot readonly,mounted,written,keystatus "
                    "-r zdata; cat /proc/self/mounts; stat -c '%n %i %y %z' /run/f3skeys/gates/* /var/lib/f3skeys/*")
 
 
