@@ -30,6 +30,10 @@ class Told:
         """In milliseconds."""
         return statistics.median(self.times)
 
+    def least(self):
+        """What it costs when the host does nothing else, in milliseconds."""
+        return min(self.times)
+
 
 def ask(node, first, *questions, rounds=ROUNDS, limit=300):
     """Runs `first`, and asks each question at once and in each of the rounds after it."""
@@ -60,12 +64,13 @@ def closes(node, fault, *names, words=(), status=1, with_zfs=True):
 
 
 def prices(answers, *names):
-    """Demands that gates answer quickly; gives the medians in words."""
-    trivial, zfs = answers[TRIVIAL].median(), answers.get(ZFS_GET)
-    said = f"true {trivial:.0f} ms" + (f", zfs get {zfs.median():.0f} ms" if zfs else "")
+    """Demands that gates answer quickly, by the least of all rounds, which a busy host disturbs least;
+    gives the medians in words."""
+    trivial, zfs = answers[TRIVIAL], answers.get(ZFS_GET)
+    said = f"true {trivial.median():.0f} ms" + (f", zfs get {zfs.median():.0f} ms" if zfs else "")
     for name in names:
-        took = answers[gate(name)].median()
-        said += f", gate {name} {took:.0f} ms"
-        check(took <= MOST * trivial, f"an answer costs more than {MOST} trivial programs: {said}")
-        check(not zfs or took < zfs.median(), f"an answer costs more than a `zfs get`: {said}")
+        said += f", gate {name} {answers[gate(name)].median():.0f} ms"
+        cost = answers[gate(name)].least()
+        check(cost <= MOST * trivial.least(), f"an answer costs more than {MOST} trivial programs: {said}")
+        check(not zfs or cost < zfs.least(), f"an answer costs more than a `zfs get`: {said}")
     return said

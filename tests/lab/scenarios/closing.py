@@ -1,8 +1,8 @@
 """Every condition made false once, by the system's own means: the very next question says closed,
 at the price of a few trivial programs."""
 
-from asking import DEADLINE, TRIVIAL, ask, closes, gate, prices
-from node import PRIMARIES, REPLICA, ROOTS, check, says
+from asking import DEADLINE, TRIVIAL, ZFS_GET, ask, closes, gate, prices
+from node import REPLICA, check, says
 from scenarios import group
 from scenarios.faults import suspend
 import machine
@@ -68,7 +68,7 @@ def mended(node, *names):
 def healthy(node, lab):
     node.check_open(*NAMES)
     gates = [gate(name) for name in NAMES]
-    answers = ask(node, "true", *gates, TRIVIAL, "/usr/sbin/zfs get -Hp -o value mounted zdata", rounds=11)
+    answers = ask(node, "true", *gates, TRIVIAL, ZFS_GET, rounds=11)
     for question in gates:
         check(set(answers[question].statuses) == {0}, f"{question}: {answers[question]}")
     return prices(answers, *NAMES)
@@ -207,8 +207,8 @@ def clock_put_back(node, lab):
 
 @scenario("the newest snapshot destroyed, though it was looked at before: closed at the next question")
 def snapshot_destroyed(node, lab):
-    node.ok(f"ls -d /data/nfs/.zfs/snapshot/now")
-    said = closes(node, f"zfs destroy {NFSDATA}@now", "fresh", "all", words=(f"{NFSDATA}",))
+    node.ok("ls -d /data/nfs/.zfs/snapshot/now")
+    said = closes(node, f"zfs destroy {NFSDATA}@now", "fresh", "all", words=(NFSDATA,))
     node.ok(f"zfs snapshot {NFSDATA}@now")
     check(node.f3skeys("reconcile").status == 0, "reconcile")
     mended(node, "fresh")

@@ -169,9 +169,8 @@ def promoted(node, lab):
     log = check_others_sealed(node)
     check(any("became writable" in line for line in witness.writable(log, f"{LOST}/child")),
           "the trace did not see the promotion")
-    node.check_open("served")
+    node.check_open("served", "copy")
     node.check_closed("standby")
-    node.check_closed("copy")
     node.ok(f"echo written > {PLACE}/WRITTEN; echo written > {PLACE}/child/WRITTEN; sync")
 
 
@@ -432,7 +431,7 @@ def check_before_key(node, *names):
     load = max(i for i, line in enumerate(lines) if "load-key" in line and " -n " not in line and line.endswith(f" {LOST}"))
     boot = max([i for i, line in enumerate(lines[:load]) if "zpool import" in line], default=0)
     for name in names:
-        seals = [i for i, line in enumerate(lines) if f"readonly=on {name}" in line and boot < i < load]
+        seals = [i for i, line in enumerate(lines) if line.endswith(f"readonly=on {name}") and boot < i < load]
         check(seals, f"{name} was not sealed between the import and the load of its key:\n" + "\n".join(lines[boot:]))
 
 
