@@ -66,8 +66,8 @@ enum Verb {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "boot")]
 struct Boot {
-    /// a stick was just plugged in: do nothing when no root is missing; else run boot and ready,
-    /// and become the command after `--`, if any, when that has opened a gate
+    /// a stick was just plugged in: do nothing when no root is missing; else run boot, ready and
+    /// reconcile, and become the command after `--`, if any, when that has opened a gate
     #[argh(switch)]
     late: bool,
     /// open only this root, with --key-from-stdin, when the stick is dead

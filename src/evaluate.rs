@@ -227,6 +227,18 @@ fn keep(pass: &mut Pass, marker: &Marker, old: Option<&Marker>) -> Outcome {
     }
 }
 
+/// Closes every gate that depends on what `root` is here, before that changes: a run that dies in
+/// between must not leave a gate open for what was so before.
+pub(crate) fn close_about(pass: &mut Pass, root: &DatasetName) {
+    for gate in &pass.config.gates {
+        let needs = gate::needs(pass.config, gate).into_iter();
+        let mut datasets = needs.filter_map(Condition::dataset);
+        if datasets.any(|dataset| dataset.is_at_or_below(root)) {
+            close(pass, gate);
+        }
+    }
+}
+
 /// Removes the marker, and remembers that the gate's services are to be started once it opens.
 fn close(pass: &mut Pass, gate: &Gate) {
     match marker::remove(pass.node.run, &gate.name) {

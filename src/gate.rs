@@ -472,3 +472,55 @@ fn definition(config: &Config, gate: &Gate) -> String {
     let bytes = serde_json::to_vec(&definition).unwrap_or_default();
     blake3::hash(&bytes).to_hex().to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A mounted file system with a snapshot, `now` seconds after 1970.
+    fn with_snapshot(created: u64, now: u64) -> Answer {
+        let dataset: DatasetName = "z/a".parse().unwrap();
+        let at = PathBuf::from("/a");
+        let mount = Mount {
+            at: at.clone(),
+            fstype: "zfs".to_owned(),
+            source: "z/a".to_owned(),
+            read_only: true,
+            sealed: true,
+            fsid: String::new(),
+        };
+        let live = Live {
+            covering: BTreeMap::from([(at.clone(), Ok(Some(mount)))]),
+            mounted_at: BTreeMap::from([(dataset.clone(), vec![at])]),
+            snapshots: BTreeMap::from([(dataset.clone(), Ok(true))]),
+            now,
+            ..Live::default()
+        };
+        let name = "s".to_owned();
+        let known = Known {
+            newest: BTreeMap::from([(dataset.clone(), Newest { name, created })]),
+            ..Known::default()
+        };
+        fresh(&dataset, 10, &live, &known)
+    }
+
+    #[test]
+    fn a_snapshot_is_fresh_to_the_second() {
+        for (created, now, expected) in [
+            (1000, 1000, Some(true)),
+            (1000, 1600, Some(true)),
+            (1000, 1601, Some(false)),
+            (1060, 1000, Some(true)),
+            (1061, 1000, None),
+            (u64::MAX, 0, None),
+            (0, u64::MAX, Some(false)),
+        ] {
+            let is_open = match with_snapshot(created, now) {
+                Answer::Open => Some(true),
+                Answer::Closed(_) => Some(false),
+                Answer::CannotTell(_) => None,
+            };
+            assert_eq!(is_open, expected, "{created} {now}");
+        }
+    }
+}

@@ -292,3 +292,249 @@ fn judge_one(config: &Config, peer: &NodeName, state: &ReplicaState, own: &[Past
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::promotion::Promotion;
+    use crate::zfs::Moment;
+
+    const CONFIG: &str = r#"(
+        node: "f0", store: (label: "K"),
+        roots: [(dataset: "z/enc", key: "f0:z", role: primary, required: true)],
+        replicas: [
+            (of: "z/enc/nfs", node: "f1", dataset: "t/sink/nfs"),
+            (of: "z/enc/vm", node: "f1", dataset: "t/sink/nfs/vm"),
+            (of: "z/enc/nfs", node: "f2", dataset: "u/nfs"),
+        ],
+        peers: [(name: "f1", ssh: "root@f1"), (name: "f2", ssh: "root@f2")],
+    )"#;
+
+    fn name<T: std::str::FromStr>(text: &str) -> T {
+        text.parse().unwrap_or_else(|_| panic!("{text}"))
+    }
+
+    fn moment(guid: u64, bookmark: bool) -> Moment {
+        Moment {
+            name: format!("m{guid}"),
+            guid,
+            created: guid,
+            bookmark,
+        }
+    }
+
+    fn past(dataset: &str, moments: &[(u64, bool)]) -> Past {
+        Past {
+            dataset: name(dataset),
+            written: 77,
+            moments: moments.iter().map(|(g, b)| moment(*g, *b)).collect(),
+        }
+    }
+
+    /// Of moment 2 only a bookmark is left here; what this node has written itself counts nothing.
+    fn own() -> Vec<Past> {
+        vec![
+            past("z/enc/nfs", &[(1, false), (2, true), (3, false)]),
+            past("z/enc/nfs/a", &[(11, false)]),
+            past("z/enc/vm", &[(21, false)]),
+            past("z/enc/vm/b", &[(31, false)]),
+        ]
+    }
+
+    fn state(dataset: &str, guid: Option<u64>) -> ReplicaState {
+        ReplicaState {
+            dataset: name(dataset),
+            promoted: Promoted::Never,
+            written: 0,
+            newest: guid.map(|guid| (guid, format!("m{guid}"))),
+        }
+    }
+
+    /// As f1 answers when all is well.
+    fn well() -> Reply {
+        Reply {
+            version: VERSION,
+            node: name("f1"),
+            replicas: vec![
+                state("t/sink/nfs", Some(3)),
+                state("t/sink/nfs/a", Some(11)),
+                state("t/sink/nfs/vm", Some(21)),
+                state("t/sink/nfs/vm/b", Some(31)),
+            ],
+        }
+    }
+
+    fn judged(change: impl FnOnce(&mut Reply)) -> Answer {
+        let config = Config::parse(CONFIG).unwrap();
+        let mut reply = well();
+        change(&mut reply);
+        // As it would come over the wire.
+        let bytes = serde_json::to_vec(&reply).unwrap();
+        judge(&config, &name("f1"), &super::reply(&bytes).unwrap(), &own())
+    }
+
+    fn now(reason: &str) -> Promoted {
+        Promoted::Now(Promotion {
+            epoch: 4,
+            since: 1_795_000_000,
+            reason: reason.to_owned(),
+        })
+    }
+
+    #[test]
+    fn all_well_is_open_and_so_is_an_older_or_bookmarked_snapshot() {
+        assert_eq!(judged(|_| {}), Answer::Open);
+        assert_eq!(judged(|r| r.replicas.reverse()), Answer::Open);
+        for guid in [1, 2] {
+            let old = |r: &mut Reply| r.replicas[0].newest = Some((guid, "m".to_owned()));
+            assert_eq!(judged(old), Answer::Open, "{guid}");
+        }
+        let over = |r: &mut Reply| r.replicas[0].promoted = Promoted::Over(3);
+        assert_eq!(judged(over), Answer::Open);
+    }
+
+    #[test]
+    fn whatever_was_written_there_closes_and_says_why() {
+        type Change = fn(&mut Reply);
+        let table: [(Change, &str); 9] = [
+            (
+                |r| r.replicas[0].promoted = now("f0 burnt"),
+                "it writes t/sink/nfs: promoted since 2026-11-18 11:06 UTC, epoch 4: f0 burnt",
+            ),
+            (
+                |r| r.replicas[3].promoted = now("x"),
+                "it writes t/sink/nfs/vm/b",
+            ),
+            (
+                |r| r.replicas[1].written = 4096,
+                "4096 bytes were written on its t/sink/nfs/a since @m11",
+            ),
+            (
+                |r| r.replicas[0].newest = Some((99, "new".to_owned())),
+                "its t/sink/nfs has @new, which z/enc/nfs here does not have",
+            ),
+            // The snapshot of another dataset is none of this one.
+            (
+                |r| r.replicas[1].newest = Some((3, "m3".to_owned())),
+                "which z/enc/nfs/a here does not have",
+            ),
+            // The nearest of two entries says what it is a replica of.
+            (
+                |r| r.replicas[2].newest = Some((3, "m3".to_owned())),
+                "which z/enc/vm here does not have",
+            ),
+            // Made there: this node has no such dataset.
+            (
+                |r| r.replicas.push(state("t/sink/nfs/new", Some(3))),
+                "which z/enc/nfs/new here does not have",
+            ),
+            // Written, though there is nothing to compare it with.
+            (
+                |r| {
+                    r.replicas[1].newest = None;
+                    r.replicas[1].written = 1;
+                },
+                "1 bytes were written on its t/sink/nfs/a since it was made",
+            ),
+            // What is known to be false outweighs what is not known.
+            (
+                |r| {
+                    r.replicas[0].newest = None;
+                    r.replicas[1].written = 1;
+                },
+                "1 bytes were written",
+            ),
+        ];
+        for (change, words) in table {
+            match judged(change) {
+                Answer::Closed(why) => assert!(why.contains(words), "{why}\nnot {words}"),
+                other => panic!("{words}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn silence_and_riddles_are_not_taken_as_fine() {
+        type Change = fn(&mut Reply);
+        let table: [(Change, &str); 9] = [
+            (|r| r.version = 2, "version 2"),
+            (|r| r.version = 0, "version 0"),
+            (|r| r.node = name("f2"), "answers as f2"),
+            (|r| r.replicas.clear(), "says nothing of t/sink/nfs"),
+            (|r| drop(r.replicas.remove(0)), "says nothing of t/sink/nfs"),
+            (
+                |r| drop(r.replicas.remove(2)),
+                "says nothing of t/sink/nfs/vm",
+            ),
+            (|r| r.replicas[0].newest = None, "no snapshot to compare"),
+            (
+                |r| r.replicas[0].promoted = Promoted::Unknown("ye\u{1b}[2Js".to_owned()),
+                "says `ye?[2Js` of the promotion of t/sink/nfs",
+            ),
+            (
+                |r| r.replicas.push(state("u/nfs", Some(3))),
+                "it was not asked about u/nfs",
+            ),
+        ];
+        for (change, words) in table {
+            match judged(change) {
+                Answer::CannotTell(why) => assert!(why.contains(words), "{why}\nnot {words}"),
+                other => panic!("{words}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_peers_words_do_nothing_to_a_terminal() {
+        let wild = format!("a\u{1b}]0;x\u{7}\r\nb{}", "c".repeat(1000));
+        match judged(|r| r.replicas[0].promoted = now(&wild)) {
+            Answer::Closed(why) => {
+                assert!(!why.chars().any(char::is_control), "{why:?}");
+                assert!(why.len() < 500);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_answer_is_read_strictly() {
+        let good = String::from_utf8(serde_json::to_vec(&well()).unwrap()).unwrap();
+        assert!(reply(good.as_bytes()).is_ok());
+        assert!(reply(format!("{good}\n").as_bytes()).is_ok());
+        for (from, to) in [
+            ("\"version\":1", "\"version\":1,\"more\":1"),
+            ("\"version\":1", "\"version\":-1"),
+            ("\"version\":1", "\"version\":1,\"version\":1"),
+            ("\"version\":1,", ""),
+            ("\"written\":0", "\"written\":null"),
+            ("\"written\":0,", ""),
+            ("\"Never\"", "\"never\""),
+            ("\"Never\"", "null"),
+            ("t/sink/nfs", "t/sink/nfs@x"),
+            ("t/sink/nfs", "-o"),
+            ("\"f1\"", "\"../f1\""),
+        ] {
+            assert!(good.contains(from), "{from}");
+            let bad = good.replacen(from, to, 1);
+            assert!(reply(bad.as_bytes()).is_err(), "{to}");
+        }
+        for cut in 0..good.len() {
+            assert!(reply(&good.as_bytes()[..cut]).is_err(), "{cut}");
+        }
+        let long = format!("{good}{}", " ".repeat(LARGEST));
+        assert!(reply(long.as_bytes()).unwrap_err().contains("more than"));
+        assert!(reply(format!("{good}{good}").as_bytes()).is_err());
+        assert!(reply("[".repeat(100_000).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn ssh_is_told_to_ask_nobody_and_to_open_nothing() {
+        let config = Config::parse(CONFIG).unwrap();
+        let words = arguments(&config.peers[0], &config.node);
+        let end = words.iter().position(|word| word == "--").unwrap();
+        assert_eq!(words[end + 1..], ["root@f1", "f3skeys receive --from f0"]);
+        for option in ["BatchMode=yes", "StrictHostKeyChecking=yes"] {
+            assert!(words[..end].iter().any(|word| word == option));
+        }
+    }
+}

@@ -210,6 +210,7 @@ fn write_record(
     value: &str,
     wanted: &Promoted,
 ) -> Result<(), Stop> {
+    evaluate::close_about(pass, root);
     let deadline = pass.deadline.at_most(pass.clock(), ONE_CALL);
     let done = pass.node.zfs.record(root, value, deadline);
     let seen = look(pass, root)?.promotion;

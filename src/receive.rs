@@ -236,3 +236,135 @@ pub fn authorized_keys_line(
          restrict,command=\"{program} receive --from {from}\" ssh-ed25519 KEY root@{from}\n"
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peers::Ask;
+    use crate::time::SystemClock;
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    const CONFIG: &str = r#"(
+        node: "f1", store: (label: "K"),
+        roots: [
+            (dataset: "z/own", key: "f1:z", role: primary, required: true),
+            (dataset: "z/sink/f0", key: "f0:z", role: replica, required: true),
+        ],
+        peers: [(name: "f0", ssh: "root@f0"), (name: "f2", ssh: "root@f2")],
+    )"#;
+    const GOOD: &str = r#"{"version":1,"from":"f0","ask":"replicas","datasets":["z/sink/f0/nfs"]}"#;
+
+    fn understood(from: &str, question: &[u8]) -> Result<Vec<DatasetName>, Refused> {
+        let config = Config::parse(CONFIG).unwrap();
+        understand(&config, &from.parse().unwrap(), question)
+    }
+
+    #[test]
+    fn what_a_node_asks_is_what_this_reads() {
+        let question = Question {
+            version: VERSION,
+            from: "f0".parse().unwrap(),
+            ask: Ask::Replicas,
+            datasets: vec!["z/sink/f0/nfs".parse().unwrap()],
+        };
+        assert_eq!(serde_json::to_string(&question).unwrap(), GOOD);
+        assert_eq!(understood("f0", GOOD.as_bytes()), Ok(question.datasets));
+        let whole = GOOD.replace("z/sink/f0/nfs", "z/sink/f0");
+        assert!(understood("f0", format!("{whole}\n").as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn hostile_questions_are_refused() {
+        let many = format!("[{}]", vec!["\"z/sink/f0/nfs\""; MOST + 1].join(","));
+        for (from, to, status) in [
+            // For another's key, or about what is none of the peer's business.
+            ("\"f0\"", "\"f2\"", REFUSED),
+            ("\"f0\"", "\"f1\"", REFUSED),
+            ("z/sink/f0/nfs", "z/own", REFUSED),
+            ("z/sink/f0/nfs", "z", REFUSED),
+            ("z/sink/f0/nfs", "z/sink", REFUSED),
+            ("z/sink/f0/nfs", "z/sink/f00", REFUSED),
+            ("z/sink/f0/nfs", "zroot", REFUSED),
+            ("z/sink/f0/nfs", "z/sink/f0\",\"z/own", REFUSED),
+            // No names, or no question.
+            ("z/sink/f0/nfs", "z/sink/f0/../own", DATA),
+            ("z/sink/f0/nfs", "z/sink/f0@x", DATA),
+            ("z/sink/f0/nfs", "-r", DATA),
+            ("z/sink/f0/nfs", "", DATA),
+            ("[\"z/sink/f0/nfs\"]", "[]", DATA),
+            ("[\"z/sink/f0/nfs\"]", "\"z/sink/f0/nfs\"", DATA),
+            ("[\"z/sink/f0/nfs\"]", "null", DATA),
+            ("[\"z/sink/f0/nfs\"]", &many, DATA),
+            ("\"replicas\"", "\"keys\"", DATA),
+            ("\"replicas\"", "\"Replicas\"", DATA),
+            ("\"version\":1", "\"version\":2", DATA),
+            ("\"version\":1", "\"version\":\"1\"", DATA),
+            ("\"version\":1", "\"version\":1e0", DATA),
+            ("\"version\":1", "\"version\":1,\"version\":1", DATA),
+            ("\"version\":1", "\"version\":1,\"write\":true", DATA),
+            ("\"version\":1,", "", DATA),
+            ("{\"version\"", "[{\"version\"", DATA),
+            ("\"f0\"", "\"f0\\n\"", DATA),
+        ] {
+            assert!(GOOD.contains(from), "{from}");
+            let bad = GOOD.replacen(from, to, 1);
+            let refused = understood("f0", bad.as_bytes()).expect_err(&bad);
+            assert_eq!(refused.status, status, "{bad}: {}", refused.what);
+            assert!(!refused.what.chars().any(char::is_control));
+        }
+        for cut in 0..GOOD.len() {
+            let refused = understood("f0", &GOOD.as_bytes()[..cut]).unwrap_err();
+            assert_eq!(refused.status, DATA);
+        }
+        for bytes in [&b"\xff\xfe"[..], b"\0", &[b'['; 200_000]] {
+            assert_eq!(understood("f0", bytes).unwrap_err().status, DATA);
+        }
+    }
+
+    #[test]
+    fn only_configured_peers_are_answered_or_let_in() {
+        assert_eq!(
+            understood("f9", GOOD.as_bytes()).unwrap_err().status,
+            REFUSED
+        );
+        let config = Config::parse(CONFIG).unwrap();
+        let line = |from: &str| {
+            let from = from.parse().unwrap();
+            authorized_keys_line(&config, &from, "/usr/local/sbin/f3skeys")
+        };
+        assert_eq!(line("f9").unwrap_err().status, REFUSED);
+        let line = line("f0").unwrap();
+        let options = "restrict,command=\"/usr/local/sbin/f3skeys receive --from f0\" ssh-ed25519 ";
+        assert!(line.lines().any(|line| line.starts_with(options)), "{line}");
+    }
+
+    fn read_from(bytes: &[u8], close: bool, time: Duration) -> Result<Vec<u8>, Refused> {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let bytes = bytes.to_vec();
+        let writer = std::thread::spawn(move || {
+            let _ = theirs.write_all(&bytes);
+            (!close).then_some(theirs)
+        });
+        let clock = SystemClock::start();
+        let read = read(Ok(ours), &clock, Deadline::after(&clock, time));
+        drop(writer.join());
+        read
+    }
+
+    #[test]
+    fn law_6_a_question_ends_in_time_and_in_size() {
+        let long = Duration::from_secs(30);
+        assert_eq!(
+            read_from(GOOD.as_bytes(), true, long).unwrap(),
+            GOOD.as_bytes()
+        );
+        assert_eq!(read_from(b"", true, long).unwrap(), b"");
+        let endless = vec![b' '; LARGEST + 1];
+        let refused = read_from(&endless, false, long).unwrap_err();
+        assert!(refused.what.contains("more than"), "{}", refused.what);
+        let short = Duration::from_millis(50);
+        let refused = read_from(GOOD.as_bytes(), false, short).unwrap_err();
+        assert!(refused.what.contains("does not end"), "{}", refused.what);
+    }
+}

@@ -31,8 +31,11 @@ pub fn reconcile(node: Node, config: &Config) -> Report {
 }
 
 /// Whether a run has something to say that the one before did not: it is started each minute, and
-/// what it says is mailed.
+/// what it says is mailed. One that met another at work says nothing; the next comes soon.
 pub fn is_news(report: &Report, before: Option<&Report>) -> bool {
+    if report.fault == Some(Fault::Busy) {
+        return false;
+    }
     let told = before.filter(|before| before.boot == report.boot);
     report.status != 0
         || !report.changed.is_empty()

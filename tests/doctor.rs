@@ -934,7 +934,14 @@ fn the_hold_of_carp() {
         .edit(loader, "#net.inet.carp.allow", "net.inet.carp.allow");
     world.only(FAILURE, CARP, "nothing ever sets it back");
     world.configure(WITH_CARP.0, WITH_CARP.1);
-    world.only(NOTE, CARP, "something of your own has to");
+    let off = "f3scarp_enable";
+    world.only(FAILURE, off, "the node never takes an address");
+    world.tree.append("/etc/rc.conf", "f3scarp_enable=NO\n");
+    world.only(FAILURE, off, "the node never takes an address");
+    world.tree.append("/etc/rc.conf", "f3scarp_enable=$x\n");
+    world.only(FAILURE, off, "cannot tell");
+    world.tree.append("/etc/rc.conf", "f3scarp_enable=YES\n");
+    world.quiet();
     world
         .tree
         .append(loader, "net.inet.carp.allow = \"1\" # no\n");
@@ -946,12 +953,124 @@ fn the_hold_of_carp() {
     world
         .tree
         .put("/boot/loader.conf.local", "net.inet.carp.allow=0\n");
-    world.only(NOTE, CARP, "something of your own has to");
+    world.quiet();
     world.tree.remove(loader).directory(loader);
     world.only(FAILURE, "loader.conf", "cannot tell");
     let mut world = healthy(Systemd, "carp");
     world.configure(WITH_CARP.0, WITH_CARP.1);
     world.only(WARNING, "carp", "CARP is FreeBSD's");
+}
+
+#[test]
+fn a_node_that_is_locked() {
+    for init in BOTH {
+        let world = healthy(init, "locked");
+        f3skeys::marker::set_locked(&world.sim.run(), true).unwrap();
+        world.only(WARNING, "this node", "is locked, by a person");
+        f3skeys::marker::set_locked(&world.sim.run(), false).unwrap();
+        world.quiet();
+    }
+}
+
+#[test]
+fn a_promoted_replica_is_named_and_may_be_written() {
+    let world = healthy(Rc, "promoted");
+    let value = "promoted 3 1795000000 f1 burnt down";
+    world.sim.change("zdata/sink/f1", |d| {
+        d.promotion = f3skeys::promotion::parse(value);
+        d.readonly = false;
+        d.readonly_source = Source::Local;
+    });
+    world.only(WARNING, "zdata/sink/f1", "epoch 3: f1 burnt down");
+    // Once it is over it may not.
+    world.sim.change("zdata/sink/f1", |d| {
+        d.promotion = f3skeys::promotion::parse("demoted 3 1795000001");
+    });
+    world.only(Severity::Alarm, "zdata/sink/f1", "is mounted writable");
+    world.sim.change("zdata/sink/f1", |d| {
+        d.promotion = f3skeys::promotion::parse("promoted, somehow");
+        d.readonly = true;
+    });
+    world.only(FAILURE, "zdata/sink/f1", "which says nothing");
+}
+
+#[test]
+fn services_that_need_not_wait_but_may() {
+    let world = healthy(Rc, "may-wait");
+    world
+        .tree
+        .append("/etc/rc.conf", "nfsuserd_enable=YES\nstunnel_enable=YES\n");
+    world.quiet();
+    for service in ["rpcbind", "nfsuserd", "stunnel"] {
+        let path = &format!("/etc/rc.conf.d/{service}");
+        let snippet = std::fs::read_to_string(world.tree.path(path)).unwrap();
+        world.tree.edit(path, "gate nfs", "gate other");
+        world.only(
+            FAILURE,
+            service,
+            "waits for gate other, which the configuration does not have",
+        );
+        world.tree.remove(path);
+        world.quiet();
+        world.tree.put(path, &snippet);
+    }
+}
+
+#[test]
+fn jails_on_freebsd() {
+    let world = healthy(Rc, "jails");
+    let (main, own) = ("/etc/jail.conf", "/etc/jail.conf.d/web.conf");
+    world.tree.put(
+        main,
+        "www {\n  path = \"/data/nfs/jails/$name\"; # www\n}\n",
+    );
+    world.quiet();
+    world.tree.append("/etc/rc.conf", "jail_enable=YES\n");
+    world.only(
+        WARNING,
+        main,
+        "/data/nfs/jails/, which is on zdata/enc/nfsdata",
+    );
+    let gate = "  exec.prestart += \"/usr/local/sbin/f3skeys gate nfs\";\n";
+    world.tree.append(main, &format!("#{gate}"));
+    world.only(WARNING, main, "asks no gate before");
+    world.tree.append(main, gate);
+    world.quiet();
+    world.tree.put(
+        own,
+        "web { path=/data/enc/web; }\nother {\n path = \"/data/nfsx\";\n}\n",
+    );
+    world.only(
+        WARNING,
+        own,
+        "starts a jail in /data/enc/web, which is on zdata/enc",
+    );
+    world.tree.remove(own).directory(own);
+    world.only(FAILURE, "jail.conf", "cannot tell");
+    world.tree.append("/etc/rc.conf", "jail_enable=$x\n");
+    world.only(FAILURE, "jail_enable", "cannot tell");
+}
+
+#[test]
+fn virtual_machines_on_freebsd() {
+    let world = healthy(Rc, "machines");
+    let add = |line: &str| {
+        world.tree.append("/etc/rc.conf", &format!("{line}\n"));
+    };
+    add("vm_dir=\"zfs:zroot/bhyve\"");
+    add("vm_list=\"rocky0 rocky1\"");
+    world.quiet();
+    add("vm_enable=YES");
+    world.only(WARNING, "vm_list", "starts rocky0, rocky1 from zroot/bhyve");
+    add("vm_list=\"\"");
+    world.quiet();
+    add("vm_list=rocky0");
+    add("vm_dir=zfs:zroot/plain");
+    world.quiet();
+    for (variable, value) in [("vm_dir", "$x"), ("vm_list", "$x"), ("vm_enable", "$x")] {
+        add(&format!("{variable}={value}"));
+        world.only(FAILURE, variable, "cannot tell");
+    }
 }
 
 #[test]

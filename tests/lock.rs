@@ -6,12 +6,14 @@ use f3skeys::boot::boot;
 use f3skeys::carp::carp;
 use f3skeys::config::Config;
 use f3skeys::gate::Answer;
+use f3skeys::late::late;
 use f3skeys::lock::lock;
 use f3skeys::lock::plan::{self, Kept};
 use f3skeys::marker;
 use f3skeys::os::PoolState;
 use f3skeys::plan::{Observed, Pool};
 use f3skeys::ready::{ask, ready};
+use f3skeys::reconcile::reconcile;
 use f3skeys::report::Report;
 use f3skeys::zfs::{Dataset, KeyStatus, Kind, Mountpoint};
 use sim::{CONFIG, Event, Sim, at, dataset, encrypted, f3s, good_stick};
@@ -305,6 +307,23 @@ fn boot_ready_and_carp_undo_it() {
         assert_eq!(gate(&sim, name), Answer::Open, "{name}");
     }
     assert_eq!(*sim.carp.borrow(), Ok(Some(true)));
+    // The services it stopped are started by the next run of cron, and only once.
+    sim.verb(|node| reconcile(node, &config()));
+    let states = sim.service_states.borrow().clone();
+    assert!(states.values().all(|runs| *runs), "{states:?}");
+}
+
+#[test]
+fn a_stick_that_comes_late_does_not_undo_it() {
+    let sim = serving("late");
+    lock_now(&sim);
+    sim.trace.borrow_mut().clear();
+    assert!(sim.verb(|node| late(node, &config())).is_none());
+    sim.verb(|node| reconcile(node, &config()));
+    sim.verb(|node| carp(node, &config(), true));
+    assert_eq!(*sim.trace.borrow(), []);
+    assert_eq!(loaded(&sim), [""; 0]);
+    assert!(marker::is_locked(&sim.run()).unwrap());
 }
 
 fn seen(datasets: Vec<Dataset>) -> Observed {

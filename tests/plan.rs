@@ -1,5 +1,5 @@
-//! The plan, for every combination of what two datasets can be: role, key, keystatus, readonly and
-//! mounted. Laws 3, 4 and 5, and convergence: when all steps work, the next plan is empty.
+//! The plan, for every combination of what two datasets can be: role, promotion, key, keystatus,
+//! readonly and mounted. Laws 3, 4 and 5, and convergence: when all steps work, the next plan is empty.
 
 mod sim;
 
@@ -9,17 +9,41 @@ use f3skeys::names::{DatasetName, KeyName};
 use f3skeys::os::Mount;
 use f3skeys::plan::{self, KeyState, Observed, Pool, Step, Verdict};
 use f3skeys::preview::imagine;
-use f3skeys::zfs::{Dataset, KeyStatus, Mountpoint};
+use f3skeys::promotion::{Promoted, Promotion};
+use f3skeys::zfs::{Dataset, KeyStatus, Kind, Mountpoint};
 use std::collections::BTreeMap;
 
 /// One of the two datasets, in one of its states. Each is an encryption root of its own.
 #[derive(Debug, Clone)]
 struct Case {
     role: Role,
+    promotion: Promoted,
     key: KeyState,
     loaded: bool,
     readonly: bool,
     mounted: bool,
+}
+
+impl Case {
+    /// Whether nothing may ever be written on it.
+    fn is_replica(&self) -> bool {
+        self.role == Role::Replica && !matches!(self.promotion, Promoted::Now(_))
+    }
+}
+
+/// Everything that a promotion can be.
+fn promotions() -> [Promoted; 4] {
+    let promotion = Promotion {
+        epoch: 3,
+        since: 1_795_000_000,
+        reason: "the primary is dead".to_owned(),
+    };
+    [
+        Promoted::Never,
+        Promoted::Now(promotion),
+        Promoted::Over(2),
+        Promoted::Unknown("yes".to_owned()),
+    ]
 }
 
 fn cases() -> Vec<Case> {
@@ -30,12 +54,15 @@ fn cases() -> Vec<Case> {
         KeyState::NoStore("no stick".to_owned()),
     ];
     let mut cases = Vec::new();
-    for role in [Role::Primary, Role::Replica] {
+    let kinds = [Role::Primary, Role::Replica];
+    let kinds = kinds.map(|role| promotions().map(|promotion| (role, promotion)));
+    for (role, promotion) in kinds.into_iter().flatten() {
         for key in &keys {
             for (loaded, mounted) in [(false, false), (true, false), (true, true)] {
                 for readonly in [false, true] {
                     cases.push(Case {
                         role,
+                        promotion: promotion.clone(),
                         key: key.clone(),
                         loaded,
                         readonly,
@@ -52,6 +79,7 @@ fn dataset(name: &str, path: &str, case: &Case) -> Dataset {
     Dataset {
         readonly: case.readonly,
         mounted: case.mounted,
+        promotion: case.promotion.clone(),
         key_status: if case.loaded {
             KeyStatus::Available
         } else {
@@ -71,11 +99,12 @@ const NAMES: [&str; 2] = ["zdata/a", "zdata/b"];
 const PATHS: [&str; 2] = ["/srv/a", "/srv/b"];
 const KEYS: [&str; 2] = ["f0:a", "f0:b"];
 
-fn world(cases: [&Case; 2]) -> World {
+/// The configuration of two such roots.
+fn configuration(roles: [Role; 2]) -> Config {
     let root = |i: usize| {
         format!(
             r#"(dataset: "{}", key: "{}", role: {}, required: true)"#,
-            NAMES[i], KEYS[i], cases[i].role
+            NAMES[i], KEYS[i], roles[i]
         )
     };
     let gate = |i: usize| {
@@ -91,11 +120,32 @@ fn world(cases: [&Case; 2]) -> World {
         gate(0),
         gate(1)
     );
+    Config::parse(&text).unwrap()
+}
+
+/// Reading a configuration costs more than planning by it.
+struct Configurations(Vec<([Role; 2], Config)>);
+
+impl Configurations {
+    fn all() -> Configurations {
+        let roles = [Role::Primary, Role::Replica];
+        let pairs = roles.into_iter().flat_map(|a| roles.map(|b| [a, b]));
+        Configurations(pairs.map(|pair| (pair, configuration(pair))).collect())
+    }
+
+    fn of(&self, cases: [&Case; 2]) -> Config {
+        let roles = cases.map(|case| case.role);
+        let found = self.0.iter().find(|(pair, _)| *pair == roles);
+        found.unwrap().1.clone()
+    }
+}
+
+fn world(configurations: &Configurations, cases: [&Case; 2]) -> World {
     let datasets = (0..2)
         .map(|i| dataset(NAMES[i], PATHS[i], cases[i]))
         .collect();
     World {
-        config: Config::parse(&text).unwrap(),
+        config: configurations.of(cases),
         observed: Observed {
             pools: BTreeMap::from([("zdata".to_owned(), Pool::Seen(datasets))]),
             proofs: BTreeMap::new(),
@@ -114,7 +164,8 @@ fn find<'a>(observed: &'a Observed, name: &DatasetName) -> &'a Dataset {
 fn make_all(world: &World, mut observed: Observed, steps: &[Step]) -> Observed {
     for step in steps {
         let dataset = find(&observed, step.dataset());
-        let replica = world.config.role_of(&dataset.name) == Some(Role::Replica);
+        let promoted = observed.promoted(&world.config);
+        let replica = world.config.role_now(&dataset.name, &promoted) == Some(Role::Replica);
         if replica && !matches!(step, Step::SetReadonly(_)) {
             assert!(
                 dataset.readonly,
@@ -124,7 +175,7 @@ fn make_all(world: &World, mut observed: Observed, steps: &[Step]) -> Observed {
         if !replica {
             assert!(
                 !matches!(step, Step::SetReadonly(_)),
-                "a primary is not ours to seal"
+                "what is written here is not ours to seal"
             );
         }
         observed = imagine(&observed, std::slice::from_ref(step));
@@ -184,11 +235,12 @@ fn live(observed: &Observed) -> Live {
 #[test]
 fn every_combination_of_two_datasets_keeps_the_laws_and_converges() {
     let cases = cases();
-    assert_eq!(cases.len(), 48);
+    assert_eq!(cases.len(), 192);
+    let configurations = Configurations::all();
     let mut worlds = 0;
     for a in &cases {
         for b in &cases {
-            let world = world([a, b]);
+            let world = world(&configurations, [a, b]);
             let after = converge(&world);
             let live = live(&after);
             for (i, case) in [a, b].into_iter().enumerate() {
@@ -201,34 +253,40 @@ fn every_combination_of_two_datasets_keeps_the_laws_and_converges() {
                 );
                 assert_eq!(dataset.mounted, opens, "{case:?}");
                 law_3(case, dataset);
-                law_4(&world.config, i, case, dataset, &live);
+                law_4(&world.config, i, case, &after, &live);
             }
             worlds += 1;
         }
     }
-    assert_eq!(worlds, 48 * 48);
+    assert_eq!(worlds, 192 * 192);
 }
 
 fn law_3(case: &Case, dataset: &Dataset) {
-    match case.role {
-        Role::Replica => assert!(dataset.readonly, "law 3: {case:?}"),
-        Role::Primary => assert_eq!(dataset.readonly, case.readonly, "{case:?}"),
+    match case.is_replica() {
+        true => assert!(dataset.readonly, "law 3: {case:?}"),
+        false => assert_eq!(dataset.readonly, case.readonly, "{case:?}"),
     }
 }
 
-fn law_4(config: &Config, i: usize, case: &Case, dataset: &Dataset, live: &Live) {
+fn law_4(config: &Config, i: usize, case: &Case, after: &Observed, live: &Live) {
+    let dataset = find(after, &NAMES[i].parse().unwrap());
+    let known = Known {
+        promoted: after.promoted(config),
+        ..Known::default()
+    };
     let gate = config.gate(&format!("gate{i}").parse().unwrap()).unwrap();
-    let open = gate::decide(config, gate, live, &Known::default()) == Answer::Open;
-    let right = dataset.mounted && dataset.readonly == (case.role == Role::Replica);
+    let open = gate::decide(config, gate, live, &known) == Answer::Open;
+    let right = dataset.mounted && dataset.readonly == case.is_replica();
     assert_eq!(open, right, "law 4: {case:?}");
 }
 
 #[test]
 fn law_5_what_one_dataset_is_never_changes_what_is_done_for_the_other() {
     let cases = cases();
+    let configurations = Configurations::all();
     for a in &cases {
         let of_a = |b: &Case| {
-            let world = world([a, b]);
+            let world = world(&configurations, [a, b]);
             let name: DatasetName = NAMES[0].parse().unwrap();
             let keys = plan::keys(&world.config, &world.observed, &world.keys);
             let mounts = plan::mounts(&world.config, &world.observed);
@@ -301,4 +359,83 @@ fn law_3_a_key_waits_while_any_replica_behind_it_could_be_written() {
         assert!(matches!(next.roots[1].1, Verdict::ToOpen));
         assert!(matches!(next.roots[3].1, Verdict::ToOpen));
     }
+}
+
+/// A replica root, a child of it, a replica root below it and its child, and a volume.
+const TREE: [(&str, &str); 5] = [
+    ("z/r", "z/r"),
+    ("z/r/a", "z/r"),
+    ("z/r/own", "z/r/own"),
+    ("z/r/own/b", "z/r/own"),
+    ("z/r/vol", "z/r"),
+];
+
+fn tree(promotions: [&Promoted; 2], child: &Promoted, writable: usize) -> Observed {
+    let datasets = TREE.iter().enumerate().map(|(bit, (name, root))| Dataset {
+        readonly: writable & (1 << bit) == 0,
+        kind: match *name {
+            "z/r/vol" => Kind::Volume,
+            _ => Kind::Filesystem,
+        },
+        promotion: match *name {
+            "z/r" => promotions[0].clone(),
+            "z/r/own" => promotions[1].clone(),
+            _ => child.clone(),
+        },
+        ..sim::encrypted(name, root)
+    });
+    Observed {
+        pools: BTreeMap::from([("z".to_owned(), Pool::Seen(datasets.collect()))]),
+        proofs: BTreeMap::new(),
+    }
+}
+
+#[test]
+fn law_3_a_promotion_is_about_its_own_part_of_the_tree_alone() {
+    let config = Config::parse(
+        r#"(node: "f0", store: (label: "K"), roots: [
+            (dataset: "z/r", key: "f0:r", role: replica, required: true),
+            (dataset: "z/r/own", key: "f0:r", role: replica, required: true),
+        ])"#,
+    )
+    .unwrap();
+    let keys = BTreeMap::from([("f0:r".parse().unwrap(), KeyState::Usable)]);
+    let (all, mut worlds) = (promotions(), 0);
+    for (r, own, child) in all.iter().flat_map(|r| {
+        let all = &all;
+        all.iter()
+            .flat_map(move |own| all.iter().map(move |child| (r, own, child)))
+    }) {
+        let now = |promoted: &Promoted| matches!(promoted, Promoted::Now(_));
+        for writable in 0..1 << TREE.len() {
+            let observed = tree([r, own], child, writable);
+            // What a dataset that is no configured root says of itself never counts.
+            let may_be_written = |name: &str| match name.starts_with("z/r/own") {
+                true => now(own),
+                false => now(r),
+            };
+            let wrong: Vec<Step> = TREE
+                .iter()
+                .enumerate()
+                .filter(|(bit, (name, _))| writable & (1 << bit) != 0 && !may_be_written(name))
+                .map(|(_, (name, _))| Step::SetReadonly(name.parse().unwrap()))
+                .collect();
+            assert_eq!(plan::readonly_steps(&config, &observed), wrong);
+            assert_eq!(plan::mounts(&config, &observed).steps, wrong);
+            let plan = plan::keys(&config, &observed, &keys);
+            let waits = |root: &str| {
+                let below = |step: &&Step| {
+                    let root: DatasetName = root.parse().unwrap();
+                    step.dataset().is_at_or_below(&root)
+                };
+                wrong.iter().any(|step| below(&step))
+            };
+            for (name, verdict) in &plan.roots {
+                let opens = matches!(verdict, Verdict::ToOpen);
+                assert_eq!(opens, !waits(name.as_str()), "{name} {writable:05b}");
+            }
+            worlds += 1;
+        }
+    }
+    assert_eq!(worlds, 4 * 4 * 4 * 32);
 }

@@ -8,7 +8,7 @@ mod sim;
 use f3skeys::boot::boot;
 use f3skeys::config::{Condition, Config};
 use f3skeys::exit::Fault as Status;
-use f3skeys::gate::{self, Answer, Known};
+use f3skeys::gate::{self, Answer, Known, Newest};
 use f3skeys::key::Fingerprint;
 use f3skeys::os::PoolState;
 use f3skeys::ready::{ask, named, ready};
@@ -16,7 +16,7 @@ use f3skeys::rehearse::{Forecast, Rehearsal, rehearse};
 use f3skeys::report::{Finding, Severity};
 use f3skeys::system::System;
 use f3skeys::time::Deadline;
-use f3skeys::zfs::{KeyStatus, Mountpoint};
+use f3skeys::zfs::{KeyStatus, Moment, Mountpoint, Past};
 use faults::{Fault, OTHER, ZKEY, all_faults, pool, with_stick, wrap};
 use sim::{BHYVE, CONFIG, PEER, Sim, ZDATA, f3s, good_stick};
 use std::collections::{BTreeMap, BTreeSet};
@@ -101,6 +101,24 @@ fn truth(sim: &Sim, config: &Config, boot_id: &str) -> Truth {
     }
 }
 
+/// What ZFS could tell of the datasets of the gates.
+fn known(sim: &Sim, config: &Config) -> Known {
+    let mut known = Known::default();
+    let pasts = sim.pasts.borrow();
+    for need in config.gates.iter().flat_map(|gate| &gate.needs) {
+        if let Condition::FreshSnapshot { dataset, .. } = need
+            && let Some(newest) = pasts.get(dataset.as_str()).and_then(|past| past.newest())
+        {
+            let newest = Newest {
+                name: newest.name.clone(),
+                created: newest.created,
+            };
+            known.newest.insert(dataset.clone(), newest);
+        }
+    }
+    known
+}
+
 /// Whether a gate would be open but for files and peers, as the simulated mounts stand.
 fn held_by_datasets(sim: &Sim, config: &Config, gate: &f3skeys::config::Gate) -> bool {
     let mut config = config.clone();
@@ -113,7 +131,8 @@ fn held_by_datasets(sim: &Sim, config: &Config, gate: &f3skeys::config::Gate) ->
         });
     }
     let gate = config.gate(&gate.name).unwrap();
-    let questions = gate::questions(&config, gate, &Known::default());
+    let known = known(sim, &config);
+    let questions = gate::questions(&config, gate, &known);
     let states: BTreeMap<String, PoolState> = questions
         .pools
         .iter()
@@ -124,7 +143,7 @@ fn held_by_datasets(sim: &Sim, config: &Config, gate: &f3skeys::config::Gate) ->
     }
     let deadline = Deadline::after(sim, Duration::from_secs(2));
     match sim.look(&questions, deadline) {
-        Ok(live) => gate::decide(&config, gate, &live, &Known::default()) == Answer::Open,
+        Ok(live) => gate::decide(&config, gate, &live, &known) == Answer::Open,
         Err(_) => false,
     }
 }
@@ -491,5 +510,61 @@ fn the_answer_for_programs_has_a_version_and_no_key() {
         let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
         assert!(!text.contains(&hex));
         assert!(!text.as_bytes().windows(32).any(|w| w == bytes));
+    }
+}
+
+/// With a gate on fresh snapshots and on a peer, beside those of the story.
+fn with_standby(sim: &Sim, age: u64) -> Config {
+    let text = CONFIG.replacen(
+        "gates: [",
+        r#"peers: [(name: "f1", ssh: "f1")],
+        replicas: [(of: "zdata/enc/nfsdata", node: "f1", dataset: "zdata/sink/nfsdata")],
+        gates: [
+        (name: "fresh", needs: [fresh_snapshot(dataset: "zdata/sink/f1", minutes: 60)]),
+        (name: "peer", needs: [gate("nfs"), not_promoted(peer: "f1")]),"#,
+        1,
+    );
+    let past = Past {
+        dataset: "zdata/sink/f1".parse().unwrap(),
+        written: 0,
+        moments: vec![Moment {
+            name: "sent".to_owned(),
+            guid: 1,
+            created: sim.wall.get() - age,
+            bookmark: false,
+        }],
+    };
+    sim.pasts
+        .borrow_mut()
+        .insert("zdata/sink/f1".to_owned(), past);
+    Config::parse(&text).unwrap()
+}
+
+#[test]
+fn a_stale_snapshot_is_a_reason_and_a_peer_that_is_asked_later_is_none() {
+    for up in [true, false] {
+        let sim = f3s("standby").stick(good_stick());
+        let config = with_standby(&sim, 600);
+        if up {
+            whole_boot(&sim, &config);
+        }
+        let rehearsal = rehearse_untouched(&sim, &config, "fresh");
+        assert!(rehearsal.comes_back, "{}", rehearsal.text());
+        let gates: Vec<(&str, Forecast)> = rehearsal
+            .gates
+            .iter()
+            .map(|gate| (gate.name.as_str(), gate.state))
+            .collect();
+        assert_eq!(gates[0], ("fresh", Forecast::Open));
+        assert_eq!(gates[1], ("peer", Forecast::Unknown));
+        assert_eq!(sim.questions_to_peers.get(), 0);
+        let remark = |f: &&Finding| f.subject == "gate peer";
+        assert_eq!(rehearsal.remarks.iter().filter(remark).count(), 1);
+
+        let config = with_standby(&sim, 3700);
+        let rehearsal = rehearse_untouched(&sim, &config, "stale");
+        assert!(!rehearsal.comes_back);
+        assert_eq!(rehearsal.reasons.len(), 1, "{}", rehearsal.text());
+        assert_eq!(rehearsal.reasons[0].subject, "gate fresh");
     }
 }

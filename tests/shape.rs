@@ -97,6 +97,7 @@ fn decisions_do_no_input_or_output() {
         "init/decide.rs",
         "rehearse/world.rs",
         "doctor/mod.rs",
+        "doctor/guests.rs",
         "doctor/stick.rs",
         "doctor/pools.rs",
         "doctor/mounts.rs",

@@ -7,6 +7,7 @@ use crate::device::{self, Candidate, Choice, Filesystem};
 use crate::gate::Questions;
 use crate::host::bare::Beneath;
 use crate::host::{FstabLine, Host, InitSystem, RcConf, fstab, hooks, rc_conf};
+use crate::marker;
 use crate::names::{DatasetName, KeyName};
 use crate::os::Mount;
 use crate::pass::{Node, ONE_CALL, Pass};
@@ -55,6 +56,10 @@ pub struct Facts {
     pub swaps: Known<Vec<Swap>>,
     /// Variables of FreeBSD's loader.
     pub loader: Known<BTreeMap<String, String>>,
+    /// Whether a person has locked the node.
+    pub locked: Known<bool>,
+    /// The files of FreeBSD's jail.conf(5): path and text.
+    pub jails: Known<Vec<(String, String)>>,
     /// The NFS services that the next boot starts, with what is run before them.
     pub nfs: Known<Vec<Service>>,
 }
@@ -124,6 +129,8 @@ impl Facts {
             beneath: beneath(&pass),
             swaps: host_facts::swaps(host, init, &fstab),
             loader: host_facts::loader(host, init),
+            locked: marker::is_locked(node.run).map_err(|e| e.to_string()),
+            jails: host_facts::jails(host, init),
             nfs: host_facts::nfs(host, init, &rc),
             kept_out: pass.report.findings,
             observed: pass.observed,

@@ -36,6 +36,8 @@ pub struct Service {
     pub name: String,
     /// What is run before it.
     pub before: Setting,
+    /// Whether it serves what lies under a missing file system, so that it has to ask a gate.
+    pub serves: bool,
 }
 
 fn known<T>(path: &str, read: io::Result<T>) -> Known<T> {
@@ -212,6 +214,23 @@ fn loader_line(line: &str) -> Option<(String, String)> {
     ))
 }
 
+/// The files of jail.conf(5); none elsewhere.
+pub fn jails(host: &Host, init: InitSystem) -> Known<Vec<(String, String)>> {
+    const DIRECTORY: &str = "/etc/jail.conf.d";
+    if init != InitSystem::Rc {
+        return Ok(Vec::new());
+    }
+    let names = known(DIRECTORY, host.names(DIRECTORY))?;
+    let in_directory = names.iter().filter(|name| name.ends_with(".conf"));
+    let in_directory = in_directory.map(|name| format!("{DIRECTORY}/{name}"));
+    let paths = std::iter::once("/etc/jail.conf".to_owned()).chain(in_directory);
+    let read = |path: String| match known(&path, host.text(&path)) {
+        Ok(text) => text.map(|text| Ok((path, text))),
+        Err(why) => Some(Err(why)),
+    };
+    paths.filter_map(read).collect()
+}
+
 /// The NFS services that the next boot starts.
 pub fn nfs(host: &Host, init: InitSystem, rc: &Known<RcConf>) -> Known<Vec<Service>> {
     match init {
@@ -223,15 +242,26 @@ pub fn nfs(host: &Host, init: InitSystem, rc: &Known<RcConf>) -> Known<Vec<Servi
 fn nfs_of_rc(rc: &RcConf) -> Known<Vec<Service>> {
     let is_on = |service, variable| rc.seen_by(service, variable).is_yes();
     let server = is_on("nfsd", "nfs_server_enable")?;
-    // nfsd starts mountd whether it is enabled or not.
-    let mountd = server || is_on("mountd", "mountd_enable")?;
-    let services = [("mountd", mountd), ("nfsd", server)];
+    // nfsd starts mountd and rpcbind whether they are enabled or not. The last three serve no
+    // files: whether they wait for a gate is the admin's to choose.
+    let services = [
+        ("mountd", server || is_on("mountd", "mountd_enable")?, true),
+        ("nfsd", server, true),
+        (
+            "rpcbind",
+            server || is_on("rpcbind", "rpcbind_enable")?,
+            false,
+        ),
+        ("nfsuserd", is_on("nfsuserd", "nfsuserd_enable")?, false),
+        ("stunnel", is_on("stunnel", "stunnel_enable")?, false),
+    ];
     Ok(services
         .into_iter()
-        .filter(|(_, on)| *on)
-        .map(|(name, _)| Service {
+        .filter(|(_, on, _)| *on)
+        .map(|(name, _, serves)| Service {
             name: name.to_owned(),
             before: rc.seen_by(name, &format!("{name}_prepend")),
+            serves,
         })
         .collect())
 }
@@ -260,6 +290,7 @@ fn nfs_of_systemd(host: &Host) -> Known<Vec<Service>> {
             Ok(Service {
                 name: name.to_owned(),
                 before: before(host, name)?,
+                serves: true,
             })
         })
         .collect()

@@ -5,6 +5,7 @@
 //! is a finding too.
 
 pub mod facts;
+mod guests;
 pub mod host_facts;
 mod mounts;
 mod pools;
@@ -39,6 +40,7 @@ pub fn check(config: &Config, facts: &Facts) -> Vec<Finding> {
     pools::check(config, facts, &mut said);
     mounts::check(config, facts, &mut said);
     system::check(config, facts, &mut said);
+    guests::check(config, facts, &mut said);
     said.0.extend(facts.hooks.iter().cloned());
     said.0
         .sort_by_key(|finding| std::cmp::Reverse(finding.severity));

@@ -7,6 +7,7 @@ use crate::host::{InitSystem, Setting};
 use crate::names::DatasetName;
 use crate::plan::{self, KeyState, Observed, Pool, Refusal, Verdict};
 use crate::report::{Findings, Severity};
+use crate::roles;
 use crate::verdict;
 use crate::zfs::{Dataset, KeyFormat, KeyStatus, Kind, Mountpoint, Source};
 use std::path::Path;
@@ -35,8 +36,12 @@ pub(super) fn check(config: &Config, facts: &Facts, said: &mut Findings) {
             replica(facts, root, said);
         }
     }
+    said.0.extend(roles::promotions(config, &facts.observed));
+    let promoted = facts.observed.promoted(config);
     for dataset in facts.observed.datasets() {
-        writable(config, facts, dataset, said);
+        if config.role_now(&dataset.name, &promoted) == Some(Role::Replica) {
+            writable(config, facts, dataset, said);
+        }
     }
     prompts(facts, said);
 }

@@ -25,6 +25,7 @@ pub(super) fn check(config: &Config, facts: &Facts, said: &mut Findings) {
         Ok(swaps) => swaps.iter().for_each(|one| swap(facts, one, said)),
     }
     carp(config, facts, said);
+    locked(facts, said);
     if !config.gates.is_empty() {
         nfs(config, facts, said);
     }
@@ -156,16 +157,41 @@ fn carp(config: &Config, facts: &Facts, said: &mut Findings) {
             ),
             "switch it on in /boot/loader.conf.d/f3skeys.conf",
         ),
-        (Some(_), InitSystem::Rc) => said.note(
-            TUNABLE,
-            "holds CARP at boot; this version does not set it to 1, so something of your own has to",
-        ),
+        (Some(_), InitSystem::Rc) => lets_in(facts, said),
         (None, _) if held => said.fail(
             TUNABLE,
             "holds CARP at boot, and the configuration has no `carp`: nothing ever sets it back",
             "take it out of the loader's configuration, or name a gate in `carp`",
         ),
         (None, _) => {}
+    }
+}
+
+/// Whether anything sets the tunable back once the gate is open.
+fn lets_in(facts: &Facts, said: &mut Findings) {
+    const VARIABLE: &str = "f3scarp_enable";
+    // Without rc.conf the hooks have complained already.
+    let Ok(rc) = &facts.rc else { return };
+    match rc.seen_by("f3scarp", VARIABLE).is_yes() {
+        Ok(true) => {}
+        Ok(false) => said.fail(
+            VARIABLE,
+            "is not YES, so nothing sets net.inet.carp.allow back to 1: the node never takes an address",
+            "`sysrc f3scarp_enable=YES`",
+        ),
+        Err(why) => said.unknown(VARIABLE, &why),
+    }
+}
+
+fn locked(facts: &Facts, said: &mut Findings) {
+    match &facts.locked {
+        Ok(false) => {}
+        Ok(true) => said.warn(
+            "this node",
+            "is locked, by a person and `f3skeys lock`: every gate stays closed",
+            "`f3skeys boot`, `f3skeys ready` and `f3skeys carp` undo it",
+        ),
+        Err(why) => said.unknown("the run directory", why),
     }
 }
 
@@ -179,9 +205,11 @@ fn nfs(config: &Config, facts: &Facts, said: &mut Findings) {
     for service in services {
         match &service.before {
             Setting::Unknown(why) => said.unknown(&service.name, why),
-            Setting::Unset => ungated(facts.init, service, said),
+            Setting::Unset if service.serves => ungated(facts.init, service, said),
+            Setting::Unset => {}
             Setting::Value(commands) => match asked(commands) {
-                None => ungated(facts.init, service, said),
+                None if service.serves => ungated(facts.init, service, said),
+                None => {}
                 Some(gate) if config.gates.iter().any(|g| g.name.as_str() == gate) => {}
                 Some(gate) => {
                     let what = format!(

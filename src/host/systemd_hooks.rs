@@ -238,18 +238,8 @@ fn pulled_in(found: &mut Found, target: &str, unit: &str, without: &str, vital: 
 /// The unit of the boot that wants this one by a line of ours.
 fn wanted_besides(found: &mut Found, unit: &str) -> Option<&'static str> {
     const READY: &str = "f3sready.service";
-    const NFS: &str = "nfs-server.service";
-    let nfs = is_linked(found, "multi-user.target", NFS) == Some(true)
-        && found
-            .host
-            .text(&format!("{UNITS}/{NFS}.d/f3skeys.conf"))
-            .is_ok_and(|text| text.is_some_and(|text| text.contains(READY)));
-    match unit {
-        READY if nfs => Some(NFS),
-        "f3skeys.service" if is_linked(found, "zfs.target", READY) == Some(true) => Some(READY),
-        "f3skeys.service" if nfs => Some(NFS),
-        _ => None,
-    }
+    let wanted = unit == "f3skeys.service" && is_linked(found, "zfs.target", READY) == Some(true);
+    wanted.then_some(READY)
 }
 
 /// Whether a target wants the unit, by a link of `systemctl enable` or of a package. `None`, with a

@@ -536,8 +536,10 @@ pub fn beneath<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guard;
     use crate::host::bare::{self, Bare};
     use crate::os::worker;
+    use crate::system::Guard;
     use crate::time::{Deadline, SystemClock};
     use std::time::Duration;
 
@@ -671,6 +673,115 @@ mod tests {
         let holds = Bare::Holds(point.join("left"));
         assert_eq!(found, [(point.to_owned(), Ok(holds))].into());
         Ok((seen, names(point)?, same))
+    }
+
+    /// A directory with a file two levels deep, and what a visitor of it may do.
+    struct Point(PathBuf);
+
+    impl Point {
+        fn new(name: &str) -> Point {
+            let top = std::env::temp_dir().canonicalize().unwrap();
+            let point = top.join(format!("f3skeys-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&point);
+            fs::create_dir(&point).unwrap();
+            Point(point)
+        }
+
+        fn takes_files(&self) -> bool {
+            let file = self.0.join("new");
+            fs::write(&file, "x").is_ok() && fs::remove_file(&file).is_ok()
+        }
+    }
+
+    impl Drop for Point {
+        fn drop(&mut self) {
+            let free = |directory: fs::File| {
+                let mut flags = 0;
+                // SAFETY: the kernel writes, then reads, one int of a live variable.
+                unsafe {
+                    let _ = get_flags(directory.as_raw_fd(), &raw mut flags);
+                    flags &= !IMMUTABLE;
+                    let _ = set_flags(directory.as_raw_fd(), &raw const flags);
+                }
+            };
+            let _ = fs::File::open(&self.0).map(free);
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn guarded(already: bool, files: &[&str]) -> Guard {
+        let files = files.iter().map(|file| (*file).to_owned()).collect();
+        Guard::Bare { already, files }
+    }
+
+    /// As root it must work, on a file system that knows immutable directories (ext4, XFS, Btrfs,
+    /// ZFS, tmpfs since 6.6): set TMPDIR to one. Nobody else may try.
+    #[test]
+    fn a_bare_directory_is_made_immutable_and_its_files_are_told() {
+        let point = Point::new("guard");
+        fs::create_dir_all(point.0.join("a/b")).unwrap();
+        if !nix::unistd::geteuid().is_root() {
+            assert!(guard::now(&point.0).is_err());
+            return assert!(point.takes_files());
+        }
+        assert_eq!(guard::now(&point.0).unwrap(), guarded(false, &[]));
+        assert!(!point.takes_files());
+        assert_eq!(guard::now(&point.0).unwrap(), guarded(true, &[]));
+        // Only the directory itself is guarded.
+        fs::write(point.0.join("a/b/left"), "x").unwrap();
+        assert_eq!(guard::now(&point.0).unwrap(), guarded(true, &["a/b/left"]));
+        for number in 0..9 {
+            fs::write(point.0.join(format!("a/{number}")), "x").unwrap();
+        }
+        match guard::now(&point.0).unwrap() {
+            Guard::Bare { files, .. } => assert_eq!(files.len(), 5),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn no_other_directory_is_ever_guarded() {
+        let point = Point::new("guard-other");
+        let missing = point.0.join("missing");
+        assert_eq!(guard::now(&missing).unwrap(), Guard::Missing);
+        let link = point.0.join("link");
+        std::os::unix::fs::symlink(point.0.join("real"), &link).unwrap();
+        fs::create_dir_all(point.0.join("real/below")).unwrap();
+        fs::write(point.0.join("file"), "x").unwrap();
+        for path in [link.clone(), link.join("below"), point.0.join("file")] {
+            assert!(guard::now(&path).is_err(), "{}", path.display());
+        }
+        let real = Point(point.0.join("real"));
+        assert!(real.takes_files());
+    }
+
+    /// What is mounted is left alone, and a file system that knows nothing of the kind says so.
+    #[test]
+    fn only_what_is_bare_is_guarded() {
+        let point = Point::new("guard-mounted");
+        let clock = SystemClock::start();
+        let deadline = Deadline::after(&clock, Duration::from_secs(20));
+        let seen = worker::run("guard", &clock, deadline, || -> Result<_, String> {
+            let words = |e: io::Error| e.to_string();
+            detach_mounts().map_err(words)?;
+            let none: Option<&str> = None;
+            let flags = MsFlags::empty();
+            mount(Some("none"), &point.0, Some("ramfs"), flags, none).map_err(|e| e.to_string())?;
+            let mounted = guard::now(&point.0).map_err(words)?;
+            let inside = point.0.join("inside");
+            fs::create_dir(&inside).map_err(words)?;
+            let bare = guard::now(&inside).map_err(words)?;
+            let writes = fs::write(inside.join("x"), "x").is_ok() && point.takes_files();
+            Ok((mounted, bare, writes))
+        });
+        match nix::unistd::geteuid().is_root() {
+            true => {
+                let expected = (Guard::Mounted, Guard::NotSupported, true);
+                assert_eq!(seen.unwrap().unwrap(), expected);
+            }
+            false => assert!(seen.unwrap().is_err()),
+        }
+        assert!(point.takes_files(), "what lies beneath a mount was guarded");
     }
 
     /// As root it must work; nobody else may try.

@@ -55,6 +55,21 @@ same() {
 
 # ---- shell and manual page
 
+# Every verb, and every option, that the command line knows.
+all_in_manual() {
+	verbs=$(sed -n 's/.*argh(subcommand, name = "\([a-z-]*\)".*/\1/p' src/cli.rs)
+	options=$(awk '/argh\((switch|option)/ { want = 1; if (match($0, /long = "[a-z-]*"/)) { print substr($0, RSTART + 8, RLENGTH - 9); want = 0 } next }
+	    want && /^ +[a-z_]+:/ { name = $1; sub(/:.*/, "", name); gsub(/_/, "-", name); print name; want = 0 }' src/cli.rs | sort -u)
+	[ "$(echo "$verbs" | wc -w)" -ge 18 ] && [ "$(echo "$options" | wc -w)" -ge 15 ] || return 1
+	for verb in $verbs; do
+		grep -q "^\.Cm $verb\b" man/f3skeys.8 || { echo "no $verb in the synopsis"; return 1; }
+		grep -q "^\.It Cm $verb\b" man/f3skeys.8 || { echo "no $verb"; return 1; }
+	done
+	for option in $options; do
+		grep -q "Fl Fl $option\b" man/f3skeys.8 || { echo "no --$option"; return 1; }
+	done
+}
+
 lint() {
 	need shellcheck shellcheck || echo "shellcheck is missing"
 	need mandoc mandoc || echo "mandoc is missing"
@@ -64,6 +79,7 @@ lint() {
 		check "shellcheck $script" shellcheck -x -P SCRIPTDIR -s sh "$script"
 	done
 	check "mandoc lint" mandoc -T lint -W warning man/f3skeys.8
+	check "the manual page has every verb and option" all_in_manual
 	for script in rc.d/f3*; do
 		check "$script ends in run_rc_command" same "run_rc_command \"\$1\"" "$(tail -n 1 "$script")"
 	done
@@ -377,7 +393,7 @@ late_unit() {
 
 gate_in_front() {
 	case $1 in *k3s* | *kubelet*) gate=k8s ;; *) gate=nfs ;; esac
-	same "Wants=f3sready.service After=f3sready.service ExecStartPre=/usr/sbin/f3skeys gate $gate" \
+	same "After=f3sready.service ExecStartPre=/usr/sbin/f3skeys gate $gate" \
 	    "$(grep -E '^[A-Z][A-Za-z]*=' "$1" | tr '\n' ' ' | sed 's/ $//')"
 }
 

@@ -7,7 +7,9 @@ use f3skeys::names::KeyName;
 use f3skeys::os::PoolState;
 use f3skeys::store::layout;
 use f3skeys::store::state::{Generation, Standing, State};
-use f3skeys::zfs::{CanMount, Dataset, KeyFormat, KeyStatus, Kind, Mountpoint, Source};
+use f3skeys::zfs::{
+    CanMount, Dataset, KeyFormat, KeyStatus, Kind, Moment, Mountpoint, Past, Source,
+};
 
 pub const ZKEY: &str = "f0.lan.buetow.org:zdata";
 const BKEY: &str = "f0.lan.buetow.org:bhyve";
@@ -54,6 +56,23 @@ fn add_root(text: String, root: &str) -> String {
 
 fn add_gate(text: String, gate: &str) -> String {
     swap(text, "gates: [", &format!("gates: [{gate},"))
+}
+
+/// Gives the replica a snapshot that is so many seconds old.
+fn snapshot(sim: &Sim, age: u64) {
+    let past = Past {
+        dataset: "zdata/sink/f1".parse().unwrap(),
+        written: 0,
+        moments: vec![Moment {
+            name: "sent".to_owned(),
+            guid: 1,
+            created: sim.wall.get() - age,
+            bookmark: false,
+        }],
+    };
+    sim.pasts
+        .borrow_mut()
+        .insert(past.dataset.to_string(), past);
 }
 
 pub fn with_stick(sim: &Sim, change: impl FnOnce(&mut Stick)) {
@@ -669,6 +688,58 @@ const PROPERTIES: &[Fault] = &[
 
 /// The faults of gates.
 const GATES: &[Fault] = &[
+    in_config("gates on keys and roles", |text| {
+        let text = add_gate(
+            text,
+            r#"(name: "keys", needs: [key_loaded("zroot/bhyve/vol"), key_loaded("zdata/enc/nfsdata")])"#,
+        );
+        add_gate(
+            text,
+            r#"(name: "roles", needs: [role(dataset: "zdata/sink/f1", is: replica),
+                role(dataset: "zdata/enc", is: primary)])"#,
+        )
+    }),
+    in_config(
+        "gates on a key that shows nowhere, and the wrong role",
+        |text| {
+            let text = swap(
+                text,
+                "roots: [",
+                r#"roots: [(dataset: "zroot/no", key: "f0.lan.buetow.org:bhyve", role: primary, required: false),"#,
+            );
+            let text = add_gate(text, r#"(name: "key", needs: [key_loaded("zroot/no")])"#);
+            add_gate(
+                text,
+                r#"(name: "role", needs: [role(dataset: "zdata/sink/f1", is: primary)])"#,
+            )
+        },
+    ),
+    in_config("gate on a snapshot that nobody made", |text| {
+        add_gate(
+            text,
+            r#"(name: "fresh", needs: [fresh_snapshot(dataset: "zdata/sink/f1", minutes: 60)])"#,
+        )
+    }),
+    in_both(
+        "gate on a fresh snapshot",
+        |text| {
+            add_gate(
+                text,
+                r#"(name: "fresh", needs: [fresh_snapshot(dataset: "zdata/sink/f1", minutes: 60)])"#,
+            )
+        },
+        |sim| snapshot(sim, 600),
+    ),
+    in_both(
+        "gate on a stale snapshot",
+        |text| {
+            add_gate(
+                text,
+                r#"(name: "fresh", needs: [fresh_snapshot(dataset: "zdata/sink/f1", minutes: 60)])"#,
+            )
+        },
+        |sim| snapshot(sim, 7200),
+    ),
     in_config("gate at another path", |text| {
         swap(text, r#"path: "/data/nfs""#, r#"path: "/data/wrong""#)
     }),

@@ -229,6 +229,8 @@ pub struct Sim {
     pub carp: RefCell<Result<Option<bool>, String>>,
     /// Snapshots, bookmarks and bytes written, of datasets that have any.
     pub pasts: RefCell<BTreeMap<String, Past>>,
+    /// Pools and datasets that `zfs get` and `zfs list` say nothing of.
+    pub unlisted: RefCell<Vec<String>>,
     /// Datasets that somebody uses: they cannot be unmounted.
     pub busy: RefCell<Vec<String>>,
     /// The services, and whether each runs.
@@ -291,6 +293,7 @@ impl Sim {
             wall: Cell::new(1_795_000_000),
             carp: RefCell::new(Ok(None)),
             pasts: RefCell::default(),
+            unlisted: RefCell::default(),
             busy: RefCell::default(),
             service_states: RefCell::default(),
             deaf_services: RefCell::default(),
@@ -614,6 +617,13 @@ impl Sim {
         Ok(())
     }
 
+    fn lists(&self, what: &str, name: &str) -> Result<(), Trouble> {
+        match self.unlisted.borrow().iter().any(|not| not == name) {
+            true => Err(Trouble::failed(what, "out of memory")),
+            false => Ok(()),
+        }
+    }
+
     /// A step of the run: it dies here if it was told to, before the step is made.
     fn step(&self) {
         match self.die_at.get() {
@@ -853,6 +863,7 @@ impl Zfs for Sim {
 
     fn observe(&self, pool: &str, deadline: Deadline) -> Result<Vec<Dataset>, Trouble> {
         self.call(&format!("zfs get -r {pool}"), pool, deadline)?;
+        self.lists("zfs get", pool)?;
         let datasets = self.datasets.borrow();
         let of_pool = datasets.iter().filter(|d| d.name.pool() == pool);
         let pasts = self.pasts.borrow();
@@ -959,6 +970,7 @@ impl Zfs for Sim {
 
     fn past(&self, dataset: &DatasetName, deadline: Deadline) -> Result<Vec<Past>, Trouble> {
         self.call("zfs list", dataset.pool(), deadline)?;
+        self.lists("zfs list", dataset.as_str())?;
         Ok(self.pasts_below(dataset))
     }
 
