@@ -278,22 +278,31 @@ pub(crate) fn locked(run: &Path) -> Option<Answer> {
 /// Whether the gate is open now: all it needs is true, and a marker of this boot was made for it.
 /// Its peers are asked when all else holds.
 pub fn ask(node: Node, config: &Config, gate: &Gate) -> Answer {
-    match look_here(node, config, gate) {
-        Ok((live, known)) => ask_peers(node, config, gate, live, &known).0,
-        Err(answer) => answer,
+    let (live, known, marked) = match look_here(node, config, gate) {
+        Ok(seen) => seen,
+        Err(answer) => return answer,
+    };
+    if marked != Answer::Open && gate::peers(config, gate).is_empty() {
+        return marked;
+    }
+    // Also without a marker: a peer's no is a better reason than that there is none.
+    match (ask_peers(node, config, gate, live, &known).0, marked) {
+        (answer @ Answer::Closed(_), _) => answer,
+        (answer, Answer::Open) => answer,
+        (_, Answer::Closed(why) | Answer::CannotTell(why)) => Answer::CannotTell(why),
     }
 }
 
 /// Whether the gate is open as far as this node alone can tell.
 pub(crate) fn ask_here(node: Node, config: &Config, gate: &Gate) -> Answer {
     match look_here(node, config, gate) {
-        Ok(_) => Answer::Open,
+        Ok((_, _, marked)) => marked,
         Err(answer) => answer,
     }
 }
 
-/// What was seen, where nothing on this node keeps the gate closed.
-fn look_here(node: Node, config: &Config, gate: &Gate) -> Result<(Live, Known), Answer> {
+/// What was seen, where nothing that was seen here keeps the gate closed; and what its marker says.
+fn look_here(node: Node, config: &Config, gate: &Gate) -> Result<(Live, Known, Answer), Answer> {
     if let Some(answer) = locked(node.run) {
         return Err(answer);
     }
@@ -303,12 +312,11 @@ fn look_here(node: Node, config: &Config, gate: &Gate) -> Result<(Live, Known), 
         Ok(None) | Err(_) => Known::default(),
     };
     let live = look(node, config, gate, &known)?;
-    let answer = match gate::decide_here(config, gate, &live, &known) {
-        Answer::Open => check_marker(node, config, gate, &live, &known, marker),
-        answer => answer,
-    };
-    match answer {
-        Answer::Open => Ok((live, known)),
+    match gate::decide_here(config, gate, &live, &known) {
+        Answer::Open => {
+            let marked = check_marker(node, config, gate, &live, &known, marker);
+            Ok((live, known, marked))
+        }
         answer => Err(answer),
     }
 }

@@ -372,3 +372,30 @@ fn law_2_no_key_is_printed() {
             .any(|e| matches!(e, Event::Loaded(_)))
     );
 }
+
+/// The services of the gate `nfs`, on a host with these files besides.
+fn services(name: &str, files: &[(&str, &str)]) -> Vec<String> {
+    let sim = running(name, stick_of_format_1());
+    for (path, text) in files {
+        lay(&sim, path, text);
+    }
+    let adoption = adopt_now(&sim);
+    let services = config(&adoption).gates[0].services.clone();
+    services.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_gate_of_nfs_holds_the_services_that_the_host_starts() {
+    const NAME: &str = "etc/rc.conf.local";
+    let rc = |text| services("services", &[(NAME, text)]);
+    assert_eq!(rc(""), [""; 0]);
+    assert_eq!(rc("stunnel_enable=YES\n"), [""; 0]);
+    assert_eq!(rc("nfs_server_enable=YES\n"), ["nfsd", "mountd"]);
+    assert_eq!(
+        rc("mountd_enable=YES\nnfs_server_enable=YES\nstunnel_enable=YES\n"),
+        ["mountd", "nfsd", "stunnel"]
+    );
+    let wanted = "etc/systemd/system/multi-user.target.wants/nfs-server.service";
+    let linux = services("services-linux", &[(wanted, "")]);
+    assert_eq!(linux, ["nfs-server.service"]);
+}

@@ -616,6 +616,22 @@ fn law_4_no_two_faults_open_the_gate() {
     assert_eq!(pairs, FAULTS.len() * (FAULTS.len() - 1));
 }
 
+/// A peer's no is told also before `reconcile` has asked; its yes opens nothing yet, and its silence
+/// cannot be told from either.
+#[test]
+fn law_4_without_a_marker_a_peers_no_is_a_no_and_nothing_opens() {
+    let config = all_gates();
+    let gate = named(&config, "peer").unwrap();
+    let sim = booted("peer-unmarked", &config);
+    f3skeys::marker::remove(&sim.run(), &gate.name).unwrap();
+    let answer = || sim.verb(|node| ask(node, &config, gate));
+    assert!(matches!(answer(), Answer::CannotTell(why) if why.contains("no marker")));
+    tell(&sim, reply(promoted(), 0, 7));
+    assert!(matches!(answer(), Answer::Closed(why) if why.contains("promoted since")));
+    sim.replies.borrow_mut().clear();
+    assert!(matches!(answer(), Answer::CannotTell(_)));
+}
+
 #[test]
 fn law_4_nothing_is_open_before_a_pass_has_said_so() {
     let config = all_gates();

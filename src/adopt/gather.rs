@@ -142,12 +142,14 @@ impl<'a> Gather<'a> {
         let is_on = |service, variable| conf.seen_by(service, variable).is_yes() == Ok(true);
         // nfsd starts a mountd that is not enabled, so that goes after it.
         let mut services: Vec<&str> = match is_on("mountd", "mountd_enable") {
-            _ if !is_on("nfsd", "nfs_server_enable") => vec![],
             true => vec!["mountd", "nfsd"],
             false => vec!["nfsd", "mountd"],
         };
         if is_on("stunnel", "stunnel_enable") {
             services.push("stunnel");
+        }
+        if !is_on("nfsd", "nfs_server_enable") {
+            services.clear();
         }
         self.facts.services = services.into_iter().map(str::to_owned).collect();
         let enable = conf.seen_by("zfskeys", "zfskeys_enable");

@@ -74,7 +74,7 @@ lint() {
 	need shellcheck shellcheck || echo "shellcheck is missing"
 	need mandoc mandoc || echo "mandoc is missing"
 	for script in install.sh rc.d/f3* rc.d/rc.conf.d/* tests/hooks/*.sh \
-	    examples/f3s/*/f3s-switch examples/f3s/*/f3s-failback examples/f3s/keepalived/f3s-notify \
+	    examples/f3s/f3s-fresh examples/f3s/*/f3s-switch examples/f3s/*/f3s-failback examples/f3s/keepalived/f3s-notify \
 	    examples/f3s/freebsd/carp examples/f3s/freebsd/carp-state.sh examples/f3s/*/f3s.conf; do
 		check "shellcheck $script" shellcheck -x -P SCRIPTDIR -s sh "$script"
 	done

@@ -75,7 +75,8 @@ runs() {
 	script=$2
 	shift 2
 	sed "s|^BLOCK_FILE=.*|BLOCK_FILE=$node/data/block|" "examples/f3s/$system/f3s.conf" >"$node/conf"
-	[ -z "${standby-}" ] || sed -i 's/^FAILBACK_GATE=.*/FAILBACK_GATE=/' "$node/conf"
+	[ -z "${standby-}" ] || sed -i 's/^\(FAILBACK_GATE\|FRESH_GATE\)=.*/\1=/' "$node/conf"
+	sed -i "s|^FRESH=.*|FRESH=$node/fresh|" "$node/conf"
 	F3S_LIB=$top/examples/f3s/freebsd F3S_CONF=$node/conf F3SKEYS=$node/bin/f3skeys \
 	    F3S_LOCK=$node/lock F3S_LIFT=$node/lift F3S_SWITCH=$node/bin/switch \
 	    PATH=$node/bin:$PATH "examples/f3s/$system/$script" "$@"
@@ -238,6 +239,53 @@ carp_devd() {
 	    examples/f3s/freebsd/devd-f3s-carp.conf
 }
 
+# ---- both
+
+# The file stands for what the standby has said in this boot: made by a yes, removed
+# by a no, left alone by silence.
+fresh_file() {
+	for system in freebsd keepalived; do
+		for gate in 0 1 2; do
+			for before in "" yes; do
+				for standby in "" yes; do
+					node
+					echo "$gate" >"$node/gate.fresh"
+					[ -z "$before" ] || : >"$node/fresh"
+					runs "$system" ../f3s-fresh || return 1
+					case "$gate/$before/$standby" in
+					0// | 0/yes/ | ?/yes/yes | 2/yes/) wanted=yes ;;
+					*) wanted= ;;
+					esac
+					after=$([ ! -e "$node/fresh" ] || echo yes)
+					same "$gate/$before/$standby: $wanted" "$gate/$before/$standby: $after" || return 1
+					# What has changed reaches the gate "home" at once.
+					[ "$before" = "$after" ] && wanted=1 || wanted=2
+					[ -z "$standby" ] || wanted=0
+					same "$wanted" "$(logged 'f3skeys reconcile')" || return 1
+				done
+			done
+		done
+	done
+	standby=
+}
+
+# Whoever may not have the address is not in the race: both systems ask the gate that
+# needs the file.
+# shellcheck disable=SC2016
+fresh_is_asked() {
+	for system in freebsd keepalived; do
+		grep -qx 'FRESH_GATE=fresh' "examples/f3s/$system/f3s.conf" &&
+		    grep -qx 'FRESH=/var/run/f3s-fresh' "examples/f3s/$system/f3s.conf" || return 1
+	done
+	grep -q '(name: "fresh", needs: \[not_promoted(peer: ' examples/f3s/f0.ron &&
+	    grep -q '(name: "home", needs: \[gate("nfs"), present("/var/run/f3s-fresh")\])' examples/f3s/f0.ron &&
+	    grep -q 'carp: (gate: "home")' examples/f3s/f0.ron &&
+	    grep -qx '$GATE=home' examples/f3s/keepalived/keepalived.conf &&
+	    grep -q 'script "/usr/sbin/f3skeys gate $GATE"' examples/f3s/keepalived/keepalived.conf &&
+	    grep -q '/usr/local/sbin/f3s-fresh; exec /usr/local/sbin/f3s-failback' examples/f3s/freebsd/cron.d-f3s &&
+	    grep -qx 'ExecStart=-/usr/local/sbin/f3s-fresh' examples/f3s/keepalived/f3s-failback.service
+}
+
 # ---- keepalived
 
 vrrp_failback() {
@@ -338,6 +386,8 @@ example_checks() {
 	check "examples carp: services where the address is, in order, once" carp_switch
 	check "examples carp: a closed gate starts nothing" carp_switch_gated
 	check "examples carp: devd, detached, for each state" carp_devd
+	check "examples: the home node takes part only once the standby has said no" fresh_file
+	check "examples: both systems ask for that" fresh_is_asked
 	check "examples keepalived: of 24 cases one takes the address" vrrp_failback
 	check "examples keepalived: a lift ends when nothing follows" vrrp_failback_deaf
 	check "examples keepalived: no lift where nobody listens" vrrp_failback_without
