@@ -11,16 +11,16 @@ import host
 import machine
 import vm
 
-DISKS = {"zdata": "512M", "zroot": "192M", "zbench": "256M"}
+DISKS = {"zdata": "512M", "zroot": "192M", "zbench": "256M", "zpeer": "256M"}
 NODE_KEYS = ("f0.lan.buetow.org:zdata", "f0.lan.buetow.org:bhyve", "f1.lan.buetow.org:zdata")
 BENCH_KEYS = tuple(f"f0.lan.buetow.org:bench{number}" for number in range(1, 17))
 
 
 class Pools:
-    """The finished set: disk images that are only read, the cache file, the keys."""
+    """The finished set: disk images that are only read, the cache files of both nodes, the keys."""
 
     def __init__(self, folder):
-        self.folder, self.cache = folder, folder / "zpool.cache"
+        self.folder, self.cache, self.peer_cache = folder, folder / "zpool.cache", folder / "zpeer.cache"
 
     def disks(self, *names):
         """Name and image of the pools asked for."""
@@ -85,6 +85,7 @@ def fill(work):
         maker.sh("systemctl is-system-running --wait; modprobe zfs; udevadm settle", limit=300)
         maker.ok("sh /run/pools", "\n".join(lines).encode(), limit=600)
         (work / "zpool.cache").write_bytes(maker.sh("cat /run/node.cache").raw)
+        (work / "zpeer.cache").write_bytes(maker.sh("cat /run/peer.cache").raw)
         # Off like a machine that is switched off, pools imported: that is what a node wakes up to.
         maker.ok("sync")
         maker.quit()

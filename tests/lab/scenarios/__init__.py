@@ -40,6 +40,7 @@ def group(start):
 
 def everything():
     """All groups, imported here so that they can import this module."""
-    from scenarios import (closing, doctor, faults, firstday, gates, keys, late, locking, nostick,  # noqa: F401
-                           promotion, rehearse, secrets, store)
+    from scenarios import (  # noqa: F401
+        closing, doctor, failover, faults, firstday, gates, keys, late, locking, nostick,
+        promotion, rehearse, replication, secrets, soak, store)
     return GROUPS
