@@ -26,23 +26,28 @@ CONFIG = machine.NODE_CONFIG.replace(
     f'        (name: "served", needs: [writable("{LOST}")]),\n'
     f'        (name: "standby", needs: [role(dataset: "{LOST}", is: replica)]),')
 
-# Another node's pool, made in the guest: what it sends is what a replica is made of.
+# Another node's pool, made in the guest: what it sends is what replicas are made of. Each target has a
+# source of its own: receive takes datasets with the same snapshots below one another for renamed ones.
 SOURCE = """
 truncate -s 192m /var/tmp/source.img
 zpool create -o cachefile=none -O mountpoint=none source /var/tmp/source.img
 cat > /run/source.key
-zfs create -o encryption=on -o keyformat=raw -o keylocation=file:///run/source.key -o mountpoint=/source source/data
-zfs create -o readonly=off source/data/child
-zfs create -V 8m source/data/vol
-echo first > /source/FILE
-zfs snapshot -r source/data@one
+for name in home nested; do
+    zfs create -o encryption=on -o keyformat=raw -o keylocation=file:///run/source.key -o mountpoint=/source/$name source/$name
+    zfs create -o readonly=off source/$name/child
+    zfs create -V 8m source/$name/vol
+    echo first > /source/$name/FILE
+    zfs snapshot -r source/$name@one
+done
 """
+# The source open again after a power cut; its key comes on stdin.
+UNLOCK = "set -e; cat > /run/source.key; for name in home nested; do zfs load-key source/$name; zfs mount source/$name; done; "
 
 
 def sent(snapshot, target, since=""):
-    """The shell command that replicates the source, as a replicator does it."""
+    """The shell command that replicates the source of `target`, as a replicator does it."""
     fresh = "" if since else f"-o mountpoint={place(target)} -x keylocation"
-    return f"zfs send -R -w {since} source/data@{snapshot} | zfs recv -u {fresh} {target}"
+    return f"zfs send -R -w {since} source/{target.split('/')[-1]}@{snapshot} | zfs recv -u {fresh} {target}"
 
 
 def place(target):
@@ -199,8 +204,8 @@ def cut_promoted(node, lab):
 
 @scenario("the next receive into the promoted replica fails, as was said, and loses nothing; the other's succeeds")
 def receives(node, lab):
-    node.ok("set -e; cat > /run/source.key; zfs load-key source/data; zfs mount source/data; echo second > /source/FILE; "
-            "zfs snapshot -r source/data@two", lab.pools.key(KEY))
+    node.ok(f"{UNLOCK} for name in home nested; do echo second > /source/$name/FILE; zfs snapshot -r source/$name@two; done",
+            lab.pools.key(KEY))
     node.ok(sent("two", NESTED, "-i @one"))
     check(node.ok(f"cat {place(NESTED)}/FILE") == "second\n", "the other replica did not get it")
     done = node.sh(sent("two", LOST, "-i @one"))
@@ -357,7 +362,7 @@ HOSTILE = {
     "a primary beside a replica": question(datasets=[LOST, "zdata/enc"]),
     "the parent of a replica": question(datasets=["zdata/sink/f1"]),
     "a whole pool": question(datasets=["zdata"]),
-    "a pool that is not ours": question(datasets=["source/data"]),
+    "a pool that is not ours": question(datasets=["source/home"]),
     "an option": question(datasets=["-r"]),
     "a name that only begins like a replica": question(datasets=[f"{LOST}x"]),
     "a way out of the replica": question(datasets=[f"{LOST}/../../../enc"]),
@@ -407,9 +412,9 @@ def received_off(node, lab):
 
 @replicated("a child, its child and a volume that a replicator adds between two boots: sealed before their key loads")
 def added(node, lab):
-    node.ok("set -e; cat > /run/source.key; zfs load-key source/data; zfs mount source/data; zfs create -o readonly=off source/data/new; "
-            "zfs create -o readonly=off source/data/new/deep; zfs create -V 8m source/data/new/vol; "
-            "echo new > /source/new/FILE; zfs snapshot -r source/data@two", lab.pools.key(KEY))
+    node.ok(f"{UNLOCK} zfs create -o readonly=off source/home/new; "
+            "zfs create -o readonly=off source/home/new/deep; zfs create -V 8m source/home/new/vol; "
+            "echo new > /source/home/new/FILE; zfs snapshot -r source/home@two", lab.pools.key(KEY))
     node.ok(sent("two", LOST, "-i @one"))
     names = (f"{LOST}/new", f"{LOST}/new/deep")
     cut(node)
@@ -437,8 +442,8 @@ def check_before_key(node, *names):
 
 @replicated("the next incremental receive into every replica succeeds")
 def next_receive(node, lab):
-    node.ok("set -e; cat > /run/source.key; zfs load-key source/data; zfs mount source/data; echo third > /source/FILE; "
-            "zfs snapshot -r source/data@three", lab.pools.key(KEY))
+    node.ok(f"{UNLOCK} for name in home nested; do echo third > /source/$name/FILE; zfs snapshot -r source/$name@three; done",
+            lab.pools.key(KEY))
     node.ok(sent("three", LOST, "-i @two"))
     node.ok(sent("three", NESTED, "-I @one"))
     for target in (LOST, NESTED):
