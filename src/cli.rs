@@ -536,17 +536,19 @@ fn locked_by(
 ) -> u8 {
     match lock() {
         Ok(locked) => verb(locked),
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-            complain("f3skeys: only root can do this\n  -> run it as root\n");
-            Fault::NotRoot.status()
-        }
-        Err(e) => {
-            complain(&format!(
-                "f3skeys: the process could not be locked down: {e}\n  -> no key was read; report this with the version of your system\n"
-            ));
-            Fault::System.status()
-        }
+        Err(e) => refused(&e),
     }
+}
+
+fn refused(e: &io::Error) -> u8 {
+    if e.kind() == io::ErrorKind::PermissionDenied {
+        complain("f3skeys: only root can do this\n  -> run it as root\n");
+        return Fault::NotRoot.status();
+    }
+    complain(&format!(
+        "f3skeys: the process could not be locked down: {e}\n  -> no key was read; report this with the version of your system\n"
+    ));
+    Fault::System.status()
 }
 
 /// Finishes a boot, and becomes the command if that has opened a gate.
@@ -575,18 +577,15 @@ fn finish_late(node: Node, config: &Config, command: &[OsString]) -> u8 {
 /// Reconciles, and says nothing when nothing is new. No key passes through, and services are
 /// started, so the process is only root's and not locked down.
 fn hold(node: Node, config: &Config) -> u8 {
-    locked_down(|locked| {
-        if let Err(e) = locked.lift() {
-            complain(&format!("f3skeys: services are not started: {e}\n"));
-            return Fault::System.status();
-        }
-        let before = Report::last(node.db, "reconcile");
-        let report = reconcile::reconcile(node, config);
-        match reconcile::is_news(&report, before.as_ref()) {
-            true => show(&report),
-            false => report.status,
-        }
-    })
+    if let Err(e) = os::only_root() {
+        return refused(&e);
+    }
+    let before = Report::last(node.db, "reconcile");
+    let report = reconcile::reconcile(node, config);
+    match reconcile::is_news(&report, before.as_ref()) {
+        true => show(&report),
+        false => report.status,
+    }
 }
 
 fn show(report: &Report) -> u8 {

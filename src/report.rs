@@ -225,13 +225,17 @@ impl Report {
     }
 
     fn summary(&self) -> String {
-        let open = self.roots.iter().filter(|root| root.open).count();
-        let changes = match self.changed.len() {
-            0 => "nothing to do",
-            1 => "1 change",
-            n => return format!("{open} of {} roots open, {n} changes", self.roots.len()),
+        let changes = match (self.changed.len(), self.status) {
+            (0, 0) => "nothing to do".to_owned(),
+            (0, _) => "nothing was changed".to_owned(),
+            (1, _) => "1 change".to_owned(),
+            (n, _) => format!("{n} changes"),
         };
-        format!("{open} of {} roots open, {changes}", self.roots.len())
+        let open = self.roots.iter().filter(|root| root.open).count();
+        match self.roots.len() {
+            0 => changes,
+            roots => format!("{open} of {roots} roots open, {changes}"),
+        }
     }
 
     /// The complaints, for standard error.

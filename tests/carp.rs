@@ -8,8 +8,11 @@ use f3skeys::config::Config;
 use f3skeys::os::PoolState;
 use f3skeys::ready::ready;
 use f3skeys::report::{Report, Severity};
-use sim::{CONFIG, Event, Sim, f3s, good_stick};
+use sim::{CONFIG, Event, Meanwhile, Sim, f3s, good_stick};
+use std::cell::Cell;
 use std::fs;
+use std::rc::Rc;
+use std::time::Duration;
 
 /// What the kernel says of CARP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,6 +188,26 @@ fn a_run_that_hangs_on_a_pool_keeps_no_sick_node_in_carp() {
     drop((other, lock));
     assert_eq!(run(&sim, false).status, 0);
     assert_eq!(*sim.trace.borrow(), [Event::Carp(true)]);
+}
+
+#[test]
+fn what_closed_while_it_waited_for_the_lock_lets_nobody_in() {
+    let sim = node("waited", Kernel::Held, Gate::Open);
+    let other = f3skeys::marker::try_lock(&sim.run()).unwrap();
+    let other = Cell::new(Some(other.unwrap()));
+    let closes_and_leaves: Meanwhile = Rc::new(move |sim: &Sim, waited| {
+        // The wait between two tries for the lock.
+        if waited == Duration::from_millis(50)
+            && let Some(lock) = other.take()
+        {
+            sim.unmount("zdata/enc/nfsdata");
+            drop(lock);
+        }
+    });
+    *sim.meanwhile.borrow_mut() = Some(closes_and_leaves);
+    assert_eq!(run(&sim, false).status, 69);
+    assert_eq!(*sim.trace.borrow(), []);
+    assert!(!sim.find("zdata/enc/nfsdata").mounted, "it has waited");
 }
 
 #[test]

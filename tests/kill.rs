@@ -17,7 +17,7 @@ use f3skeys::ready::ask;
 use f3skeys::time::{Clock, Deadline};
 use f3skeys::zfs::{KeyStatus, Kind, Moment, Mountpoint, Past, Zfs};
 use f3skeys::{boot, carp, late, lock, promote, ready, reconcile};
-use sim::{Event, Sim, f3s, good_stick};
+use sim::{Event, Sim, at, encrypted, f3s, good_stick};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -291,9 +291,15 @@ const fn after_power_cut(name: &'static str, make: fn(&Sim)) -> World {
     }
 }
 
-const WORLDS: [World; 20] = [
+const WORLDS: [World; 21] = [
     world("healthy", |_| {}),
     after_power_cut("power cut", power_cut),
+    after_power_cut("received since", |sim| {
+        power_cut(sim);
+        // What a replicator adds may be writable, and is locked until a boot.
+        let new = at("/data/f1/new", encrypted("zdata/sink/f1/new", REPLICA));
+        sim.datasets.borrow_mut().push(new);
+    }),
     after_power_cut("no stick", |sim| {
         power_cut(sim);
         sim.sticks.borrow_mut().clear();

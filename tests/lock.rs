@@ -297,10 +297,6 @@ fn a_hold_that_the_kernel_refuses_stops_nothing_else() {
 fn boot_ready_and_carp_undo_it() {
     let sim = serving("undo");
     lock_now(&sim);
-    sim.trace.borrow_mut().clear();
-    // Nothing but a boot does.
-    sim.verb(|node| ready(node, &config()));
-    assert!(matches!(gate(&sim, "nfs"), Answer::Closed(_)));
     open(&sim);
     assert_eq!(loaded(&sim).len(), 3);
     for name in ["nfs", "standby", "failback"] {
@@ -314,11 +310,12 @@ fn boot_ready_and_carp_undo_it() {
 }
 
 #[test]
-fn a_stick_that_comes_late_does_not_undo_it() {
+fn nothing_but_a_boot_undoes_it() {
     let sim = serving("late");
     lock_now(&sim);
     sim.trace.borrow_mut().clear();
     assert!(sim.verb(|node| late(node, &config())).is_none());
+    sim.verb(|node| ready(node, &config()));
     sim.verb(|node| reconcile(node, &config()));
     sim.verb(|node| carp(node, &config(), true));
     assert_eq!(*sim.trace.borrow(), []);

@@ -23,12 +23,21 @@ pub fn user() -> u32 {
 /// # Errors
 /// The kernel refused, or the process is not root's (`PermissionDenied`).
 pub fn lock_down() -> io::Result<LockedDown> {
-    if !geteuid().is_root() {
-        return Err(io::ErrorKind::PermissionDenied.into());
-    }
+    only_root()?;
     let locked = harden()?;
     chdir("/")?;
     Ok(locked)
+}
+
+/// Refuses everybody but root.
+///
+/// # Errors
+/// Somebody else runs the program.
+pub fn only_root() -> io::Result<()> {
+    match geteuid().is_root() {
+        true => Ok(()),
+        false => Err(io::ErrorKind::PermissionDenied.into()),
+    }
 }
 
 /// Makes the process's memory its own: no cores, no tracing, no readable files made.

@@ -21,7 +21,7 @@ mod platform;
 #[cfg(not(any(target_os = "freebsd", target_os = "linux")))]
 compile_error!("f3skeys runs on FreeBSD and Linux; add a file to src/os/ for another system");
 
-pub use lockdown::{LockedDown, harden, lock_down, user};
+pub use lockdown::{LockedDown, harden, lock_down, only_root, user};
 pub use memory::{Intake, guard_memory};
 pub use platform::{
     JAILED_PROPERTY, MOUNTS_OUTLIVE_US, PATHS, SERIAL_HINT, beneath, boot_id, carp, checker,

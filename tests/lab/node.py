@@ -153,7 +153,12 @@ class Node(vm.Machine):
 
     def quiet(self):
         """Keeps udev from finishing the boot while a scenario swaps sticks by hand."""
+        self.unwatched()
         self.ok("systemctl mask --runtime f3skeys-late.service")
+
+    def unwatched(self):
+        """Keeps the minutely `reconcile` from mending what a scenario breaks before it was asked."""
+        self.ok("systemctl stop f3skeys-reconcile.timer f3skeys-reconcile.service")
 
     def swap(self, image, serial=stick.SERIAL):
         """Another stick instead of whatever is plugged in; waits until its disk is there."""

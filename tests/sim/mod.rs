@@ -35,6 +35,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 /// What happened, in order.
@@ -253,11 +254,16 @@ pub struct Sim {
     pub bare: RefCell<BTreeMap<PathBuf, (Vec<String>, bool)>>,
     /// The kernel refuses to change the hold of CARP.
     pub carp_refused: Cell<bool>,
+    /// What others do while the run waits; it is told how long.
+    pub meanwhile: RefCell<Option<Meanwhile>>,
     /// The run dies at its n-th step: at the n-th time that it touches anything outside itself.
     pub die_at: Cell<Option<u32>>,
     mounts: RefCell<Vec<SimMount>>,
     pub directory: PathBuf,
 }
+
+/// What others do while a run waits.
+pub type Meanwhile = Rc<dyn Fn(&Sim, Duration)>;
 
 /// What a run dies with that was told to: see [`Sim::die_at`].
 pub struct Died;
@@ -305,6 +311,7 @@ impl Sim {
             unguardable: Cell::default(),
             bare: RefCell::default(),
             carp_refused: Cell::default(),
+            meanwhile: RefCell::default(),
             die_at: Cell::default(),
             mounts: RefCell::new(vec![SimMount {
                 mount: Mount {
@@ -690,6 +697,10 @@ impl Clock for Sim {
 
     fn sleep(&self, time: Duration) {
         self.now.set(self.now.get() + time);
+        let meanwhile = self.meanwhile.borrow().clone();
+        if let Some(others) = meanwhile {
+            others(self, time);
+        }
     }
 }
 

@@ -6,7 +6,8 @@ import typing
 
 @dataclasses.dataclass
 class Scenario:
-    """One story; `run` gets the node and the lab and raises when it does not come true."""
+    """One story; `run` gets the node and the lab and raises when it does not come true. What it gives
+    back, such as what it measured, is told with its line."""
     name: str
     story: str
     run: typing.Callable
@@ -40,6 +41,6 @@ def group(start):
 def everything():
     """All groups, imported here so that they can import this module."""
     from scenarios import (  # noqa: F401
-        faults, firstday, gates, keys, late, nostick, rehearse, doctor, secrets, store,
-        soak, failover, replication)
+        closing, doctor, failover, faults, firstday, gates, keys, late, locking, nostick,
+        promotion, rehearse, replication, secrets, soak, store)
     return GROUPS

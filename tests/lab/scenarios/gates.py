@@ -28,6 +28,7 @@ def well(lab):
     node = lab.node("well")
     node.start([(lab.sticks.good(), stick.SERIAL)])
     node.settled()
+    node.unwatched()
     return node
 
 
@@ -209,9 +210,12 @@ def conditions(node, lab):
     node.check_closed("write", "/data/nfs/STOP", config=config)
     node.ok("rm /data/nfs/STOP")
     peer = node.configure(("gate(\"nfs\"), writable", 'gate("nfs"), not_promoted(peer: "f1.lan.buetow.org"), writable'),
-                          ("gates: [", 'peers: [(name: "f1.lan.buetow.org", ssh: "root@f1")],\n    gates: ['))
-    answer = node.gate("write", peer)
-    check(answer.status == 2 and "f1.lan.buetow.org" in answer.err, answer)
+                          ("gates: [", 'peers: [(name: "f1.lan.buetow.org", ssh: "root@f1")],\n    replicas: [(of: '
+                           '"zdata/enc/nfsdata", node: "f1.lan.buetow.org", dataset: "zdata/sink/f0")],\n    gates: ['))
+    check(node.f3skeys("reconcile", peer).status == 0, "reconcile")
+    told = {one["name"]: one for one in node.report("reconcile")["gates"]}["write"]
+    check(not told["open"] and "f1.lan.buetow.org" in told["reason"], told)
+    node.check_closed("write", "reconcile", config=peer)
     check(node.f3skeys("ready").status == 0, "ready")
 
 

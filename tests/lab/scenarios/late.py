@@ -35,3 +35,32 @@ def boot(node, lab):
     node.check_open("nfs", "write", "copy")
     node.check_nfs_serves()
     node.check_replica_clean()
+
+
+RUNS = "systemctl show -P ExecMainStartTimestampMonotonic f3skeys-late.service"
+SAID = "journalctl -b _SYSTEMD_UNIT=f3skeys-late.service -o cat"
+
+
+def undisturbed(node):
+    """All that a late boot could have touched."""
+    return node.ok("cat /proc/self/mounts; stat -c '%n %i %y %z' /run/f3skeys/gates/* /var/lib/f3skeys/*; "
+                   "systemctl show -p Id -p InvocationID nfs-server nfs-mountd f3skeys f3sready zfs-mount; "
+                   "zfs get -Hp -t filesystem,volume keystatus,readonly,mounted,written -r zdata zroot; "
+                   "zpool history zdata zroot")
+
+
+@scenario("the key stick and a stranger's pulled and put in, ten times on a healthy node: nothing changes, nothing is said")
+def ten_times(node, lab):
+    node.unwatched()
+    before, said, started = undisturbed(node), node.ok(SAID), node.ok(RUNS)
+    for number in range(10):
+        node.unplug()
+        node.insert(*((lab.sticks.good(),) if number % 2 else (lab.sticks.blank(), "0000BEEF")))
+        node.until(f"test $({RUNS}) -gt {started}", 60, "udev starts the late boot")
+        node.until("! systemctl is-active -q f3skeys-late", 60, "the late boot is over")
+        started = node.ok(RUNS)
+    check(undisturbed(node) == before, "something changed")
+    check(node.ok(SAID) == said, f"it said: {node.ok(SAID)[len(said):]}")
+    node.check_open("nfs", "write", "copy")
+    node.check_nfs_serves()
+    node.check_replica_clean()
