@@ -122,8 +122,9 @@ class Client:
 
     def __init__(self, one, server):
         self.one, self.log = one, f"/run/client-{server}.log"
-        one.write("/run/client", (base.GUEST / "client").read_bytes(), "0755")
-        one.ok(f"touch {self.log}; systemd-run -q --unit=client-{server} /run/client {server} {self.log}")
+        program = "/usr/local/lib/lab/client"
+        one.write(program, (base.GUEST / "client").read_bytes(), "0755")
+        one.ok(f"touch {self.log}; systemd-run -q --unit=client-{server} {program} {server} {self.log}")
 
     def lines(self, mark=0):
         """What it wrote down since a mark."""
