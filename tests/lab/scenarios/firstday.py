@@ -29,9 +29,9 @@ BECOME_F1 = f"""set -e
 systemctl stop nfs-server nfs-mountd
 exportfs -f
 zfs destroy -r zdata/enc/nfsdata/deep
-zfs snapshot zdata/enc/nfsdata@sent
+zfs snapshot zdata/enc/nfsdata@now
 for name in zdata/sink/f0 zdata/sink/f0/zdata zdata/sink/f0/zdata/enc; do zfs create -o canmount=off $name; done
-zfs send -w zdata/enc/nfsdata@sent | zfs recv -u {NFSDATA}
+zfs send -w zdata/enc/nfsdata@now | zfs recv -u {NFSDATA}
 zfs load-key -L file:///keys/f0.lan.buetow.org:zdata.key {NFSDATA}
 zfs set keylocation=file:///keys/f0.lan.buetow.org:zdata.key {NFSDATA}
 zfs destroy -r zdata/enc/nfsdata

@@ -215,7 +215,8 @@ def conditions(node, lab):
     check(node.f3skeys("reconcile", peer).status == 0, "reconcile")
     told = {one["name"]: one for one in node.report("reconcile")["gates"]}["write"]
     check(not told["open"] and "f1.lan.buetow.org" in told["reason"], told)
-    node.check_closed("write", "reconcile", config=peer)
+    answer = node.gate("write", peer)
+    check(answer.status == 2 and "reconcile" in answer.err, answer)
     check(node.f3skeys("ready").status == 0, "ready")
 
 
