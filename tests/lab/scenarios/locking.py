@@ -186,7 +186,9 @@ def reconcile_quiet(node, lab):
 
 @scenario("the gate closes (the dataset unmounted): `reconcile` stops its service; it opens: started again, NFS serves")
 def follows(node, lab):
-    node.ok(f"exportfs -ua; zfs unmount {NFSDATA}; systemctl is-active nfs-server")
+    node.ok("exportfs -ua; exportfs -f")
+    node.until(f"zfs unmount {NFSDATA}", 30, "the NFS server lets go of the dataset")
+    node.ok("systemctl is-active nfs-server")
     done = node.f3skeys("reconcile")
     check(done.status == 0, done)
     says(done, "nfs-server.service")
@@ -236,7 +238,7 @@ def guard(node, lab):
 
 @scenario("without the guard a file could be made there: the lab's own control")
 def unguarded(node, lab):
-    node.ok(f"systemctl stop nfs-server; exportfs -f; zfs unmount {NFSDATA}; chattr -i /data/nfs; "
+    node.ok(f"systemctl stop nfs-server; exportfs -f; zfs unmount {NFSDATA} && chattr -i /data/nfs && "
             "touch /data/nfs/x; rm /data/nfs/x")
     clean = node.f3skeys("ready")
     check(clean.status == 0, clean)
