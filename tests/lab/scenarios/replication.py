@@ -1,6 +1,6 @@
 """syncoid replicates f1's data to f0, as the documentation says, with boots of f3skeys in between."""
 
-from node import REPLICA, check, says
+from node import KEY_OF, REPLICA, check, says
 from pair import SERIAL, SOURCE, Pair, check_replica
 from scenarios import group
 
@@ -54,8 +54,14 @@ def after_a_boot(node, lab):
     check(node.get("mounted", f"{REPLICA}/fresh") == "no", "the receive mounted it")
 
 
-@scenario("the boot after it mounts the new child read-only, and the next incremental arrives")
+@scenario("the new child is a root of its own: doctor names it; named in the configuration, the next boot mounts it read-only")
 def new_child(node, lab):
+    fresh = f"{REPLICA}/fresh"
+    boot(node, node.good)
+    check(node.get("keystatus", fresh) == "unavailable", "a root that nobody named was opened")
+    says(node.f3skeys("doctor"), fresh)
+    node.ok(f"""sed -i 's|roots: \\[|&(dataset: "{fresh}", key: "{KEY_OF[REPLICA]}", role: replica, required: true),|' """
+            "/etc/f3skeys.ron")
     boot(node, node.good)
     check(node.ok("cat /data/sink/f1/data/fresh/FILE") == "fresh\n", "the new child is not mounted")
     arrives(node, "three", "echo more > /data/own/fresh/FILE")
