@@ -263,6 +263,20 @@ impl Zfs for Watched<'_> {
     fn unload_key(&self, root: &DatasetName, _deadline: Deadline) -> Result<(), Trouble> {
         panic!("the key of {root} is unloaded")
     }
+    fn change_key(&self, root: &DatasetName, _key: &Key, _by: Deadline) -> Result<(), Trouble> {
+        panic!("the key of {root} is changed")
+    }
+    fn set_key_location(
+        &self,
+        root: &DatasetName,
+        _at: &str,
+        _by: Deadline,
+    ) -> Result<(), Trouble> {
+        panic!("the keylocation of {root} is changed")
+    }
+    fn unwraps(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
+        self.sim.unwraps(dataset, deadline)
+    }
     fn mount(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
         Zfs::mount(self.sim, dataset, deadline)
     }

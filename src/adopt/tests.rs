@@ -33,6 +33,7 @@ fn plain(name: &str) -> Dataset {
         jailed: false,
         promotion: crate::promotion::Promoted::Never,
         written: 0,
+        origin: None,
     }
 }
 

@@ -314,6 +314,28 @@ impl Zfs for Stage<'_> {
         Err(not_here("zfs unload-key"))
     }
 
+    fn change_key(
+        &self,
+        _root: &DatasetName,
+        _key: &Key,
+        _deadline: Deadline,
+    ) -> Result<(), Trouble> {
+        Err(not_here("zfs change-key"))
+    }
+
+    fn set_key_location(
+        &self,
+        _root: &DatasetName,
+        _location: &str,
+        _deadline: Deadline,
+    ) -> Result<(), Trouble> {
+        Err(not_here("zfs set"))
+    }
+
+    fn unwraps(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
+        self.real.zfs.unwraps(dataset, deadline)
+    }
+
     fn mount(&self, dataset: &DatasetName, _deadline: Deadline) -> Result<(), Trouble> {
         let found = self.world.borrow().find(dataset).cloned();
         let Some(Mountpoint::Path(at)) = found.map(|found| found.mountpoint) else {

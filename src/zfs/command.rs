@@ -159,6 +159,35 @@ impl Zfs for Command<'_> {
             .map(|_| ())
     }
 
+    fn change_key(&self, root: &DatasetName, key: &Key, deadline: Deadline) -> Result<(), Trouble> {
+        let args = [
+            "change-key",
+            "-o",
+            "keyformat=raw",
+            "-o",
+            "keylocation=prompt",
+            root.as_str(),
+        ];
+        self.call(&args, Some(key), deadline)?.success().map(|_| ())
+    }
+
+    fn set_key_location(
+        &self,
+        root: &DatasetName,
+        location: &str,
+        deadline: Deadline,
+    ) -> Result<(), Trouble> {
+        let setting = format!("keylocation={location}");
+        self.done(&["set", &setting, root.as_str()], deadline)
+            .map(|_| ())
+    }
+
+    fn unwraps(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
+        // Of all that only reads, this is what opens a file system that nothing has mounted.
+        let args = ["userspace", "-Hpn", "-o", "used", dataset.as_str()];
+        self.done(&args, deadline).map(|_| ())
+    }
+
     fn mount(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
         self.done(&["mount", dataset.as_str()], deadline)
             .map(|_| ())

@@ -127,6 +127,8 @@ pub struct Dataset {
     pub promotion: Promoted,
     /// Bytes written since its newest snapshot; all it holds if it has none.
     pub written: u64,
+    /// Of a clone, the dataset that it was made of; both share one key for their data.
+    pub origin: Option<DatasetName>,
 }
 
 /// A snapshot or a bookmark: a moment of a dataset that other nodes know by the same number.
@@ -255,6 +257,31 @@ pub trait Zfs {
     /// # Errors
     /// It is in use, ZFS refused or did not answer.
     fn unload_key(&self, root: &DatasetName, deadline: Deadline) -> Result<(), Trouble>;
+
+    /// Wraps a loaded encryption root in another raw key. Its `keylocation` is `prompt` afterwards.
+    /// What went wrong does not tell whether it was done: only asking with both keys does.
+    ///
+    /// # Errors
+    /// The root is locked, ZFS refused or did not answer.
+    fn change_key(&self, root: &DatasetName, key: &Key, deadline: Deadline) -> Result<(), Trouble>;
+
+    /// Sets where `zfs load-key` alone looks for the key of a root.
+    ///
+    /// # Errors
+    /// ZFS refused or did not answer.
+    fn set_key_location(
+        &self,
+        root: &DatasetName,
+        location: &str,
+        deadline: Deadline,
+    ) -> Result<(), Trouble>;
+
+    /// Looks into a file system that is not mounted, which fails when the loaded key of its root
+    /// does not unwrap its own. Changes nothing.
+    ///
+    /// # Errors
+    /// It does not, or ZFS did not answer.
+    fn unwraps(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble>;
 
     /// Mounts a file system where its `mountpoint` says.
     ///

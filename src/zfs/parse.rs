@@ -10,7 +10,7 @@ use std::path::PathBuf;
 /// The properties that [`Dataset`] is made of.
 pub fn properties() -> String {
     format!(
-        "type,encryptionroot,keystatus,keyformat,keylocation,readonly,canmount,mountpoint,mounted,written,{JAILED_PROPERTY},{}",
+        "type,encryptionroot,keystatus,keyformat,keylocation,readonly,canmount,mountpoint,mounted,written,origin,{JAILED_PROPERTY},{}",
         promotion::PROPERTY
     )
 }
@@ -92,6 +92,10 @@ fn dataset(name: &str, row: &Row) -> Result<Dataset, String> {
             "-" => 0,
             bytes => number("written", bytes)?,
         },
+        origin: match get("origin")?.0 {
+            "-" => None,
+            snapshot => Some(origin(snapshot)?),
+        },
     })
 }
 
@@ -142,6 +146,13 @@ fn moment(line: &str) -> Result<(&str, Moment), String> {
         bookmark,
     };
     Ok((dataset, moment))
+}
+
+/// The dataset whose snapshot a clone was made of.
+fn origin(snapshot: &str) -> Result<DatasetName, String> {
+    let dataset = snapshot.split_once('@').map(|(dataset, _)| dataset);
+    let dataset = dataset.and_then(|dataset| dataset.parse().ok());
+    dataset.ok_or_else(|| format!("origin is `{snapshot}`"))
 }
 
 fn number(what: &str, text: &str) -> Result<u64, String> {
@@ -215,6 +226,7 @@ zdata/enc\tcanmount\ton\tdefault
 zdata/enc\tmountpoint\t/data/enc\tinherited from zdata
 zdata/enc\tmounted\tno\t-
 zdata/enc\twritten\t98304\t-
+zdata/enc\torigin\tzdata/other@a\t-
 zdata/enc\tJAILED\toff\tdefault
 zdata/enc\tf3skeys:promotion\t-\t-
 ";
@@ -229,6 +241,7 @@ zroot/bhyve/vol\tcanmount\t-\t-
 zroot/bhyve/vol\tmountpoint\t-\t-
 zroot/bhyve/vol\tmounted\t-\t-
 zroot/bhyve/vol\twritten\t0\t-
+zroot/bhyve/vol\torigin\t-\t-
 zroot/bhyve/vol\tJAILED\t-\t-
 zroot/bhyve/vol\tf3skeys:promotion\t-\t-
 ";
@@ -255,6 +268,8 @@ zroot/bhyve/vol\tf3skeys:promotion\t-\t-
         assert_eq!(volume.readonly_source, Source::Received);
         assert_eq!(volume.can_mount, CanMount::Off);
         assert_eq!((enc.written, volume.written), (98_304, 0));
+        assert_eq!(enc.origin.as_ref().unwrap().as_str(), "zdata/other");
+        assert_eq!(volume.origin, None);
     }
 
     #[test]
@@ -282,6 +297,7 @@ zroot/bhyve/vol\tf3skeys:promotion\t-\t-
             ("mounted\tno", "mounted\tperhaps"),
             ("written\t98304", "written\t96K"),
             ("written\t98304", "written\t-1"),
+            ("zdata/other@a", "zdata/other"),
             ("encryptionroot\tzdata/enc", "encryptionroot\t@"),
             ("off\tdefault", "off\twhoever"),
             ("type\tfilesystem\t-", "type\tfilesystem\t-\textra"),

@@ -65,6 +65,10 @@ pub enum Event {
     Stopped(String),
     /// The node took part in CARP from here on, or no more.
     Carp(bool),
+    /// The key of a root was changed.
+    Changed(String),
+    /// Where a root's key is looked for was set.
+    Located(String, String),
     /// A bare directory was made immutable.
     Guarded(PathBuf),
 }
@@ -167,6 +171,7 @@ pub fn dataset(name: &str) -> Dataset {
         jailed: false,
         promotion: Promoted::Never,
         written: 0,
+        origin: None,
     }
 }
 
@@ -236,6 +241,10 @@ pub struct Sim {
     pub busy: RefCell<Vec<String>>,
     /// The services, and whether each runs.
     pub service_states: RefCell<BTreeMap<String, bool>>,
+    /// File systems that the loaded key of their root does not unwrap.
+    pub not_unwrapped: RefCell<Vec<String>>,
+    /// How often a key change is to do its work and then not answer.
+    pub silent_changes: Cell<u32>,
     /// Services that do nothing they are told.
     pub deaf_services: RefCell<Vec<String>>,
     /// What each peer answers; others do not answer.
@@ -302,6 +311,8 @@ impl Sim {
             unlisted: RefCell::default(),
             busy: RefCell::default(),
             service_states: RefCell::default(),
+            not_unwrapped: RefCell::default(),
+            silent_changes: Cell::default(),
             deaf_services: RefCell::default(),
             replies: RefCell::default(),
             questions_to_peers: Cell::default(),
@@ -1037,6 +1048,56 @@ impl Zfs for Sim {
         drop(datasets);
         self.note(Event::Unloaded(root.to_string()));
         Ok(())
+    }
+
+    fn change_key(&self, root: &DatasetName, key: &Key, deadline: Deadline) -> Result<(), Trouble> {
+        self.call("zfs change-key", root.pool(), deadline)?;
+        if self.find(root.as_str()).key_status != KeyStatus::Available {
+            return Err(Trouble::failed("zfs change-key", "Key must be loaded"));
+        }
+        assert!(
+            self.not_unwrapped.borrow().is_empty(),
+            "the kernel panics over a child that does not unwrap"
+        );
+        self.note(Event::Changed(root.to_string()));
+        let bytes = *key.expose();
+        self.wrapped.borrow_mut().insert(root.to_string(), bytes);
+        self.change(root.as_str(), |d| {
+            d.key_location = Some("prompt".to_owned());
+            d.key_format = KeyFormat::Raw;
+        });
+        for d in self.datasets.borrow_mut().iter_mut() {
+            if d.encryption_root.as_ref() == Some(root) {
+                d.key_format = KeyFormat::Raw;
+            }
+        }
+        self.step();
+        if self.silent_changes.get() > 0 {
+            self.silent_changes.set(self.silent_changes.get() - 1);
+            return Err(Trouble::timed_out("zfs change-key"));
+        }
+        Ok(())
+    }
+
+    fn set_key_location(
+        &self,
+        root: &DatasetName,
+        location: &str,
+        deadline: Deadline,
+    ) -> Result<(), Trouble> {
+        self.call("zfs set", root.pool(), deadline)?;
+        self.note(Event::Located(root.to_string(), location.to_owned()));
+        self.change(root.as_str(), |d| d.key_location = Some(location.to_owned()));
+        Ok(())
+    }
+
+    fn unwraps(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
+        self.call("zfs userspace", dataset.pool(), deadline)?;
+        let not = self.not_unwrapped.borrow();
+        match not.iter().any(|name| name == dataset.as_str()) {
+            true => Err(Trouble::failed("zfs userspace", "Permission denied")),
+            false => Ok(()),
+        }
     }
 
     fn mount(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
