@@ -6,18 +6,19 @@ use crate::gate::Answer;
 use crate::host::{Host, hooks};
 use crate::init::decide::Request;
 use crate::key::Key;
-use crate::names::{DatasetName, NodeName};
+use crate::names::{DatasetName, KeyName, NodeName};
 use crate::os::{self, PATHS};
 use crate::pass::Node;
 use crate::peers::Ssh;
 use crate::report::Report;
+use crate::rotate::What;
 use crate::services::Manager;
 use crate::system::{Machine, System};
 use crate::time::Deadline;
 use crate::usb::UsbDisks;
 use crate::{
     adopt, boot, carp, doctor, init, late, lock, new_key, preview, promote, ready, receive,
-    reconcile, rehearse, status, verify, zfs,
+    reconcile, rehearse, rotate, status, verify, zfs,
 };
 use argh::FromArgs;
 use std::ffi::OsString;
@@ -55,6 +56,7 @@ enum Verb {
     Gate(Gate),
     Plan(Plan),
     Rehearse(Rehearse),
+    Rotate(Rotate),
     Status(Status),
     Verify(Verify),
     NewKey(NewKey),
@@ -243,6 +245,38 @@ struct NewKey {
     dataset: Option<DatasetName>,
 }
 
+/// Give every root that uses a key another one, by way of this store and the peers'. Killed at any
+/// point, every root and replica is still opened by a key of its node's store.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "rotate")]
+struct Rotate {
+    /// the key; without an owner it is this node's
+    #[argh(positional)]
+    key: Option<String>,
+    /// every key of this node, one after the other
+    #[argh(switch)]
+    all: bool,
+    /// show what would be done, or why it is refused; change nothing
+    #[argh(switch)]
+    plan: bool,
+    /// show which generation opens what, here and on the peers; change nothing
+    #[argh(switch)]
+    status: bool,
+    /// go on with a rotation that was cut short
+    #[argh(switch)]
+    resume: bool,
+    /// give up a rotation that has changed no root's key yet
+    #[argh(switch)]
+    abort: bool,
+    /// let boots no longer try what was replaced, once all have been seen to open without it
+    #[argh(switch)]
+    retire: bool,
+    /// also give a key of the store to loaded roots that none of it opens, or that have a hex or
+    /// passphrase key
+    #[argh(switch)]
+    take_over: bool,
+}
+
 /// Show the version.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "version")]
@@ -298,6 +332,15 @@ fn wrong_together(verb: &Verb) -> Option<&'static str> {
         }
         Verb::Boot(boot) if boot.root.is_some() && boot.late => {
             Some("`boot --late` takes no --root")
+        }
+        Verb::Rotate(rotate) if rotate.key.is_some() == rotate.all => {
+            Some("`rotate` takes a key, or --all")
+        }
+        Verb::Rotate(rotate) if rotate.modes() > 1 => {
+            Some("`rotate` takes one of --plan, --status, --resume, --abort and --retire")
+        }
+        Verb::Rotate(rotate) if rotate.take_over && rotate.modes() > 0 && !rotate.plan => {
+            Some("`rotate --take-over` begins a rotation; it goes with --plan alone")
         }
         Verb::Verify(verify) if verify.store.is_some() && verify.pools => {
             Some("`verify --pools` is about this node's own store; it takes no --store")
@@ -408,6 +451,7 @@ fn do_verb(verb: &Verb, config: &Config, node: Node, command: &[OsString]) -> u8
             let told = verify::verify(node, config, verify::Options { pools, repair });
             show_verification(&told, options.json)
         }),
+        Verb::Rotate(asked) => do_rotate(node, config, asked),
         Verb::NewKey(new) => match new_key::name(config, &new.name) {
             Ok(name) => privileged(|| {
                 let made = new_key::new_key(node, config, &name, new.dataset.as_ref());
@@ -586,6 +630,59 @@ fn hold(node: Node, config: &Config) -> u8 {
         true => show(&report),
         false => report.status,
     }
+}
+
+impl Rotate {
+    /// How many of the options that exclude one another were given.
+    fn modes(&self) -> usize {
+        let modes = [self.plan, self.status, self.resume, self.abort, self.retire];
+        modes.iter().filter(|given| **given).count()
+    }
+
+    fn what(&self) -> What {
+        let take_over = self.take_over;
+        match self {
+            Rotate { plan: true, .. } => What::Plan { take_over },
+            Rotate { status: true, .. } => What::Status,
+            Rotate { resume: true, .. } => What::Resume,
+            Rotate { abort: true, .. } => What::Abort,
+            Rotate { retire: true, .. } => What::Retire,
+            _ => What::Start { take_over },
+        }
+    }
+}
+
+/// One key, or each in turn: what goes wrong with one does not keep the others.
+fn do_rotate(node: Node, config: &Config, asked: &Rotate) -> u8 {
+    let keys = match &asked.key {
+        Some(given) => rotate::name(config, given).map(|name| vec![name]),
+        None => Ok(rotate::own_keys(config)),
+    };
+    match keys {
+        Err(what) => {
+            complain(&format!("f3skeys: {what}\n"));
+            USAGE
+        }
+        Ok(keys) => privileged(|| {
+            let statuses = keys.iter().map(|key| rotate_one(node, config, key, asked.what()));
+            statuses.max().unwrap_or(0)
+        }),
+    }
+}
+
+fn rotate_one(node: Node, config: &Config, key: &KeyName, what: What) -> u8 {
+    let progress = |change: &str| {
+        if io::stderr().is_terminal() {
+            complain(&format!("{key}: {change}\n"));
+        }
+    };
+    let rotated = rotate::rotate(node, config, key, what, &progress);
+    complain(&rotated.report.complaints());
+    match rotated.text.as_str() {
+        "" if !matches!(what, What::Plan { .. }) => say(&rotated.report.results()),
+        text => say(text),
+    }
+    rotated.report.status
 }
 
 fn show(report: &Report) -> u8 {

@@ -71,6 +71,7 @@ pub mod ready;
 pub mod receive;
 pub mod reconcile;
 pub mod rehearse;
+pub mod rotate;
 pub mod report;
 pub mod roles;
 pub mod services;

@@ -88,8 +88,10 @@ fn by_other_generation(root: &Root, standing: Standing, fingerprint: &str) -> Co
         Role::Primary => (
             Severity::Alarm,
             format!("{what}, not by its current one"),
-            "a rotation was cut short; keep this stick as it is until the rotation is finished"
-                .to_owned(),
+            format!(
+                "a rotation was cut short: `f3skeys rotate {} --resume` finishes it",
+                root.key
+            ),
         ),
     }
 }

@@ -34,7 +34,7 @@ use std::time::Duration;
 /// The longest that checking, mounting and writing a store may take.
 pub const WRITE_STORE: Duration = Duration::from_secs(120);
 /// The longest that reading a whole store may take.
-const READ_STORE: Duration = Duration::from_secs(60);
+pub(crate) const READ_STORE: Duration = Duration::from_secs(60);
 /// The version of the JSON.
 const VERSION: u32 = 1;
 

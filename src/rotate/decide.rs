@@ -1,0 +1,387 @@
+//! What may be done about a key, and why not: decided purely, from [`Facts`].
+//!
+//! Every refusal names the thing and the way out. Nothing that could not be asked is taken as fine.
+
+use super::facts::{Facts, Own, PeerFacts, RootFacts, Seen};
+use crate::config::Role;
+use crate::key::Fingerprint;
+use crate::names::{DatasetName, NodeName};
+use crate::peers::Opens;
+use crate::report::{Finding, Findings, Severity};
+use crate::store::state::{Generation, Standing};
+use std::collections::BTreeSet;
+
+/// Why a rotation may not begin; empty when it may.
+pub fn start(facts: &Facts, take_over: bool) -> Vec<Finding> {
+    let mut said = Findings::default();
+    let Some(own) = common(facts, &mut said) else {
+        return said.0;
+    };
+    let key = facts.key.as_str();
+    match (own.with(Standing::Staged), own.with(Standing::Current)) {
+        (Some(staged), _) => said.fail(
+            key,
+            &format!("a rotation to {} is open", staged.fingerprint),
+            &format!("`f3skeys rotate {key} --resume` finishes it, `--abort` gives it up"),
+        ),
+        (None, Some(_)) => {}
+        (None, None) if take_over && own.list.is_empty() => {}
+        (None, None) => said.fail(key, "the store has no current generation of it", NEW_KEY),
+    }
+    for root in &facts.roots {
+        before_start(own, root, take_over, &mut said);
+    }
+    before_change(facts, facts.roots.iter(), &mut said);
+    enough_to_ask(facts, &mut said);
+    said.0
+}
+
+const NEW_KEY: &str = "`f3skeys new-key`, or `--take-over` for a root that is loaded";
+
+/// Why an open rotation may not go on; empty when it may.
+pub fn go_on(facts: &Facts) -> Vec<Finding> {
+    let mut said = Findings::default();
+    let Some(own) = common(facts, &mut said) else {
+        return said.0;
+    };
+    let Some(target) = own.target() else {
+        let what = "the store has no generation of it to go on with";
+        said.fail(facts.key.as_str(), what, "`f3skeys verify --repair`");
+        return said.0;
+    };
+    let left: Vec<&RootFacts> = to_change(facts, target.fingerprint);
+    let take_over = matches!(&facts.record, Ok(Some(record)) if record.take_over);
+    for root in &left {
+        match &root.opens {
+            Opens::By(_) => {}
+            Opens::NoKey if take_over => {}
+            other => not_opened(root, other, &mut said),
+        }
+    }
+    before_change(facts, left.into_iter(), &mut said);
+    said.0
+}
+
+/// The roots whose key is not the target yet.
+pub fn to_change(facts: &Facts, target: Fingerprint) -> Vec<&RootFacts> {
+    let roots = facts.roots.iter();
+    roots.filter(|root| !root.is_opened_by(target)).collect()
+}
+
+/// Why `target` may not become the key of any root yet; empty when enough other stores have proven
+/// to hold it: `min_copies` of them, and every one that opens a replica.
+pub fn copies(facts: &Facts, target: Fingerprint, proven: &BTreeSet<NodeName>) -> Vec<Finding> {
+    let mut said = Findings::default();
+    let resume = format!("`f3skeys rotate {} --resume` then goes on", facts.key);
+    let with_replicas = facts.peers.iter().filter(|peer| !peer.replicas.is_empty());
+    for peer in with_replicas.filter(|peer| !proven.contains(&peer.name)) {
+        let what = format!(
+            "has not proven to hold {target}, which {} there will need",
+            names(&peer.replicas)
+        );
+        let remedy = format!("mend it; {resume}");
+        said.fail(peer.name.as_str(), &what, &remedy);
+    }
+    if proven.len() < facts.min_copies {
+        let what = format!(
+            "{} of the {} other stores that `min_copies` wants have proven to hold {target}",
+            proven.len(),
+            facts.min_copies
+        );
+        said.fail(
+            facts.key.as_str(),
+            &what,
+            &format!("bring peers up; {resume}"),
+        );
+    }
+    said.0
+}
+
+/// Why a rotation may not be given up; empty when it may.
+pub fn abort(facts: &Facts) -> Vec<Finding> {
+    let mut said = Findings::default();
+    let Some(own) = common(facts, &mut said) else {
+        return said.0;
+    };
+    let key = facts.key.as_str();
+    let resume = format!("`f3skeys rotate {key} --resume` finishes it");
+    let Some(staged) = own.with(Standing::Staged) else {
+        said.fail(key, "no rotation is open", "there is nothing to give up");
+        return said.0;
+    };
+    match &facts.record {
+        Ok(Some(record)) if !record.changing => {}
+        Ok(Some(_)) => said.fail(
+            key,
+            &format!(
+                "a root's key may have been changed to {} already",
+                staged.fingerprint
+            ),
+            &resume,
+        ),
+        Ok(None) => {
+            let what = "nothing tells that no root's key was changed yet";
+            said.fail(key, what, &resume);
+        }
+        Err(why) => {
+            let what = format!("not known whether a root's key was changed: {why}");
+            said.fail(key, &what, &resume);
+        }
+    }
+    for root in &facts.roots {
+        match &root.opens {
+            Opens::By(print) if *print != staged.fingerprint => {}
+            Opens::By(_) => {
+                let what = format!("is opened by the staged {}", staged.fingerprint);
+                said.fail(root.dataset.as_str(), &what, &resume);
+            }
+            other => not_opened(root, other, &mut said),
+        }
+    }
+    said.0
+}
+
+/// Why what is retained may not be retired; empty when it may.
+pub fn retire(facts: &Facts) -> Vec<Finding> {
+    let mut said = Findings::default();
+    let Some(own) = common(facts, &mut said) else {
+        return said.0;
+    };
+    let key = facts.key.as_str();
+    let resume = format!("`f3skeys rotate {key} --resume`");
+    if own.with(Standing::Staged).is_some() {
+        said.fail(key, "a rotation is open", &resume);
+    }
+    let Some(current) = own.with(Standing::Current) else {
+        said.fail(key, "the store has no current generation of it", &resume);
+        return said.0;
+    };
+    for root in &facts.roots {
+        match &root.opens {
+            Opens::By(print) if *print == current.fingerprint => {}
+            Opens::By(print) => said.fail(
+                root.dataset.as_str(),
+                &format!(
+                    "is opened by {print}, not by the current {}",
+                    current.fingerprint
+                ),
+                &resume,
+            ),
+            other => not_opened(root, other, &mut said),
+        }
+    }
+    for peer in &facts.peers {
+        for replica in &peer.replicas {
+            replica_opens(peer, replica, current, &mut said);
+        }
+    }
+    said.0
+}
+
+fn replica_opens(peer: &PeerFacts, name: &DatasetName, current: &Generation, said: &mut Findings) {
+    let subject = format!("{name} on {}", peer.name);
+    let told = match &peer.told {
+        Ok(told) => told,
+        Err(why) => {
+            let what = format!("has not been seen to open: {why}");
+            return said.fail(&subject, &what, "bring the node up, its stick in, and try again");
+        }
+    };
+    let root = told.roots.iter().find(|root| root.dataset == *name);
+    let what = match root.map(|root| &root.opens) {
+        Some(Opens::By(print)) if *print == current.fingerprint => return,
+        Some(Opens::By(print)) => format!("is still opened by {print}"),
+        Some(Opens::NoKey) => "is opened by no key of the store there".to_owned(),
+        Some(Opens::CouldNotAsk(why)) => format!("could not be asked: {why}"),
+        None => "is no root of that node's configuration with this key".to_owned(),
+    };
+    let remedy = "have it received what was sent since the rotation, then try again";
+    said.fail(&subject, &what, remedy);
+}
+
+/// What holds for everything that changes a key: who may, and that the store is whole.
+fn common<'a>(facts: &'a Facts, said: &mut Findings) -> Option<&'a Own> {
+    let key = facts.key.as_str();
+    if facts.key.owner() != facts.node.as_str() {
+        let what = format!("belongs to {}, and this is {}", facts.key.owner(), facts.node);
+        said.fail(key, &what, "rotate it there: only its owner may");
+        return None;
+    }
+    if facts.roots.is_empty() {
+        let what = "no root of the configuration uses it";
+        said.fail(key, what, "`f3skeys status` shows the roots and their keys");
+    }
+    for root in facts.roots.iter().filter(|r| r.role != Role::Primary) {
+        let what = "is a replica here: its key changes on its primary only";
+        let remedy = "correct `role` or `key` in the configuration, or `f3skeys demote` it";
+        said.fail(root.dataset.as_str(), what, remedy);
+    }
+    let own = match &facts.store {
+        Ok(own) => own,
+        Err(why) => {
+            let what = format!("the key store could not be read: {why}");
+            said.fail(key, &what, "insert the stick");
+            return None;
+        }
+    };
+    if own.plain {
+        let what = "the store is a plain one, without fingerprints";
+        said.fail(key, what, "`f3skeys adopt` first");
+    }
+    for damage in &own.damage {
+        said.fail(&damage.path, &damage.what, "`f3skeys verify --repair` first");
+    }
+    Some(own)
+}
+
+fn before_start(own: &Own, root: &RootFacts, take_over: bool, said: &mut Findings) {
+    let current = own.with(Standing::Current);
+    let remedy = "`f3skeys boot` says more; rotate once the current key opens it";
+    match &root.opens {
+        Opens::By(print) if current.is_some_and(|c| c.fingerprint == *print) => {}
+        Opens::By(print) => {
+            let what = format!("is opened by {print}, not by the current generation");
+            said.fail(root.dataset.as_str(), &what, remedy);
+        }
+        Opens::NoKey if take_over => {}
+        other => not_opened(root, other, said),
+    }
+}
+
+fn not_opened(root: &RootFacts, opens: &Opens, said: &mut Findings) {
+    let subject = root.dataset.as_str();
+    match opens {
+        Opens::CouldNotAsk(why) => {
+            let what = format!("not known which key opens it: {why}");
+            let remedy = format!("`zpool status {}`, then try again", root.dataset.pool());
+            said.fail(subject, &what, &remedy);
+        }
+        _ => said.fail(
+            subject,
+            "no key of the store opens it",
+            "`rotate --take-over` gives a loaded root a key of the store",
+        ),
+    }
+}
+
+/// What must be so of roots whose key is to be changed now, and of their replicas.
+fn before_change<'a>(
+    facts: &'a Facts,
+    roots: impl Iterator<Item = &'a RootFacts>,
+    said: &mut Findings,
+) {
+    let mut any = false;
+    for root in roots {
+        any = true;
+        match &root.seen {
+            Ok(seen) => root_itself(root, seen, said),
+            Err(why) => {
+                let remedy = format!("`zpool status {}`", root.dataset.pool());
+                said.fail(root.dataset.as_str(), why, &remedy);
+            }
+        }
+    }
+    if any {
+        for peer in &facts.peers {
+            replicas(peer, said);
+            merged(facts, peer, said);
+        }
+    }
+}
+
+fn root_itself(root: &RootFacts, seen: &Seen, said: &mut Findings) {
+    let name = root.dataset.as_str();
+    if !seen.is_root {
+        let what = "is no encryption root";
+        return said.fail(name, what, "correct `roots` in the configuration");
+    }
+    if !seen.loaded {
+        said.fail(name, "its key is not loaded", "`f3skeys boot`");
+    }
+    for clone in &seen.clones {
+        let what = format!("{clone} is a clone that shares its key");
+        let remedy = "destroy the clone, or send it into a dataset of its own";
+        said.fail(name, &what, remedy);
+    }
+    for (child, why) in &seen.sealed {
+        let what = format!("{child} may not be unwrapped by its key: {why}");
+        let remedy = "changing the key then makes the kernel panic; mount it, or find out why it cannot be";
+        said.fail(name, &what, remedy);
+    }
+}
+
+/// A replica that inherits its key breaks for good with the first stream after a change.
+fn replicas(peer: &PeerFacts, said: &mut Findings) {
+    if peer.replicas.is_empty() {
+        return;
+    }
+    let told = match &peer.told {
+        Ok(told) => told,
+        Err(why) => {
+            let what = format!("holds {} and does not answer: {why}", names(&peer.replicas));
+            let remedy = "bring it up, its stick in; `f3skeys receive` must be its forced command";
+            return said.fail(peer.name.as_str(), &what, remedy);
+        }
+    };
+    for replica in &peer.replicas {
+        let subject = format!("{replica} on {}", peer.name);
+        let Some(root) = told.roots.iter().find(|root| root.dataset == *replica) else {
+            let what = "is no root of that node's configuration with this key, so no boot there would open it";
+            said.fail(&subject, what, "list it in `roots` there, as a replica");
+            continue;
+        };
+        for child in &root.inheriting {
+            let what = format!("{child} below it inherits its key, as `zfs receive` of a `-R` stream leaves it: it could never be mounted again");
+            let remedy = "replicate it once more in a stream of its own (docs/replication.md)";
+            said.fail(&subject, &what, remedy);
+        }
+    }
+}
+
+/// A peer that knows more of the key than its owner: something was lost here.
+fn merged(facts: &Facts, peer: &PeerFacts, said: &mut Findings) {
+    let (Ok(own), Ok(told)) = (&facts.store, &peer.told) else {
+        return;
+    };
+    let is_known = |theirs: &Generation| {
+        let mut own = own.list.iter();
+        own.any(|g| g.fingerprint == theirs.fingerprint && g.generation == theirs.generation)
+    };
+    for held in told.held.iter().filter(|held| !is_known(&held.generation)) {
+        let what = format!(
+            "holds generation {} {}, which this store does not know",
+            held.generation.generation, held.generation.fingerprint
+        );
+        let remedy = "bring a copy of that stick's files here first: something was lost on this one";
+        said.fail(peer.name.as_str(), &what, remedy);
+    }
+}
+
+/// Whether enough peers answer, before anything is made.
+fn enough_to_ask(facts: &Facts, said: &mut Findings) {
+    let answering = facts.peers.iter().filter(|peer| peer.told.is_ok()).count();
+    if answering < facts.min_copies {
+        let what = format!(
+            "{answering} peers answer, and `min_copies` wants {} copies",
+            facts.min_copies
+        );
+        said.fail(facts.key.as_str(), &what, "bring more of them up");
+    }
+    for peer in &facts.peers {
+        if let (Err(why), true) = (&peer.told, peer.replicas.is_empty()) {
+            let what = format!("does not answer: {why}");
+            let remedy = "it gets no copy now; `--resume` brings it up to date later";
+            said.push(Severity::Warning, peer.name.as_str(), &what, remedy);
+        }
+    }
+}
+
+fn names(datasets: &[DatasetName]) -> String {
+    let names: Vec<&str> = datasets.iter().map(DatasetName::as_str).collect();
+    names.join(", ")
+}
+
+/// Whether a finding keeps something from being done.
+pub fn refuses(finding: &Finding) -> bool {
+    finding.severity >= Severity::Failure
+}

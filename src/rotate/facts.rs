@@ -1,0 +1,116 @@
+//! All that a rotation is decided by, as one plain value without a key byte.
+
+use super::record::Record;
+use crate::config::Role;
+use crate::key::Fingerprint;
+use crate::names::{DatasetName, KeyName, NodeName};
+use crate::peers::{KeyTold, Opens};
+use crate::store::Damage;
+use crate::store::state::{Generation, Standing};
+use crate::zfs::KeyFormat;
+use std::collections::BTreeSet;
+
+/// The key, everywhere.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// The key.
+    pub key: KeyName,
+    /// This node.
+    pub node: NodeName,
+    /// How many other stores must hold it.
+    pub min_copies: usize,
+    /// This node's own store.
+    pub store: Result<Own, String>,
+    /// The configured roots that use the key.
+    pub roots: Vec<RootFacts>,
+    /// Every peer of the configuration.
+    pub peers: Vec<PeerFacts>,
+    /// The note of a rotation that is under way.
+    pub record: Result<Option<Record>, String>,
+}
+
+/// What this node's store holds of the key.
+#[derive(Debug, Clone, Default)]
+pub struct Own {
+    /// Its generations, by number.
+    pub list: Vec<Generation>,
+    /// Those of which whole bytes are at hand.
+    pub whole: BTreeSet<Fingerprint>,
+    /// Damage of this key's files.
+    pub damage: Vec<Damage>,
+    /// Whether it is a store without fingerprints.
+    pub plain: bool,
+}
+
+/// A root of this node that uses the key.
+#[derive(Debug, Clone)]
+pub struct RootFacts {
+    /// The root.
+    pub dataset: DatasetName,
+    /// What it is here and now.
+    pub role: Role,
+    /// What was seen of it, or why it was not.
+    pub seen: Result<Seen, String>,
+    /// Which generation opens it, by asking ZFS.
+    pub opens: Opens,
+}
+
+/// What ZFS tells of a root.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Whether it is an encryption root at all.
+    pub is_root: bool,
+    /// Whether its key is loaded.
+    pub loaded: bool,
+    /// The format of its key.
+    pub format: KeyFormat,
+    /// Its `keylocation`.
+    pub location: Option<String>,
+    /// Clones that share its key, or are made of what does.
+    pub clones: Vec<DatasetName>,
+    /// Datasets of this root that its key does not unwrap, or that could not be looked into.
+    pub sealed: Vec<(DatasetName, String)>,
+}
+
+/// A peer.
+#[derive(Debug, Clone)]
+pub struct PeerFacts {
+    /// Its name.
+    pub name: NodeName,
+    /// The configured replicas on it that are wrapped with this key.
+    pub replicas: Vec<DatasetName>,
+    /// What it says of the key, or why it says nothing.
+    pub told: Result<KeyTold, String>,
+    /// The generations that it has proven to hold.
+    pub proven: BTreeSet<Fingerprint>,
+}
+
+impl Own {
+    /// The generation with this standing; there is at most one current and one staged.
+    pub fn with(&self, standing: Standing) -> Option<&Generation> {
+        self.list.iter().find(|g| g.state == standing)
+    }
+
+    /// What every root is to be opened by in the end: the staged generation while a rotation is
+    /// open, else the current one.
+    pub fn target(&self) -> Option<&Generation> {
+        self.with(Standing::Staged)
+            .or_else(|| self.with(Standing::Current))
+    }
+
+    /// The list with other standings.
+    pub fn restood(&self, change: impl Fn(Standing) -> Standing) -> Vec<Generation> {
+        let stand = |generation: &Generation| Generation {
+            state: change(generation.state),
+            ..generation.clone()
+        };
+        self.list.iter().map(stand).collect()
+    }
+}
+
+impl RootFacts {
+    /// Whether ZFS says that this generation opens it.
+    pub fn is_opened_by(&self, fingerprint: Fingerprint) -> bool {
+        self.opens == Opens::By(fingerprint)
+    }
+}

@@ -1,0 +1,307 @@
+//! Gathers [`Facts`]: from the store, by asking ZFS with every generation, and from the peers.
+
+use super::facts::{Facts, Own, PeerFacts, RootFacts, Seen};
+use super::record::Record;
+use crate::boot;
+use crate::config::{Config, Peer, Role, Root};
+use crate::gate::Questions;
+use crate::key::{Fingerprint, Key, Nonce};
+use crate::names::{DatasetName, KeyName};
+use crate::pass::{ONE_CALL, Pass};
+use crate::peers::{Ask, KEY_PATIENCE, KeyTold, Opens, Question, Told, VERSION};
+use crate::plan::Pool;
+use crate::store::merge::held;
+use crate::store::survey::{Copies, survey};
+use crate::store::{self, Wanted};
+use crate::time::Deadline;
+use crate::trouble::Trouble;
+use crate::verify::READ_STORE;
+use crate::writer::kernel_random;
+use crate::zfs::{Answer, Dataset, KeyFormat, KeyStatus, Kind, Try};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Everything there is to know of a key. Its bytes are gone from memory afterwards.
+pub fn look(pass: &mut Pass, key: &KeyName) -> Facts {
+    pass.phase("pools", |pass| {
+        pass.observe_all();
+        ((), pass.pools_in_words())
+    });
+    // A worker looks for the devices of volumes: before any key is in memory.
+    let seen: Vec<Result<Seen, String>> = roots(pass.config, key)
+        .into_iter()
+        .map(|root| see(pass, root))
+        .collect();
+    let copies = read(pass, key);
+    let opens: Vec<Opens> = roots(pass.config, key)
+        .into_iter()
+        .map(|root| opens(pass, root, copies.as_ref().ok().map(|(copies, _)| copies)))
+        .collect();
+    let peers = match pass.config.peers.is_empty() {
+        true => Vec::new(),
+        false => ask_peers(pass, key, copies.as_ref().ok().map(|(copies, _)| copies)),
+    };
+    let promoted = pass.observed.promoted(pass.config);
+    let facts = roots(pass.config, key).into_iter().zip(seen).zip(opens);
+    let record = Record::read(pass.node.db, key);
+    Facts {
+        key: key.clone(),
+        node: pass.config.node.clone(),
+        min_copies: usize::try_from(pass.config.min_copies).unwrap_or(usize::MAX),
+        store: copies.map(|(copies, plain)| own(key, &copies, plain)),
+        roots: facts
+            .map(|((root, seen), opens)| RootFacts {
+                dataset: root.dataset.clone(),
+                role: pass
+                    .config
+                    .role_now(&root.dataset, &promoted)
+                    .unwrap_or(Role::Replica),
+                seen,
+                opens,
+            })
+            .collect(),
+        peers,
+        record: record.map_err(|e| e.to_string()),
+    }
+}
+
+fn roots<'a>(config: &'a Config, key: &KeyName) -> Vec<&'a Root> {
+    let roots = config.roots.iter();
+    roots.filter(|root| root.key == *key).collect()
+}
+
+/// Reads what the store holds of the key, and whether the store is plain.
+///
+/// # Errors
+/// There is no store to be read, in words.
+pub fn read(pass: &mut Pass, key: &KeyName) -> Result<(Copies, bool), String> {
+    let (device, filesystem) = boot::key_device(pass, Duration::ZERO)?;
+    pass.phase("key store", |pass| {
+        let wanted = [key.clone()];
+        let wanted = Wanted::These(&wanted);
+        let at = &pass.config.store.mountpoint;
+        let deadline = Deadline::after(pass.clock(), READ_STORE);
+        let devices = pass.node.devices;
+        let read = devices.read(&device, &filesystem, at, wanted, deadline);
+        let found = read.map_err(|trouble| trouble.to_string()).and_then(|reading| {
+            if reading.gone {
+                return Err(boot::GONE.to_owned());
+            }
+            let mut survey = survey(wanted, reading).map_err(|format| format.to_string())?;
+            if let Some(damage) = survey.damage.first() {
+                return Err(format!("{damage}; `f3skeys verify --repair` first"));
+            }
+            Ok((survey.keys.remove(key).unwrap_or_default(), survey.plain))
+        });
+        let words = match &found {
+            Ok((copies, _)) => format!("{} generations of {key}", copies.known.len()),
+            Err(why) => why.clone(),
+        };
+        (found, words)
+    })
+}
+
+fn own(key: &KeyName, copies: &Copies, plain: bool) -> Own {
+    let held = held(copies, key, "", None);
+    Own {
+        whole: held.iter().filter(|h| h.whole).map(|h| h.generation.fingerprint).collect(),
+        list: held.into_iter().map(|held| held.generation).collect(),
+        damage: copies.damage.clone(),
+        plain,
+    }
+}
+
+fn see(pass: &Pass, root: &Root) -> Result<Seen, String> {
+    let name = &root.dataset;
+    let datasets = match pass.observed.pools.get(name.pool()) {
+        Some(Pool::Seen(datasets)) => datasets,
+        Some(Pool::NotImported) => return Err(format!("pool {} is not imported", name.pool())),
+        Some(Pool::Suspended) => return Err(format!("pool {} is suspended", name.pool())),
+        Some(Pool::NotSeen(why)) => return Err(why.clone()),
+        None => return Err("its pool was not looked at".to_owned()),
+    };
+    let own = datasets.iter().find(|dataset| dataset.name == *name);
+    let own = own.ok_or("there is no such dataset")?;
+    let of_root = |dataset: &&Dataset| dataset.encryption_root.as_ref() == Some(name);
+    let members: Vec<&Dataset> = datasets.iter().filter(of_root).collect();
+    let shares = |dataset: &&Dataset| {
+        let made_of = |member: &&Dataset| dataset.origin.as_ref() == Some(&member.name);
+        (of_root(dataset) && dataset.origin.is_some()) || members.iter().any(made_of)
+    };
+    let loaded = own.key_status == KeyStatus::Available;
+    Ok(Seen {
+        is_root: own.encryption_root.as_ref() == Some(name),
+        loaded,
+        format: own.key_format,
+        location: own.key_location.clone(),
+        clones: datasets.iter().filter(shares).map(|d| d.name.clone()).collect(),
+        sealed: match loaded {
+            true => sealed(pass, &members),
+            false => Vec::new(),
+        },
+    })
+}
+
+/// Those that the root's key does not unwrap. What is mounted, or has its device, is unwrapped.
+fn sealed(pass: &Pass, members: &[&Dataset]) -> Vec<(DatasetName, String)> {
+    let mut sealed = Vec::new();
+    let volumes = members.iter().filter(|d| d.kind == Kind::Volume);
+    let questions = Questions {
+        volumes: volumes.map(|d| d.name.clone()).collect(),
+        ..Questions::default()
+    };
+    if !questions.volumes.is_empty() {
+        let deadline = Deadline::after(pass.clock(), ONE_CALL);
+        let live = pass.node.system.look(&questions, deadline);
+        let there = live.map(|live| live.volumes).map_err(|e| e.to_string());
+        for volume in questions.volumes {
+            if let Err(why) = has_device(&there, &volume) {
+                sealed.push((volume, why));
+            }
+        }
+    }
+    for dataset in members {
+        if dataset.kind == Kind::Filesystem && !dataset.mounted {
+            let deadline = Deadline::after(pass.clock(), ONE_CALL);
+            if let Err(trouble) = pass.node.zfs.unwraps(&dataset.name, deadline) {
+                sealed.push((dataset.name.clone(), trouble.to_string()));
+            }
+        }
+    }
+    sealed
+}
+
+type Devices = Result<BTreeMap<DatasetName, Result<bool, String>>, String>;
+
+fn has_device(there: &Devices, volume: &DatasetName) -> Result<(), String> {
+    match there.as_ref().map_err(String::clone)?.get(volume) {
+        Some(Ok(true)) => Ok(()),
+        Some(Err(why)) => Err(why.clone()),
+        Some(Ok(false)) | None => Err("it has no device".to_owned()),
+    }
+}
+
+/// Asks ZFS with every generation that is whole, those first that a boot would try first.
+fn opens(pass: &mut Pass, root: &Root, copies: Option<&Copies>) -> Opens {
+    let Some(copies) = copies else {
+        return Opens::CouldNotAsk("the key store could not be read".to_owned());
+    };
+    match seen(pass, root) {
+        Some(dataset) if dataset.key_format == KeyFormat::Raw => {}
+        // Of a root in another format a raw key opens nothing, and asking would be misread.
+        Some(_) => return Opens::NoKey,
+        None => return Opens::CouldNotAsk("it was not seen".to_owned()),
+    }
+    for print in in_order(copies) {
+        let Some(key) = copies.good.get(&print) else {
+            continue;
+        };
+        let deadline = Deadline::after(pass.clock(), ONE_CALL);
+        match pass.node.zfs.try_key(&root.dataset, key, Try::Probe, deadline) {
+            Answer::Opens => return Opens::By(print),
+            Answer::WrongKey => {}
+            Answer::CouldNotAsk(trouble) => return Opens::CouldNotAsk(trouble.to_string()),
+        }
+    }
+    Opens::NoKey
+}
+
+fn seen<'a>(pass: &'a Pass, root: &Root) -> Option<&'a Dataset> {
+    pass.observed.dataset(&root.dataset)
+}
+
+fn in_order(copies: &Copies) -> Vec<Fingerprint> {
+    let standings = copies.standings(&BTreeSet::new());
+    let mut prints: Vec<Fingerprint> = standings.keys().copied().collect();
+    prints.sort_by_key(|print| standings.get(print).copied());
+    prints
+}
+
+/// Asks every peer what it holds of the key, and what it opens there.
+fn ask_peers(pass: &mut Pass, key: &KeyName, copies: Option<&Copies>) -> Vec<PeerFacts> {
+    pass.phase("peers", |pass| {
+        let peers = pass.config.peers.iter();
+        let facts: Vec<PeerFacts> = peers.map(|peer| ask_peer(pass, key, peer, copies)).collect();
+        let answering = facts.iter().filter(|peer| peer.told.is_ok()).count();
+        let words = format!("{answering} of {} answer", facts.len());
+        (facts, words)
+    })
+}
+
+fn ask_peer(pass: &Pass, key: &KeyName, peer: &Peer, copies: Option<&Copies>) -> PeerFacts {
+    let told = nonce().and_then(|nonce| {
+        let told = ask(pass, peer, Ask::Key { key: key.clone(), nonce }, &[])?;
+        Ok((told, nonce))
+    });
+    let proven = match (&told, copies) {
+        (Ok((told, nonce)), Some(copies)) => proven(told, nonce, copies),
+        _ => BTreeSet::new(),
+    };
+    let mut replicas = replicas_on(pass.config, key, peer);
+    if let Ok((told, _)) = &told {
+        // What the peer lists as well: a replica that only its own configuration knows of.
+        let more = told.roots.iter().map(|root| &root.dataset);
+        let more: Vec<DatasetName> = more.filter(|name| !replicas.contains(name)).cloned().collect();
+        replicas.extend(more);
+    }
+    PeerFacts {
+        name: peer.name.clone(),
+        replicas,
+        told: told.map(|(told, _)| told).map_err(|trouble| trouble.to_string()),
+        proven,
+    }
+}
+
+/// Asks one peer about keys; `keys` go with the question.
+///
+/// # Errors
+/// It did not answer, or not for itself.
+pub fn ask(pass: &Pass, peer: &Peer, ask: Ask, keys: &[&Key]) -> Result<KeyTold, Trouble> {
+    let question = Question {
+        version: VERSION,
+        from: pass.config.node.clone(),
+        ask,
+    };
+    let deadline = Deadline::after(pass.clock(), KEY_PATIENCE);
+    let reply = pass.node.peers.ask(peer, &question, keys, deadline)?;
+    let failed = |why: &str| Trouble::failed(peer.name.as_str(), why);
+    if reply.version != VERSION {
+        return Err(failed("it answers in another version of the protocol"));
+    }
+    if reply.node != peer.name {
+        return Err(failed(&format!("it answers as {}", reply.node)));
+    }
+    match reply.answer {
+        Told::Key(told) => Ok(told),
+        Told::Replicas(_) => Err(failed("it answers another question")),
+    }
+}
+
+/// A number that was never used before, so that an old proof is none.
+///
+/// # Errors
+/// The kernel gave no random bytes.
+pub fn nonce() -> Result<Nonce, Trouble> {
+    Nonce::random(kernel_random).map_err(|e| Trouble::failed("/dev/random", &e.to_string()))
+}
+
+/// The generations that a peer has proven to hold, held against the bytes here.
+pub fn proven(told: &KeyTold, nonce: &Nonce, copies: &Copies) -> BTreeSet<Fingerprint> {
+    let is_proven = |held: &&store::merge::Held| {
+        let print = held.generation.fingerprint;
+        let key = copies.good.get(&print);
+        key.is_some_and(|key| held.proof == Some(key.prove(nonce, &told.store)))
+    };
+    let held = told.held.iter().filter(is_proven);
+    held.map(|held| held.generation.fingerprint).collect()
+}
+
+/// The configured replicas on a peer of what this key wraps here.
+fn replicas_on(config: &Config, key: &KeyName, peer: &Peer) -> Vec<DatasetName> {
+    let of_key = |of: &DatasetName| config.root_above(of).is_some_and(|root| root.key == *key);
+    let replicas = config.replicas.iter();
+    replicas
+        .filter(|replica| replica.node == peer.name && of_key(&replica.of))
+        .map(|replica| replica.dataset.clone())
+        .collect()
+}

@@ -1,0 +1,129 @@
+//! A rotation in words.
+
+use super::facts::{Facts, Own, PeerFacts};
+use crate::peers::Opens;
+use crate::report::{Finding, Severity};
+use crate::store::state::{Generation, Standing};
+use std::fmt::Write as _;
+
+/// How a key stands, everywhere.
+pub fn status(facts: &Facts) -> String {
+    let mut text = format!("{} on {}\n", facts.key, facts.node);
+    match &facts.store {
+        Ok(own) => generations(&mut text, own),
+        Err(why) => {
+            let _ = writeln!(text, "  the key store could not be read: {why}");
+        }
+    }
+    for root in &facts.roots {
+        let _ = writeln!(text, "  {}: {}", root.dataset, opens(&root.opens));
+    }
+    for peer in &facts.peers {
+        tell_peer(&mut text, peer);
+    }
+    let staged = facts.store.as_ref().ok().and_then(|own| own.with(Standing::Staged));
+    let key = &facts.key;
+    let _ = match staged {
+        None => writeln!(text, "  no rotation is open"),
+        Some(_) => writeln!(
+            text,
+            "  a rotation is open: `f3skeys rotate {key} --resume` finishes it"
+        ),
+    };
+    text
+}
+
+fn generations(text: &mut String, own: &Own) {
+    for generation in &own.list {
+        let whole = match own.whole.contains(&generation.fingerprint) {
+            true => "",
+            false => ", DAMAGED",
+        };
+        let _ = writeln!(
+            text,
+            "  generation {} {}: {}{whole}",
+            generation.generation, generation.fingerprint, generation.state
+        );
+    }
+}
+
+fn opens(opens: &Opens) -> String {
+    match opens {
+        Opens::By(print) => format!("opened by {print}"),
+        Opens::NoKey => "OPENED BY NO KEY OF THE STORE".to_owned(),
+        Opens::CouldNotAsk(why) => format!("could not be asked: {why}"),
+    }
+}
+
+fn tell_peer(text: &mut String, peer: &PeerFacts) {
+    let told = match &peer.told {
+        Ok(told) => told,
+        Err(why) => {
+            let _ = writeln!(text, "  {}: does not answer: {why}", peer.name);
+            return;
+        }
+    };
+    let proven: Vec<String> = peer.proven.iter().map(ToString::to_string).collect();
+    let holds = match proven.is_empty() {
+        true => "holds none of it".to_owned(),
+        false => format!("holds {}, proven", proven.join(" ")),
+    };
+    let _ = writeln!(text, "  {}: {holds}", peer.name);
+    for root in &told.roots {
+        let _ = writeln!(text, "  {} on {}: {}", root.dataset, peer.name, opens(&root.opens));
+    }
+}
+
+/// What a rotation would do.
+pub fn plan(facts: &Facts) -> String {
+    let mut text = format!("f3skeys rotate {} on {} would\n", facts.key, facts.node);
+    let mut step = |words: String| drop(writeln!(text, "  {words}"));
+    step("make a new generation and stage it on this node's store".to_owned());
+    for peer in facts.peers.iter().filter(|peer| peer.told.is_ok()) {
+        let why = match peer.replicas.len() {
+            0 => String::new(),
+            count => format!(", which opens {count} replicas"),
+        };
+        step(format!("have {} hold it, and prove it{why}", peer.name));
+    }
+    for root in &facts.roots {
+        step(format!("change the key of {}", root.dataset));
+        let seen = root.seen.as_ref().ok();
+        if let Some(location) = seen.and_then(|seen| seen.location.as_deref())
+            && location != "prompt"
+        {
+            step(format!("put back its keylocation={location}"));
+        }
+    }
+    step("make it the current generation, here and on the peers".to_owned());
+    step("retain the old one; nothing is removed".to_owned());
+    text
+}
+
+/// A rotation is no revocation: what can still be opened with the key that was replaced.
+pub fn what_the_old_opens(facts: &Facts, list: &[Generation]) -> Vec<Finding> {
+    let old = list.iter().rev().find(|g| g.state == Standing::Retained);
+    let Some(old) = old else {
+        return Vec::new();
+    };
+    let key = facts.key.as_str();
+    let print = old.fingerprint;
+    let mut notes = vec![format!(
+        "{print} is replaced, not revoked: whoever has it and a copy of a pool from before can read \
+         all that was written until then, and with its wrapped key all that is written later"
+    )];
+    for peer in facts.peers.iter().filter(|peer| !peer.replicas.is_empty()) {
+        let replicas: Vec<&str> = peer.replicas.iter().map(|name| name.as_str()).collect();
+        notes.push(format!(
+            "{print} opens {} on {} until that has received what is sent from now on",
+            replicas.join(", "),
+            peer.name
+        ));
+    }
+    notes.push(format!(
+        "{print} still opens pool checkpoints, split mirrors and saved streams from before, and it \
+         stays on this stick, on those of the peers, and on every older copy"
+    ));
+    let note = |what: String| Finding::new(Severity::Note, key, &what, "");
+    notes.into_iter().map(note).collect()
+}

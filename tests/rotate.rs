@@ -1,0 +1,566 @@
+//! A rotation on simulated nodes, cut at every effect on either side, rebooted, and resumed: at every
+//! point each root and each replica is opened by a key that lies on its own node's store.
+
+mod sim;
+
+use f3skeys::boot;
+use f3skeys::config::Config;
+use f3skeys::names::KeyName;
+use f3skeys::os::PoolState;
+use f3skeys::report::Report;
+use f3skeys::rotate::{What, rotate};
+use f3skeys::store::Wanted;
+use f3skeys::store::state::Standing;
+use f3skeys::zfs::{KeyFormat, KeyStatus};
+use sim::{Sim, Stick, at, encrypted, reading};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+const KEY: &str = "f0:zdata";
+const OLD: [u8; 32] = [0x11; 32];
+const F1: [u8; 32] = [0x33; 32];
+
+const ONE_ROOT: &str = r#"(
+    node: "f0", store: (label: "K", wait_seconds: 1),
+    roots: [(dataset: "zdata/enc", key: "f0:zdata", role: primary, required: true)],
+)"#;
+
+const THREE_ROOTS: &str = r#"(
+    node: "f0", store: (label: "K", wait_seconds: 1),
+    roots: [
+        (dataset: "zdata/enc", key: "f0:zdata", role: primary, required: true),
+        (dataset: "zdata/more", key: "f0:zdata", role: primary, required: true),
+        (dataset: "zroot/bhyve", key: "f0:zdata", role: primary, required: true),
+    ],
+    replicas: [(of: "zdata/enc", node: "f1", dataset: "zsink/f0")],
+    peers: [(name: "f1", ssh: "root@f1"), (name: "f2", ssh: "root@f2")],
+    min_copies: 2,
+)"#;
+
+const ON_F1: &str = r#"(
+    node: "f1", store: (label: "K", wait_seconds: 1),
+    roots: [
+        (dataset: "zown", key: "f1:zdata", role: primary, required: true),
+        (dataset: "zsink/f0", key: "f0:zdata", role: replica, required: true),
+    ],
+    peers: [(name: "f0", ssh: "root@f0")],
+)"#;
+
+const ON_F2: &str = r#"(
+    node: "f2", store: (label: "K", wait_seconds: 1),
+    roots: [(dataset: "zown", key: "f2:zdata", role: primary, required: true)],
+    peers: [(name: "f0", ssh: "root@f0")],
+)"#;
+
+fn key() -> KeyName {
+    KEY.parse().unwrap()
+}
+
+/// A node and its configuration; others reach it as a neighbour.
+type Host = Rc<(Sim, Config)>;
+
+/// The owner and its peers.
+struct World {
+    f0: Sim,
+    config: Config,
+    peers: BTreeMap<String, Host>,
+}
+
+fn stick(keys: &[(&str, [u8; 32])]) -> Stick {
+    Stick::new("/dev/da0", "K", "S").with_store(keys)
+}
+
+fn loaded(sim: &Sim, root: &str) {
+    let below: Vec<String> = sim
+        .datasets
+        .borrow()
+        .iter()
+        .filter(|d| d.encryption_root.as_ref().is_some_and(|r| r.as_str() == root))
+        .map(|d| d.name.to_string())
+        .collect();
+    for name in below {
+        sim.change(&name, |d| d.key_status = KeyStatus::Available);
+    }
+}
+
+fn root(name: &str, location: &str) -> f3skeys::zfs::Dataset {
+    let mut root = at(&format!("/{name}"), encrypted(name, name));
+    root.key_location = Some(location.to_owned());
+    root
+}
+
+impl World {
+    /// One root with a child, no peers.
+    fn one_root(name: &str) -> World {
+        let f0 = Sim::new(&format!("{name}-f0"))
+            .with(vec![
+                root("zdata/enc", "file:///keys/f0:zdata.key"),
+                at("/data/nfs", encrypted("zdata/enc/nfs", "zdata/enc")),
+            ])
+            .opened_by("zdata/enc", OLD)
+            .stick(stick(&[(KEY, OLD)]));
+        loaded(&f0, "zdata/enc");
+        World {
+            f0,
+            config: Config::parse(ONE_ROOT).unwrap(),
+            peers: BTreeMap::new(),
+        }
+    }
+
+    /// Three roots that share a key, one replica on f1, and f2, which holds a copy.
+    fn three_roots(name: &str) -> World {
+        let f0 = Sim::new(&format!("{name}-f0"))
+            .with(vec![
+                root("zdata/enc", "file:///keys/f0:zdata.key"),
+                root("zdata/more", "prompt"),
+                root("zroot/bhyve", "file:///keys/f0:zdata.key"),
+            ])
+            .opened_by("zdata/enc", OLD)
+            .opened_by("zdata/more", OLD)
+            .opened_by("zroot/bhyve", OLD)
+            .stick(stick(&[(KEY, OLD)]));
+        for root in ["zdata/enc", "zdata/more", "zroot/bhyve"] {
+            loaded(&f0, root);
+        }
+        let f1 = Sim::new(&format!("{name}-f1"))
+            .with(vec![root("zown", "prompt"), root("zsink/f0", "prompt")])
+            .opened_by("zown", F1)
+            .opened_by("zsink/f0", OLD)
+            .stick(stick(&[(KEY, OLD), ("f1:zdata", F1)]));
+        f1.change("zsink/f0", |d| d.readonly = true);
+        let f2 = Sim::new(&format!("{name}-f2"))
+            .with(vec![root("zown", "prompt")])
+            .opened_by("zown", F1)
+            .stick(stick(&[(KEY, OLD), ("f2:zdata", F1)]));
+        let host = |sim, text| Rc::new((sim, Config::parse(text).unwrap()));
+        let peers = BTreeMap::from([
+            ("f1".to_owned(), host(f1, ON_F1)),
+            ("f2".to_owned(), host(f2, ON_F2)),
+        ]);
+        World {
+            f0,
+            config: Config::parse(THREE_ROOTS).unwrap(),
+            peers,
+        }
+        .wired()
+    }
+
+    fn wired(self) -> World {
+        *self.f0.neighbours.borrow_mut() = self.peers.clone();
+        self
+    }
+
+    /// The same world once more.
+    fn fork(&self, name: &str) -> World {
+        let fork = |(peer, host): (&String, &Host)| {
+            let sim = host.0.fork(&format!("{name}-{peer}"));
+            (peer.clone(), Rc::new((sim, host.1.clone())))
+        };
+        World {
+            f0: self.f0.fork(&format!("{name}-f0")),
+            config: self.config.clone(),
+            peers: self.peers.iter().map(fork).collect(),
+        }
+        .wired()
+    }
+
+    fn rotate(&self, what: What) -> Report {
+        self.f0
+            .verb(|node| rotate(node, &self.config, &key(), what, &|_| {}).report)
+    }
+
+    /// Dies at the owner's n-th step; `None` when it did.
+    fn dies_at(&self, step: u32, what: What) -> Option<Report> {
+        let run = |node: f3skeys::pass::Node| rotate(node, &self.config, &key(), what, &|_| {}).report;
+        self.f0.dies_at(step, run)
+    }
+
+    /// What replication brings with the next stream.
+    fn receive(&self) {
+        if let Some(f1) = self.peers.get("f1") {
+            let wrapping = self.f0.wrapped.borrow()["zdata/enc"];
+            let mut wrapped = f1.0.wrapped.borrow_mut();
+            wrapped.insert("zsink/f0".to_owned(), wrapping);
+        }
+    }
+
+    /// All power fails and comes back: every root on every node has to be open after the boot.
+    /// Tried with the replica as it is, and with all that was sent meanwhile received.
+    fn comes_back(&self, case: &str) {
+        for received in [false, true] {
+            let world = self.fork("boot");
+            if received {
+                world.receive();
+            }
+            opens_all(&world.f0, &world.config, case);
+            for host in world.peers.values() {
+                opens_all(&host.0, &host.1, &format!("{case}, received: {received}"));
+            }
+        }
+    }
+
+    /// All is done: the roots, the store and every peer's.
+    fn is_rotated(&self, case: &str) {
+        let list = generations(&self.f0);
+        let standings: Vec<Standing> = list.iter().map(|g| g.1).collect();
+        assert_eq!(standings, [Standing::Retained, Standing::Current], "{case}");
+        let new = bytes(&self.f0, list[1].0);
+        for (root, wrapping) in self.f0.wrapped.borrow().iter() {
+            assert_eq!(wrapping, &new, "{case}: {root}");
+        }
+        for (peer, host) in &self.peers {
+            assert_eq!(generations(&host.0), list, "{case}: {peer}");
+            assert_eq!(bytes(&host.0, list[1].0), new, "{case}: {peer}");
+        }
+        for (dataset, location) in [
+            ("zdata/enc", "file:///keys/f0:zdata.key"),
+            ("zdata/more", "prompt"),
+            ("zroot/bhyve", "file:///keys/f0:zdata.key"),
+        ] {
+            if self.f0.wrapped.borrow().contains_key(dataset) {
+                let now = self.f0.find(dataset).key_location;
+                assert_eq!(now.as_deref(), Some(location), "{case}: {dataset}");
+            }
+        }
+    }
+}
+
+fn opens_all(sim: &Sim, config: &Config, case: &str) {
+    sim.reboot("boot-2");
+    let report = sim.verb(|node| boot::boot(node, config));
+    let open = report.roots.iter().filter(|root| root.open).count();
+    assert_eq!(open, config.roots.len(), "{case}: {}", report.complaints());
+    for root in &config.roots {
+        let now = sim.find(root.dataset.as_str()).key_status;
+        assert_eq!(now, KeyStatus::Available, "{case}: {}", root.dataset);
+    }
+}
+
+type Print = f3skeys::key::Fingerprint;
+
+/// The generations on a node's stick, as its state file has them, all with whole bytes.
+fn generations(sim: &Sim) -> Vec<(Print, Standing)> {
+    let sticks = sim.sticks.borrow();
+    let survey = f3skeys::store::survey::survey(Wanted::All, reading(&sticks[0].files, Wanted::All));
+    let survey = survey.unwrap();
+    assert!(survey.damage.is_empty(), "{:?}", survey.damage);
+    let copies = &survey.keys[&key()];
+    assert!(copies.damage.is_empty(), "{:?}", copies.damage);
+    let list = survey.state.unwrap().keys.remove(&key()).unwrap();
+    for generation in &list {
+        assert!(copies.good.contains_key(&generation.fingerprint));
+    }
+    list.into_iter().map(|g| (g.fingerprint, g.state)).collect()
+}
+
+fn bytes(sim: &Sim, print: Print) -> [u8; 32] {
+    let sticks = sim.sticks.borrow();
+    let files = sticks[0].files.iter();
+    let mut found = files.filter(|(path, _)| path.contains(&print.hex()));
+    found.next().unwrap().1[..].try_into().unwrap()
+}
+
+const START: What = What::Start { take_over: false };
+/// Far beyond the steps of any rotation here.
+const MOST: u32 = 5_000;
+
+/// Goes on, as a person would: what was begun is resumed; where nothing was begun, begin.
+fn finish(world: &World, case: &str) {
+    let resumed = world.rotate(What::Resume);
+    assert_eq!(resumed.status, 0, "{case}: {}", resumed.complaints());
+    if generations(&world.f0).len() == 1 {
+        let started = world.rotate(START);
+        assert_eq!(started.status, 0, "{case}: {}", started.complaints());
+    }
+    world.comes_back(&format!("{case}, finished"));
+    world.is_rotated(case);
+}
+
+type Make = fn(&str) -> World;
+const WORLDS: [(&str, Make); 2] = [("one", World::one_root), ("three", World::three_roots)];
+
+#[test]
+fn a_rotation_changes_every_root_and_keeps_the_old_key() {
+    for (name, make) in WORLDS {
+        let world = make(&format!("plain-{name}"));
+        let report = world.rotate(START);
+        assert_eq!(report.status, 0, "{name}: {}", report.complaints());
+        world.is_rotated(name);
+        world.comes_back(name);
+    }
+}
+
+#[test]
+fn law_cut_at_every_effect_of_the_owner_everything_still_opens_and_resume_ends_it() {
+    let mut cases = 0;
+    for (name, make) in WORLDS {
+        for torn in [false, true] {
+            let prepared = make(&format!("cut-{name}"));
+            prepared.f0.torn.set(torn);
+            for step in 1..MOST {
+                let case = format!("{name}, torn {torn}, cut at {step}");
+                let world = prepared.fork(&format!("cut-{name}-{step}"));
+                if world.dies_at(step, START).is_some() {
+                    break;
+                }
+                world.f0.reboot("boot-1b");
+                world.comes_back(&case);
+                opens_all(&world.f0, &world.config, &case);
+                finish(&world, &case);
+                cases += 1;
+            }
+        }
+    }
+    println!("{cases} cuts of the owner");
+    assert!(cases > 200, "{cases}");
+}
+
+#[test]
+fn law_a_resume_cut_at_every_effect_after_every_cut_loses_nothing_either() {
+    let mut cases = 0;
+    for (name, make) in WORLDS {
+        let prepared = make(&format!("twice-{name}"));
+        for first in 1..MOST {
+            let begun = prepared.fork(&format!("twice-{name}-{first}"));
+            if begun.dies_at(first, START).is_some() {
+                break;
+            }
+            for second in 1..MOST {
+                let case = format!("{name}, cut at {first}, then at {second}");
+                let world = begun.fork(&format!("twice-{name}-{first}-{second}"));
+                if world.dies_at(second, What::Resume).is_some() {
+                    break;
+                }
+                world.comes_back(&case);
+                finish(&world, &case);
+                cases += 1;
+            }
+        }
+    }
+    println!("{cases} double cuts");
+    assert!(cases > 2_000, "{cases}");
+}
+
+#[test]
+fn law_a_peer_that_dies_at_any_effect_leaves_everything_opening_and_resume_ends_it() {
+    let mut cases = 0;
+    let prepared = World::three_roots("peer");
+    for peer in ["f1", "f2"] {
+        for torn in [false, true] {
+            for step in 1..MOST {
+                let case = format!("{peer}, torn {torn}, dies at {step}");
+                let world = prepared.fork(&format!("peer-{peer}-{step}"));
+                let host = &world.peers[peer];
+                host.0.torn.set(torn);
+                host.0.die_at.set(Some(step));
+                world.rotate(START);
+                let died = host.0.die_at.take().is_none();
+                world.comes_back(&case);
+                if !died {
+                    break;
+                }
+                host.0.reboot("boot-1b");
+                opens_all(&host.0, &host.1, &case);
+                finish(&world, &case);
+                cases += 1;
+            }
+        }
+    }
+    println!("{cases} deaths of peers");
+    assert!(cases > 100, "{cases}");
+}
+
+#[test]
+fn a_key_change_that_does_not_answer_is_asked_about_and_not_believed() {
+    let world = World::three_roots("silent");
+    world.f0.silent_changes.set(2);
+    let report = world.rotate(START);
+    assert_eq!(report.status, 0, "{}", report.complaints());
+    world.is_rotated("silent");
+}
+
+/// What keeps a rotation from beginning, and the words that have to be said.
+fn refused(name: &str, words: &str, spoil: impl FnOnce(&World)) {
+    let world = World::three_roots(name);
+    spoil(&world);
+    let before: Vec<_> = hosts(&world).iter().map(|sim| stick_of(sim)).collect();
+    let wrapped = world.f0.wrapped.borrow().clone();
+    for what in [What::Plan { take_over: false }, START] {
+        let report = world.rotate(what);
+        assert_ne!(report.status, 0, "{name}");
+        let said = report.complaints();
+        assert!(said.contains(words), "{name}: `{words}` is not in\n{said}");
+        assert!(said.contains("->"), "{name}: no way out in\n{said}");
+        assert_eq!(report.changed, Vec::<String>::new(), "{name}");
+    }
+    let after: Vec<_> = hosts(&world).iter().map(|sim| stick_of(sim)).collect();
+    assert!(before == after, "{name}: a store was changed");
+    assert_eq!(wrapped, *world.f0.wrapped.borrow(), "{name}");
+}
+
+fn hosts(world: &World) -> Vec<&Sim> {
+    let peers = world.peers.values().map(|host| &host.0);
+    std::iter::once(&world.f0).chain(peers).collect()
+}
+
+fn stick_of(sim: &Sim) -> Option<BTreeMap<String, Vec<u8>>> {
+    sim.sticks.borrow().first().map(|stick| stick.files.clone())
+}
+
+#[test]
+fn whatever_would_lose_something_is_refused_before_anything_is_changed() {
+    let f1 = |world: &World| Rc::clone(&world.peers["f1"]);
+    refused("locked", "key is not loaded", |w| {
+        w.f0.change("zdata/more", |d| d.key_status = KeyStatus::Unavailable);
+    });
+    refused("suspended", "suspended", |w| {
+        let mut states = w.f0.states.borrow_mut();
+        states.insert("zroot".to_owned(), PoolState::Suspended);
+    });
+    refused("hangs", "not known which key opens it", |w| {
+        w.f0.hanging.borrow_mut().push("zroot".to_owned());
+    });
+    refused("other-key", "no key of the store opens it", |w| {
+        w.f0.wrapped.borrow_mut().insert("zdata/more".to_owned(), [9; 32]);
+    });
+    refused("sealed-child", "may not be unwrapped", |w| {
+        let mut datasets = w.f0.datasets.borrow_mut();
+        let mut child = encrypted("zdata/enc/child", "zdata/enc");
+        child.key_status = KeyStatus::Available;
+        datasets.push(child);
+        w.f0.not_unwrapped.borrow_mut().push("zdata/enc/child".to_owned());
+    });
+    refused("clone", "zdata/copy is a clone", |w| {
+        let mut clone = encrypted("zdata/copy", "zdata/enc");
+        clone.origin = Some("zdata/enc".parse().unwrap());
+        w.f0.datasets.borrow_mut().push(clone);
+    });
+    refused("no-stick", "key store could not be read", |w| {
+        w.f0.sticks.borrow_mut().clear();
+    });
+    refused("damaged", "damaged", |w| {
+        w.f0.sticks.borrow_mut()[0].damage("state.ron", |bytes| bytes[80] ^= 1);
+    });
+    refused("rotten", "verify --repair", |w| {
+        w.f0.sticks.borrow_mut()[0].damage("f0:zdata.key", |bytes| bytes[0] ^= 1);
+    });
+    refused("peer-away", "holds zsink/f0 and does not answer", |w| {
+        w.f0.neighbours.borrow_mut().remove("f1");
+    });
+    refused("copy-away", "`min_copies` wants 2", |w| {
+        w.f0.neighbours.borrow_mut().remove("f2");
+    });
+    refused("peer-no-stick", "holds zsink/f0 and does not answer", |w| {
+        f1(w).0.sticks.borrow_mut().clear();
+    });
+    refused("inheriting", "inherits its key", |w| {
+        let child = encrypted("zsink/f0/child", "zsink/f0");
+        f1(w).0.datasets.borrow_mut().push(child);
+    });
+    refused("peer-knows-more", "which this store does not know", |w| {
+        let other = stick(&[(KEY, [7; 32]), ("f1:zdata", F1)]);
+        *f1(w).0.sticks.borrow_mut() = vec![other];
+    });
+}
+
+#[test]
+fn a_rotation_is_its_owners_alone() {
+    let world = World::three_roots("owner");
+    let f1 = &world.peers["f1"];
+    let report = f1
+        .0
+        .verb(|node| rotate(node, &f1.1, &key(), START, &|_| {}).report);
+    assert_ne!(report.status, 0);
+    assert!(report.complaints().contains("belongs to f0"), "{}", report.complaints());
+    assert_eq!(report.changed, Vec::<String>::new());
+}
+
+#[test]
+fn staged_and_not_proven_elsewhere_no_key_is_changed_and_it_can_be_given_up() {
+    let world = World::three_roots("abort");
+    for peer in world.peers.values() {
+        peer.0.sticks.borrow_mut()[0].unwritable = Some("read-only".to_owned());
+    }
+    let report = world.rotate(START);
+    assert_eq!(report.status, 69, "{}", report.complaints());
+    assert!(world.f0.wrapped.borrow().values().all(|w| *w == OLD));
+    let states = |sim: &Sim| generations(sim).iter().map(|g| g.1).collect::<Vec<_>>();
+    assert_eq!(states(&world.f0), [Standing::Current, Standing::Staged]);
+    world.comes_back("staged");
+    let again = world.rotate(START);
+    assert!(again.complaints().contains("is open"), "{}", again.complaints());
+    let aborted = world.rotate(What::Abort);
+    assert_eq!(aborted.status, 0, "{}", aborted.complaints());
+    assert_eq!(states(&world.f0), [Standing::Current, Standing::Retired]);
+    world.comes_back("aborted");
+}
+
+#[test]
+fn once_a_key_may_have_been_changed_it_cannot_be_given_up() {
+    let prepared = World::one_root("no-abort");
+    let mut cases = (0, 0);
+    for step in 1..MOST {
+        let world = prepared.fork(&format!("no-abort-{step}"));
+        if world.dies_at(step, START).is_some() {
+            break;
+        }
+        let staged = generations(&world.f0).iter().any(|g| g.1 == Standing::Staged);
+        let changed = world.f0.wrapped.borrow()["zdata/enc"] != OLD;
+        let aborted = world.rotate(What::Abort).status == 0;
+        assert!(!(aborted && (changed || !staged)), "step {step}");
+        cases.0 += u32::from(aborted);
+        cases.1 += u32::from(!aborted);
+        world.comes_back(&format!("abort at {step}"));
+    }
+    assert!(cases.0 > 0 && cases.1 > 0, "{cases:?}");
+}
+
+#[test]
+fn the_old_key_is_retired_only_when_every_root_and_replica_opens_without_it() {
+    let world = World::three_roots("retire");
+    assert_eq!(world.rotate(START).status, 0);
+    let early = world.rotate(What::Retire);
+    assert_eq!(early.status, 69);
+    assert!(early.complaints().contains("zsink/f0 on f1"), "{}", early.complaints());
+    world.receive();
+    for peer in ["f1", "f2"] {
+        let taken = world.f0.neighbours.borrow_mut().remove(peer).unwrap();
+        let status = world.rotate(What::Retire).status;
+        // f2 holds no replica: what it would say changes nothing.
+        assert_eq!(status, if peer == "f1" { 69 } else { 0 }, "{peer} away");
+        world.f0.neighbours.borrow_mut().insert(peer.to_owned(), taken);
+    }
+    let late = world.rotate(What::Retire);
+    assert_eq!(late.status, 0, "{}", late.complaints());
+    for sim in hosts(&world) {
+        let states: Vec<Standing> = generations(sim).iter().map(|g| g.1).collect();
+        assert_eq!(states, [Standing::Retired, Standing::Current]);
+    }
+    world.comes_back("retired");
+}
+
+#[test]
+fn a_loaded_root_with_a_passphrase_is_taken_over_by_a_key_of_the_store() {
+    for step in 1..MOST {
+        let world = World::one_root(&format!("take-{step}"));
+        world.f0.sticks.borrow_mut()[0] = stick(&[("f0:other", [5; 32])]);
+        world.f0.wrapped.borrow_mut().insert("zdata/enc".to_owned(), [0x77; 32]);
+        for name in ["zdata/enc", "zdata/enc/nfs"] {
+            world.f0.change(name, |d| d.key_format = KeyFormat::Passphrase);
+        }
+        let refused = world.rotate(START);
+        assert_ne!(refused.status, 0);
+        assert!(refused.complaints().contains("--take-over"), "{}", refused.complaints());
+        let died = world.dies_at(step, What::Start { take_over: true }).is_none();
+        if died {
+            world.rotate(What::Resume);
+            world.rotate(What::Start { take_over: true });
+        }
+        assert_eq!(generations(&world.f0).last().unwrap().1, Standing::Current, "{step}");
+        world.comes_back(&format!("taken over, cut at {step}"));
+        if !died {
+            return;
+        }
+    }
+    panic!("it never ended");
+}
