@@ -23,8 +23,9 @@ pub struct Call<'a> {
     pub program: &'a Path,
     /// Its arguments. Never a secret: others can read them.
     pub args: &'a [&'a str],
-    /// What it reads on standard input, the one way for a secret; without it, that is `/dev/null`.
-    pub input: Option<&'a [u8]>,
+    /// What it reads on standard input, piece after piece, straight from where each lies: the one way
+    /// for a secret. Without it, that is `/dev/null`.
+    pub input: Option<&'a [&'a [u8]]>,
 }
 
 /// A program that has ended.
@@ -141,24 +142,34 @@ fn start(call: &Call) -> io::Result<Child> {
 /// does not read holds nobody up.
 struct Input<'a> {
     pipe: Option<ChildStdin>,
+    /// The rest of the piece that is being written.
     rest: &'a [u8],
+    /// The pieces after it.
+    pieces: std::slice::Iter<'a, &'a [u8]>,
 }
 
 impl<'a> Input<'a> {
-    fn of(child: &mut Child, rest: &'a [u8]) -> io::Result<Input<'a>> {
+    fn of(child: &mut Child, pieces: &'a [&'a [u8]]) -> io::Result<Input<'a>> {
         let pipe = child.stdin.take();
         if let Some(pipe) = &pipe {
             fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         }
-        Ok(Input { pipe, rest })
+        Ok(Input {
+            pipe,
+            rest: &[],
+            pieces: pieces.iter(),
+        })
     }
 
     /// Writes what the pipe takes without waiting; closes it after the last byte.
     fn feed(&mut self) -> io::Result<()> {
         while let Some(pipe) = &mut self.pipe {
             if self.rest.is_empty() {
-                self.pipe = None;
-                break;
+                match self.pieces.next() {
+                    Some(piece) => self.rest = piece,
+                    None => self.pipe = None,
+                }
+                continue;
             }
             match pipe.write(self.rest) {
                 Ok(written) => self.rest = self.rest.get(written..).unwrap_or_default(),
@@ -237,7 +248,7 @@ mod tests {
     use super::*;
     use crate::time::SystemClock;
 
-    fn sh(script: &str, input: Option<&[u8]>, time: Duration) -> Result<Finished, Trouble> {
+    fn sh(script: &str, input: Option<&[&[u8]]>, time: Duration) -> Result<Finished, Trouble> {
         let clock = SystemClock::start();
         let call = Call {
             program: Path::new("/bin/sh"),
@@ -261,7 +272,7 @@ mod tests {
 
     #[test]
     fn law_2_a_secret_goes_by_standard_input_alone() {
-        let done = sh("cat; env; echo $0 $*", Some(b"secret bytes"), LONG).unwrap();
+        let done = sh("cat; env; echo $0 $*", Some(&[b"secret bytes"]), LONG).unwrap();
         let said = String::from_utf8(done.stdout).unwrap();
         assert_eq!(said.matches("secret").count(), 1);
     }
@@ -296,15 +307,19 @@ mod tests {
 
     #[test]
     fn a_program_that_does_not_read_its_secret_is_no_error_of_ours() {
-        assert_eq!(sh("exit 7", Some(&[1; 32]), LONG).unwrap().status, Some(7));
+        assert_eq!(
+            sh("exit 7", Some(&[&[1; 32]]), LONG).unwrap().status,
+            Some(7)
+        );
     }
 
     #[test]
     fn input_longer_than_a_pipe_goes_whole_and_waits_for_nobody() {
         let long = vec![b'x'; 300_000];
-        let done = sh("sleep 0.1; cat", Some(&long), LONG).unwrap();
-        assert_eq!(done.stdout, long);
-        let answer = sh("sleep 1000", Some(&long), Duration::from_millis(100));
+        let pieces: &[&[u8]] = &[&long, b"", b"and", b" more"];
+        let done = sh("sleep 0.1; cat", Some(pieces), LONG).unwrap();
+        assert_eq!(done.stdout, pieces.concat());
+        let answer = sh("sleep 1000", Some(pieces), Duration::from_millis(100));
         assert!(answer.unwrap_err().is_timeout());
     }
 

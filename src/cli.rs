@@ -520,12 +520,12 @@ fn answer_peer(node: Node, config: &Config, receive: &Receive) -> u8 {
         let program = program.display().to_string();
         receive::authorized_keys_line(config, from, &program).map(String::into_bytes)
     } else {
-        let deadline = Deadline::after(clock, receive::ANSWERING);
-        let reading = deadline.at_most(clock, receive::READING);
+        let time = receive::Time::begin(clock);
+        let reading = Deadline::after(clock, receive::READING);
         // Not by way of `Stdin`: what waits in its buffer cannot be waited for.
         let input = io::stdin().as_fd().try_clone_to_owned().map(File::from);
         receive::read(input, clock, reading)
-            .and_then(|question| receive::answer(node, config, from, &question, deadline))
+            .and_then(|question| receive::answer(node, config, from, &question, time))
     };
     match answered {
         Ok(text) => match io::stdout().write_all(&text) {

@@ -41,20 +41,27 @@ impl Fingerprint {
 
     /// Reads 64 lower-case hex digits; anything else is `None`.
     pub fn parse(text: &str) -> Option<Self> {
-        let lower = text
-            .bytes()
-            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        if !lower {
-            return None;
-        }
-        blake3::Hash::from_hex(text)
-            .ok()
-            .map(|hash| Fingerprint(*hash.as_bytes()))
+        parse_hex(text).map(Fingerprint)
     }
 
     /// All 64 hex digits, as in file names.
     pub fn hex(&self) -> String {
-        blake3::Hash::from_bytes(self.0).to_hex().to_string()
+        hex(self.0)
+    }
+}
+
+/// 64 lower-case hex digits.
+fn hex(bytes: [u8; 32]) -> String {
+    blake3::Hash::from_bytes(bytes).to_hex().to_string()
+}
+
+fn parse_hex(text: &str) -> Option<[u8; 32]> {
+    let lower = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    match text.bytes().all(lower) {
+        true => blake3::Hash::from_hex(text)
+            .ok()
+            .map(|hash| *hash.as_bytes()),
+        false => None,
     }
 }
 
@@ -82,6 +89,67 @@ impl From<Fingerprint> for String {
     fn from(fingerprint: Fingerprint) -> String {
         fingerprint.hex()
     }
+}
+
+/// A number that was never used before, so that what is proven with it is proven now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Nonce([u8; 32]);
+
+impl Nonce {
+    /// A nonce of these random bytes.
+    ///
+    /// # Errors
+    /// `fill` gave none.
+    pub fn random(fill: impl FnOnce(&mut [u8]) -> io::Result<()>) -> io::Result<Nonce> {
+        let mut bytes = [0; 32];
+        fill(&mut bytes)?;
+        Ok(Nonce(bytes))
+    }
+}
+
+impl TryFrom<String> for Nonce {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let bytes = parse_hex(&text).ok_or("not a nonce of 64 hex digits")?;
+        Ok(Nonce(bytes))
+    }
+}
+
+impl From<Nonce> for String {
+    fn from(nonce: Nonce) -> String {
+        hex(nonce.0)
+    }
+}
+
+/// That somebody has the very bytes of a key, as only who has them as well can tell. It tells nothing
+/// about the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Proof([u8; 32]);
+
+impl TryFrom<String> for Proof {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let bytes = parse_hex(&text).ok_or("not a proof of 64 hex digits")?;
+        Ok(Proof(bytes))
+    }
+}
+
+impl From<Proof> for String {
+    fn from(proof: Proof) -> String {
+        hex(proof.0)
+    }
+}
+
+/// Hashes in a stack frame of its own, which [`burn_stack`] reaches afterwards.
+#[inline(never)]
+fn keyed_hash(key: &[u8; KEY_LEN], parts: [&[u8]; 3]) -> Proof {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    for part in parts {
+        hasher.update(part);
+    }
+    Proof(*hasher.finalize().as_bytes())
 }
 
 /// Hashes in a stack frame of its own, which [`burn_stack`] reaches afterwards.
@@ -181,7 +249,17 @@ impl Key {
         self.fingerprint
     }
 
-    /// The bytes, for the pipe that hands them to ZFS, for a key store, and for nothing else.
+    /// Proves that these bytes are on the store of this identity: `blake3::keyed_hash` with the key
+    /// over the nonce, the store's identity and the fingerprint.
+    pub fn prove(&self, nonce: &Nonce, store: &str) -> Proof {
+        let parts = [&nonce.0, store.as_bytes(), &self.fingerprint.0];
+        let proof = keyed_hash(self.bytes.expose_secret(), parts);
+        burn_stack();
+        proof
+    }
+
+    /// The bytes, for the pipes that hand them to ZFS and to a peer, for a key store, and for nothing
+    /// else.
     pub fn expose(&self) -> &[u8; KEY_LEN] {
         self.bytes.expose_secret()
     }

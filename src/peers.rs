@@ -5,10 +5,12 @@
 use crate::child::{self, Call};
 use crate::config::{Config, Gate, Peer, ReplicaOf};
 use crate::gate::{self, Answer};
-use crate::names::{DatasetName, NodeName};
+use crate::key::{Fingerprint, Key, Nonce};
+use crate::names::{DatasetName, KeyName, NodeName};
 use crate::os::PoolState;
 use crate::pass::{Node, ONE_CALL};
 use crate::promotion::Promoted;
+use crate::store::work::{Held, Merge};
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
 use crate::zfs::Past;
@@ -28,12 +30,24 @@ const LONGEST_WORDS: usize = 300;
 /// Its path on FreeBSD and Linux.
 const SSH: &str = "/usr/bin/ssh";
 
-/// What is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// The longest that a peer may take to answer about a key: it may have to write its store.
+pub const KEY_PATIENCE: Duration = Duration::from_secs(75);
+
+/// What is asked. The question is one line; after [`Ask::Put`], the keys follow it as they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Ask {
-    /// How replicas stand.
-    Replicas,
+    /// How replicas stand, by their names on the peer, with all below them.
+    Replicas(Vec<DatasetName>),
+    /// What the peer's store holds of a key of the asker, and what opens the peer's roots with it.
+    Key {
+        /// The key.
+        key: KeyName,
+        /// What the bytes are to be proven with.
+        nonce: Nonce,
+    },
+    /// Take the asker's generations of its key as they are here.
+    Put(Merge),
 }
 
 /// A question to a peer.
@@ -46,8 +60,29 @@ pub struct Question {
     pub from: NodeName,
     /// What.
     pub ask: Ask,
-    /// Of which datasets, by their names on the peer, with all below them.
-    pub datasets: Vec<DatasetName>,
+}
+
+impl Question {
+    /// The question as it goes over the wire, without the keys that follow it.
+    ///
+    /// # Errors
+    /// It cannot be written, or these are not the keys that belong to it.
+    pub fn line(&self, keys: &[&Key]) -> Result<Vec<u8>, String> {
+        let named = match &self.ask {
+            Ask::Put(merge) => merge.bring.as_slice(),
+            Ask::Replicas(_) | Ask::Key { .. } => &[],
+        };
+        if !keys
+            .iter()
+            .map(|key| key.fingerprint())
+            .eq(named.iter().copied())
+        {
+            return Err("the keys are not those that the question names".to_owned());
+        }
+        let mut line = serde_json::to_vec(self).map_err(|e| e.to_string())?;
+        line.push(b'\n');
+        Ok(line)
+    }
 }
 
 /// What a peer says of a replica, or of something below it.
@@ -72,17 +107,71 @@ pub struct Reply {
     pub version: u32,
     /// Who answers.
     pub node: NodeName,
+    /// What it answers.
+    pub answer: Told,
+}
+
+/// What a peer tells. No key byte is ever in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Told {
     /// The replicas that were asked for, with all below them.
-    pub replicas: Vec<ReplicaState>,
+    Replicas(Vec<ReplicaState>),
+    /// How it stands with a key; after [`Ask::Put`], as it was read back.
+    Key(KeyTold),
+}
+
+/// How it stands with a key on a peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyTold {
+    /// The identity of its store; empty when it has none, and then nothing is proven either.
+    pub store: String,
+    /// The generations on its store.
+    pub held: Vec<Held>,
+    /// Its configured roots with this key. After [`Ask::Put`] they are not asked, and none is told.
+    pub roots: Vec<RootTold>,
+}
+
+/// How it stands with a root on a peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RootTold {
+    /// The root, by its name there.
+    pub dataset: DatasetName,
+    /// What opens it now.
+    pub opens: Opens,
+    /// Datasets below it that inherit its key, as after a receive of a whole tree. Only known when
+    /// ZFS could be asked.
+    pub inheriting: Vec<DatasetName>,
+}
+
+/// What opens a root, as ZFS says. Three answers, told apart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Opens {
+    /// This generation.
+    By(Fingerprint),
+    /// No usable generation on the peer's store.
+    NoKey,
+    /// ZFS, or the store, could not be asked.
+    CouldNotAsk(String),
 }
 
 /// The other nodes.
 pub trait Peers {
-    /// Asks a peer, now.
+    /// Asks a peer, now. The `keys` are those that [`Ask::Put`] names.
     ///
     /// # Errors
-    /// It did not answer in time, or not in words that are understood.
-    fn ask(&self, peer: &Peer, question: &Question, deadline: Deadline) -> Result<Reply, Trouble>;
+    /// It did not answer in time, or not in words that are understood. Whatever was asked for may
+    /// have been done all the same.
+    fn ask(
+        &self,
+        peer: &Peer,
+        question: &Question,
+        keys: &[&Key],
+        deadline: Deadline,
+    ) -> Result<Reply, Trouble>;
 }
 
 /// Peers by way of the system's `ssh`.
@@ -92,9 +181,18 @@ pub struct Ssh<'a> {
 }
 
 impl Peers for Ssh<'_> {
-    fn ask(&self, peer: &Peer, question: &Question, deadline: Deadline) -> Result<Reply, Trouble> {
+    fn ask(
+        &self,
+        peer: &Peer,
+        question: &Question,
+        keys: &[&Key],
+        deadline: Deadline,
+    ) -> Result<Reply, Trouble> {
         let failed = |why: &str| Trouble::failed(peer.name.as_str(), &plain(why));
-        let input = serde_json::to_vec(question).map_err(|e| failed(&e.to_string()))?;
+        let line = question.line(keys).map_err(|why| failed(&why))?;
+        // The bytes go from their boxes into the pipe, and nowhere else.
+        let keys = keys.iter().map(|key| &key.expose()[..]);
+        let input: Vec<&[u8]> = std::iter::once(&line[..]).chain(keys).collect();
         let args = arguments(peer, &question.from);
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let call = Call {
@@ -190,12 +288,13 @@ fn ask_one(
     let question = Question {
         version: VERSION,
         from: config.node.clone(),
-        ask: Ask::Replicas,
-        datasets: replicas_on(config, name)
-            .map(|r| r.dataset.clone())
-            .collect(),
+        ask: Ask::Replicas(
+            replicas_on(config, name)
+                .map(|r| r.dataset.clone())
+                .collect(),
+        ),
     };
-    let reply = node.peers.ask(peer, &question, deadline);
+    let reply = node.peers.ask(peer, &question, &[], deadline);
     let reply = reply.map_err(|trouble| trouble.to_string())?;
     let mut own = Vec::new();
     for replica in replicas_on(config, name) {
@@ -235,14 +334,17 @@ pub fn judge(config: &Config, peer: &NodeName, reply: &Reply, own: &[Past]) -> A
     if reply.node != *peer {
         return Answer::CannotTell(format!("it answers as {}", reply.node));
     }
+    let Told::Replicas(replicas) = &reply.answer else {
+        return Answer::CannotTell("it answers another question".to_owned());
+    };
     let mut unknown = None;
     for replica in replicas_on(config, peer) {
-        if !reply.replicas.iter().any(|s| s.dataset == replica.dataset) {
+        if !replicas.iter().any(|s| s.dataset == replica.dataset) {
             let why = format!("it says nothing of {}", replica.dataset);
             unknown = unknown.or(Some(why));
         }
     }
-    for state in &reply.replicas {
+    for state in replicas {
         match judge_one(config, peer, state, own) {
             Answer::Open => {}
             Answer::Closed(why) => return Answer::Closed(why),
@@ -355,12 +457,19 @@ mod tests {
         Reply {
             version: VERSION,
             node: name("f1"),
-            replicas: vec![
+            answer: Told::Replicas(vec![
                 state("t/sink/nfs", Some(3)),
                 state("t/sink/nfs/a", Some(11)),
                 state("t/sink/nfs/vm", Some(21)),
                 state("t/sink/nfs/vm/b", Some(31)),
-            ],
+            ]),
+        }
+    }
+
+    fn told(reply: &mut Reply) -> &mut Vec<ReplicaState> {
+        match &mut reply.answer {
+            Told::Replicas(replicas) => replicas,
+            other => panic!("{other:?}"),
         }
     }
 
@@ -384,12 +493,12 @@ mod tests {
     #[test]
     fn all_well_is_open_and_so_is_an_older_or_bookmarked_snapshot() {
         assert_eq!(judged(|_| {}), Answer::Open);
-        assert_eq!(judged(|r| r.replicas.reverse()), Answer::Open);
+        assert_eq!(judged(|r| told(r).reverse()), Answer::Open);
         for guid in [1, 2] {
-            let old = |r: &mut Reply| r.replicas[0].newest = Some((guid, "m".to_owned()));
+            let old = |r: &mut Reply| told(r)[0].newest = Some((guid, "m".to_owned()));
             assert_eq!(judged(old), Answer::Open, "{guid}");
         }
-        let over = |r: &mut Reply| r.replicas[0].promoted = Promoted::Over(3);
+        let over = |r: &mut Reply| told(r)[0].promoted = Promoted::Over(3);
         assert_eq!(judged(over), Answer::Open);
     }
 
@@ -398,49 +507,49 @@ mod tests {
         type Change = fn(&mut Reply);
         let table: [(Change, &str); 9] = [
             (
-                |r| r.replicas[0].promoted = now("f0 burnt"),
+                |r| told(r)[0].promoted = now("f0 burnt"),
                 "it writes t/sink/nfs: promoted since 2026-11-18 11:06 UTC, epoch 4: f0 burnt",
             ),
             (
-                |r| r.replicas[3].promoted = now("x"),
+                |r| told(r)[3].promoted = now("x"),
                 "it writes t/sink/nfs/vm/b",
             ),
             (
-                |r| r.replicas[1].written = 4096,
+                |r| told(r)[1].written = 4096,
                 "4096 bytes were written on its t/sink/nfs/a since @m11",
             ),
             (
-                |r| r.replicas[0].newest = Some((99, "new".to_owned())),
+                |r| told(r)[0].newest = Some((99, "new".to_owned())),
                 "its t/sink/nfs has @new, which z/enc/nfs here does not have",
             ),
             // The snapshot of another dataset is none of this one.
             (
-                |r| r.replicas[1].newest = Some((3, "m3".to_owned())),
+                |r| told(r)[1].newest = Some((3, "m3".to_owned())),
                 "which z/enc/nfs/a here does not have",
             ),
             // The nearest of two entries says what it is a replica of.
             (
-                |r| r.replicas[2].newest = Some((3, "m3".to_owned())),
+                |r| told(r)[2].newest = Some((3, "m3".to_owned())),
                 "which z/enc/vm here does not have",
             ),
             // Made there: this node has no such dataset.
             (
-                |r| r.replicas.push(state("t/sink/nfs/new", Some(3))),
+                |r| told(r).push(state("t/sink/nfs/new", Some(3))),
                 "which z/enc/nfs/new here does not have",
             ),
             // Written, though there is nothing to compare it with.
             (
                 |r| {
-                    r.replicas[1].newest = None;
-                    r.replicas[1].written = 1;
+                    told(r)[1].newest = None;
+                    told(r)[1].written = 1;
                 },
                 "1 bytes were written on its t/sink/nfs/a since it was made",
             ),
             // What is known to be false outweighs what is not known.
             (
                 |r| {
-                    r.replicas[0].newest = None;
-                    r.replicas[1].written = 1;
+                    told(r)[0].newest = None;
+                    told(r)[1].written = 1;
                 },
                 "1 bytes were written",
             ),
@@ -460,19 +569,16 @@ mod tests {
             (|r| r.version = 2, "version 2"),
             (|r| r.version = 0, "version 0"),
             (|r| r.node = name("f2"), "answers as f2"),
-            (|r| r.replicas.clear(), "says nothing of t/sink/nfs"),
-            (|r| drop(r.replicas.remove(0)), "says nothing of t/sink/nfs"),
+            (|r| told(r).clear(), "says nothing of t/sink/nfs"),
+            (|r| drop(told(r).remove(0)), "says nothing of t/sink/nfs"),
+            (|r| drop(told(r).remove(2)), "says nothing of t/sink/nfs/vm"),
+            (|r| told(r)[0].newest = None, "no snapshot to compare"),
             (
-                |r| drop(r.replicas.remove(2)),
-                "says nothing of t/sink/nfs/vm",
-            ),
-            (|r| r.replicas[0].newest = None, "no snapshot to compare"),
-            (
-                |r| r.replicas[0].promoted = Promoted::Unknown("ye\u{1b}[2Js".to_owned()),
+                |r| told(r)[0].promoted = Promoted::Unknown("ye\u{1b}[2Js".to_owned()),
                 "says `ye?[2Js` of the promotion of t/sink/nfs",
             ),
             (
-                |r| r.replicas.push(state("u/nfs", Some(3))),
+                |r| told(r).push(state("u/nfs", Some(3))),
                 "it was not asked about u/nfs",
             ),
         ];
@@ -487,7 +593,7 @@ mod tests {
     #[test]
     fn a_peers_words_do_nothing_to_a_terminal() {
         let wild = format!("a\u{1b}]0;x\u{7}\r\nb{}", "c".repeat(1000));
-        match judged(|r| r.replicas[0].promoted = now(&wild)) {
+        match judged(|r| told(r)[0].promoted = now(&wild)) {
             Answer::Closed(why) => {
                 assert!(!why.chars().any(char::is_control), "{why:?}");
                 assert!(why.len() < 500);

@@ -6,7 +6,7 @@ use crate::key::{Fingerprint, KEY_LEN};
 use crate::names::KeyName;
 use crate::os::Intake;
 use crate::store::layout::{self, Place};
-use crate::store::{KeyFile, Reading, Wanted};
+use crate::store::{KeyFile, MOST_GENERATIONS, Reading, Wanted};
 use nix::dir::Dir;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
@@ -17,8 +17,6 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// Generations of one key that are read at the most. A key is rotated a few times in its life.
-const MOST_GENERATIONS: usize = 32;
 /// Keys of a whole store that there is room for, were each of them to have all its generations.
 const MOST_KEYS: usize = 256;
 /// The largest state file that is read, in bytes.
@@ -485,7 +483,7 @@ mod tests {
     #[test]
     fn more_generations_than_are_read_leave_the_newest() {
         let store = Store::new("read-many");
-        for number in 1..=40_u32 {
+        for number in 1..=72_u32 {
             let bytes = [u8::try_from(number).unwrap(); KEY_LEN];
             let path = layout::generation_path(&key(), number, Fingerprint::of(&bytes));
             store.put(&path, &bytes, 0o400);
@@ -499,6 +497,6 @@ mod tests {
                 Place::Top => None,
             })
             .collect();
-        assert_eq!(numbers, (9..=40).rev().collect::<Vec<u32>>());
+        assert_eq!(numbers, (9..=72).rev().collect::<Vec<u32>>());
     }
 }

@@ -1,14 +1,18 @@
-//! `f3skeys receive`: the forced command of a peer's ssh key. Answers one small question about the
-//! replicas that this node holds for others. Changes nothing, and tells of nothing else.
+//! `f3skeys receive`: the forced command of a peer's ssh key. Answers one question: about the
+//! replicas that this node holds for the peer, or about a key of the peer's. Changes nothing, but that
+//! it takes new generations of the peer's own keys; hands no key out, and tells of nothing else.
+
+mod keys;
 
 use crate::config::{Config, Role};
 use crate::exit::{DATA, Fault, REFUSED};
-use crate::names::{DatasetName, NodeName};
+use crate::names::{DatasetName, KeyName, NodeName};
 use crate::os::PoolState;
 use crate::os::worker::readable;
 use crate::pass::Node;
-use crate::peers::{LARGEST, Question, ReplicaState, Reply, VERSION, plain};
+use crate::peers::{Ask, LARGEST, Question, ReplicaState, Reply, Told, VERSION, plain};
 use crate::promotion::Promoted;
+use crate::store::merge;
 use crate::time::{Clock, Deadline};
 use crate::zfs::{Dataset, Past};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,9 +23,30 @@ use std::time::Duration;
 /// The longest that a question may take to arrive.
 pub const READING: Duration = Duration::from_secs(5);
 /// The longest that everything may take: the peer waits little longer.
-pub const ANSWERING: Duration = Duration::from_secs(9);
+const ANSWERING: Duration = Duration::from_secs(9);
+/// The longest that everything may take when it is about a key.
+const ANSWERING_KEYS: Duration = Duration::from_secs(60);
 /// The most datasets that one question may name.
 const MOST: usize = 256;
+
+/// When it must all be over, which depends on what is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Time {
+    /// A question about replicas is answered.
+    pub replicas: Deadline,
+    /// A question about a key is answered.
+    pub keys: Deadline,
+}
+
+impl Time {
+    /// The time that there is from now on.
+    pub fn begin(clock: &dyn Clock) -> Time {
+        Time {
+            replicas: Deadline::after(clock, ANSWERING),
+            keys: Deadline::after(clock, ANSWERING_KEYS),
+        }
+    }
+}
 
 /// Why a question is not answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +68,8 @@ impl Refused {
     }
 }
 
-/// Reads a question to its end.
+/// Reads a question to the end of its line, byte by byte: what stands behind it may be keys, and is
+/// left where it is.
 ///
 /// # Errors
 /// It is too long, or does not end in time.
@@ -54,7 +80,7 @@ pub fn read(
 ) -> Result<Vec<u8>, Refused> {
     let mut input = input.map_err(|e| Refused::new(DATA, e.to_string()))?;
     let mut question = Vec::new();
-    let mut chunk = [0; 16384];
+    let mut byte = [0];
     while question.len() <= LARGEST {
         if !readable(&input, deadline.left(clock)) {
             if deadline.passed(clock) {
@@ -62,9 +88,10 @@ pub fn read(
             }
             continue;
         }
-        match input.read(&mut chunk) {
+        match input.read(&mut byte) {
             Ok(0) => return Ok(question),
-            Ok(count) => question.extend(chunk.iter().take(count)),
+            Ok(_) if byte == *b"\n" => return Ok(question),
+            Ok(_) => question.extend(byte),
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
             Err(e) => return Err(Refused::new(DATA, e.to_string())),
         }
@@ -85,13 +112,17 @@ pub fn answer(
     config: &Config,
     from: &NodeName,
     question: &[u8],
-    deadline: Deadline,
+    time: Time,
 ) -> Result<Vec<u8>, Refused> {
-    let datasets = understand(config, from, question)?;
+    let answer = match understand(config, from, question)? {
+        Ask::Replicas(datasets) => Told::Replicas(states(node, config, &datasets, time.replicas)?),
+        Ask::Key { key, nonce } => Told::Key(keys::tell(node, config, &key, &nonce, time.keys)?),
+        Ask::Put(merge) => Told::Key(keys::put(node, config, merge, time.keys)?),
+    };
     let reply = Reply {
         version: VERSION,
         node: config.node.clone(),
-        replicas: states(node, config, &datasets, deadline)?,
+        answer,
     };
     let mut line = serde_json::to_vec(&reply).map_err(|e| Refused::unavailable(e.to_string()))?;
     line.push(b'\n');
@@ -101,15 +132,11 @@ pub fn answer(
     }
 }
 
-/// The datasets that a question is about, if it may be asked. Pure.
+/// What is asked, if it may be. Pure.
 ///
 /// # Errors
 /// Why it may not.
-pub fn understand(
-    config: &Config,
-    from: &NodeName,
-    question: &[u8],
-) -> Result<Vec<DatasetName>, Refused> {
+pub fn understand(config: &Config, from: &NodeName, question: &[u8]) -> Result<Ask, Refused> {
     known(config, from)?;
     if question.len() > LARGEST {
         return Err(too_long("question"));
@@ -119,8 +146,7 @@ pub fn understand(
     let Question {
         version,
         from: asking,
-        ask: _,
-        datasets,
+        ask,
     } = question;
     if version != VERSION {
         let what = format!("the question has version {version}, this is version {VERSION}");
@@ -130,6 +156,30 @@ pub fn understand(
         let what = format!("the key belongs to {from}, and {asking} asks");
         return Err(Refused::new(REFUSED, what));
     }
+    match &ask {
+        Ask::Replicas(datasets) => may_ask_about(config, datasets)?,
+        Ask::Key { key, .. } => owns(from, key)?,
+        Ask::Put(merge) => {
+            owns(from, &merge.key)?;
+            let shape = merge::shape(&merge.list, &merge.bring);
+            shape.map_err(|why| Refused::new(DATA, why))?;
+        }
+    }
+    Ok(ask)
+}
+
+/// A key is the business of its owner, and of nobody else.
+fn owns(from: &NodeName, key: &KeyName) -> Result<(), Refused> {
+    match key.owner() == from.as_str() {
+        true => Ok(()),
+        false => {
+            let what = format!("{key} is a key of {}, and {from} asks", key.owner());
+            Err(Refused::new(REFUSED, what))
+        }
+    }
+}
+
+fn may_ask_about(config: &Config, datasets: &[DatasetName]) -> Result<(), Refused> {
     if datasets.is_empty() || datasets.len() > MOST {
         let what = format!("asks about {} datasets; 1 to {MOST} may be", datasets.len());
         return Err(Refused::new(DATA, what));
@@ -142,7 +192,7 @@ pub fn understand(
             let what = format!("{other} is no replica of {}", config.node);
             Err(Refused::new(REFUSED, what))
         }
-        None => Ok(datasets),
+        None => Ok(()),
     }
 }
 
@@ -240,7 +290,6 @@ pub fn authorized_keys_line(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peers::Ask;
     use crate::time::SystemClock;
     use std::io::Write;
     use std::os::unix::net::UnixStream;
@@ -253,9 +302,9 @@ mod tests {
         ],
         peers: [(name: "f0", ssh: "root@f0"), (name: "f2", ssh: "root@f2")],
     )"#;
-    const GOOD: &str = r#"{"version":1,"from":"f0","ask":"replicas","datasets":["z/sink/f0/nfs"]}"#;
+    const GOOD: &str = r#"{"version":1,"from":"f0","ask":{"replicas":["z/sink/f0/nfs"]}}"#;
 
-    fn understood(from: &str, question: &[u8]) -> Result<Vec<DatasetName>, Refused> {
+    fn understood(from: &str, question: &[u8]) -> Result<Ask, Refused> {
         let config = Config::parse(CONFIG).unwrap();
         understand(&config, &from.parse().unwrap(), question)
     }
@@ -265,11 +314,10 @@ mod tests {
         let question = Question {
             version: VERSION,
             from: "f0".parse().unwrap(),
-            ask: Ask::Replicas,
-            datasets: vec!["z/sink/f0/nfs".parse().unwrap()],
+            ask: Ask::Replicas(vec!["z/sink/f0/nfs".parse().unwrap()]),
         };
         assert_eq!(serde_json::to_string(&question).unwrap(), GOOD);
-        assert_eq!(understood("f0", GOOD.as_bytes()), Ok(question.datasets));
+        assert_eq!(understood("f0", GOOD.as_bytes()), Ok(question.ask));
         let whole = GOOD.replace("z/sink/f0/nfs", "z/sink/f0");
         assert!(understood("f0", format!("{whole}\n").as_bytes()).is_ok());
     }
@@ -297,6 +345,8 @@ mod tests {
             ("[\"z/sink/f0/nfs\"]", "null", DATA),
             ("[\"z/sink/f0/nfs\"]", &many, DATA),
             ("\"replicas\"", "\"keys\"", DATA),
+            ("{\"replicas\":", "{\"replicas\":[],\"replicas\":", DATA),
+            ("{\"replicas\":[\"z/sink/f0/nfs\"]}", "\"replicas\"", DATA),
             ("\"replicas\"", "\"Replicas\"", DATA),
             ("\"version\":1", "\"version\":2", DATA),
             ("\"version\":1", "\"version\":\"1\"", DATA),

@@ -6,6 +6,7 @@
 
 use crate::child::{self, Call};
 use crate::device::{self, Candidate, Filesystem, Kind};
+use crate::key::Key;
 use crate::marker;
 use crate::os::{self, Access, Disk, Intake, Mount, worker};
 use crate::reader::{Reader, Told};
@@ -19,6 +20,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 /// Only root's own files count: this is the store of the machine.
@@ -176,7 +178,9 @@ impl KeyDevices for UsbDisks<'_> {
             at,
             note: self.note(),
         };
-        worker::run(&what, self.clock, deadline, || {
+        let stdin = io::stdin();
+        let input = needs_input(work).then(|| stdin.as_fd());
+        worker::run_with(&what, self.clock, deadline, input, || {
             write_mounted(&place, work, self.clock, deadline).map_err(|e| e.to_string())
         })?
         .map_err(|why| Trouble::failed(&what, &why))
@@ -331,13 +335,32 @@ fn read_mounted(place: &Place, read: impl FnOnce(&Path) -> io::Result<Told>) -> 
     })
 }
 
-/// Checks, writes, and reads back; in a worker, which may have keys of its own in memory.
+/// Whether keys come with the work.
+fn needs_input(work: &Work) -> bool {
+    matches!(work, Work::Merge(merge) if !merge.bring.is_empty())
+}
+
+/// The keys that come with the work, from standard input to its end. Not by way of `Stdin`, whose
+/// buffer is not guarded.
+fn take_in(work: &Work) -> io::Result<Vec<Key>> {
+    match work {
+        Work::Merge(merge) if needs_input(work) => {
+            let stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+            writer::incoming(merge, stdin)
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Checks, writes, and reads back; in a worker, which may have keys of its own in memory. Keys that
+/// come in are there, and are the right ones, before anything is mounted.
 fn write_mounted(
     place: &Place,
     work: &Work,
     clock: &dyn Clock,
     deadline: Deadline,
 ) -> io::Result<Worked> {
+    let brought = take_in(work)?;
     let mut notes = Vec::new();
     let (done, back) = match place.found_mounted(&mut notes)? {
         Some(mount) if mount.read_only => {
@@ -348,18 +371,18 @@ fn write_mounted(
         }
         Some(mount) => {
             notes.push("read back through the system's cache, not from the medium".to_owned());
-            (write(&mount.at, work)?, read_back(&mount.at)?)
+            (write(&mount.at, work, brought)?, read_back(&mount.at)?)
         }
         None => {
             check(place, clock, deadline, &mut notes)?;
             place.prepare_mountpoint()?;
-            let done = place.mounted(Access::Write, |top| write(top, work))?;
+            let done = place.mounted(Access::Write, |top| write(top, work, brought))?;
             // Unmounted in between, so that what is read is what the medium holds.
             (done, place.mounted(Access::Read, read_back)?)
         }
     };
     let survey = store::survey::survey(Wanted::All, back).map_err(io::Error::other)?;
-    Ok(writer::worked(done, &survey, notes))
+    Ok(writer::worked(work, done, &survey, notes))
 }
 
 /// Lets the system's own program put the file system in order.
@@ -390,10 +413,11 @@ fn check(
     }
 }
 
-fn write(top: &Path, work: &Work) -> io::Result<writer::Done> {
+fn write(top: &Path, work: &Work, brought: Vec<Key>) -> io::Result<writer::Done> {
     let reading = read_back(top)?;
     let mut medium = writer::Directory::open(top)?;
-    writer::work(work, reading, &mut medium, &mut writer::kernel_random)
+    let random = &mut writer::kernel_random;
+    writer::work(work, brought, reading, &mut medium, random)
 }
 
 /// Reads the whole store, in the worker's own memory.

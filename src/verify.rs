@@ -238,9 +238,10 @@ fn write_directory(top: &Path, owner: u32, work: &Work) -> io::Result<Worked> {
         told.into_reading(&mut intake)
     };
     let mut medium = Directory::open(top)?;
-    let done = writer::work(work, read()?, &mut medium, &mut writer::kernel_random)?;
+    let random = &mut writer::kernel_random;
+    let done = writer::work(work, Vec::new(), read()?, &mut medium, random)?;
     let back = survey(Wanted::All, read()?).map_err(io::Error::other)?;
-    Ok(writer::worked(done, &back, Vec::new()))
+    Ok(writer::worked(work, done, &back, Vec::new()))
 }
 
 fn no_device(pass: Pass, why: &str) -> Verification {

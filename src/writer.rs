@@ -6,10 +6,11 @@
 use crate::key::{Fingerprint, Key};
 use crate::names::KeyName;
 use crate::store::layout;
+use crate::store::merge::{self, Next};
 use crate::store::repair::{self, Change, Content};
-use crate::store::state::Standing;
+use crate::store::state::{Generation, Standing};
 use crate::store::survey::{Copies, Survey};
-use crate::store::work::{Work, Worked};
+use crate::store::work::{Merge, Work, Worked};
 use crate::store::{Damage, Reading, Wanted};
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fstatat, mkdirat};
@@ -56,53 +57,129 @@ pub trait Medium {
 pub type Random<'a> = &'a mut dyn FnMut(&mut [u8]) -> io::Result<()>;
 
 /// Does a piece of work on a store of which everything was read; tells what was done, and what
-/// could not be.
+/// could not be. `brought` are the keys that come with a [`Work::Merge`].
 ///
 /// # Errors
 /// The work does not fit this store; nothing was changed then.
 pub fn work(
     work: &Work,
+    brought: Vec<Key>,
     reading: Reading,
     medium: &mut dyn Medium,
     random: Random,
 ) -> io::Result<Done> {
-    let refuse = |what: String| Err(io::Error::other(what));
-    let mut survey = match crate::store::survey::survey(Wanted::All, reading) {
-        Ok(survey) => survey,
-        Err(format) => return refuse(format.to_string()),
-    };
-    let id = store_id(random)?;
-    let changes = match work {
-        Work::Found if !survey.plain || !survey.keys.is_empty() => {
-            return refuse("there is a key store on it already".to_owned());
-        }
-        Work::Found => repair::found(&id),
-        Work::TakeIn => repair::take_in(&survey, &id),
-        Work::Repair { opens } => repair::repair(&survey, opens, &id),
-        Work::NewKey(name) => {
-            if survey.keys.contains_key(name) {
-                return refuse(format!(
-                    "{name} is on the store already; nothing was changed"
-                ));
-            }
-            if survey.state.is_none() && !survey.plain {
-                let why = "the store's state file is damaged; `f3skeys verify --repair` first";
-                return refuse(why.to_owned());
-            }
-            let key = Key::take(|place| random(place))?;
-            let changes = repair::add(&survey, name, key.fingerprint(), &id);
-            survey.keys.insert(name.clone(), Copies::new(key));
-            changes
-        }
-    };
+    let survey = crate::store::survey::survey(Wanted::All, reading);
+    let mut survey = survey.map_err(io::Error::other)?;
+    let changes = decide(work, brought, &mut survey, random).map_err(io::Error::other)?;
     let go_on = match work {
-        Work::NewKey(_) | Work::Found => GoOn::WhileAllWorks,
+        Work::NewKey(_) | Work::Found | Work::Stage(_) | Work::Merge(_) => GoOn::WhileAllWorks,
         Work::TakeIn | Work::Repair { .. } => GoOn::Always,
     };
     let done = perform(&changes, &survey, medium, go_on);
     match done.could_not.first() {
-        Some(failed) if go_on == GoOn::WhileAllWorks => refuse(failed.to_string()),
+        Some(failed) if go_on == GoOn::WhileAllWorks => Err(io::Error::other(failed.to_string())),
         _ => Ok(done),
+    }
+}
+
+/// What is to be changed. New keys are put into the survey, for the changes to be made from.
+fn decide(
+    work: &Work,
+    brought: Vec<Key>,
+    survey: &mut Survey,
+    random: Random,
+) -> Result<Vec<Change>, String> {
+    let id = store_id(random).map_err(|e| e.to_string())?;
+    match work {
+        Work::Found if !survey.plain || !survey.keys.is_empty() => {
+            Err("there is a key store on it already".to_owned())
+        }
+        Work::Found => Ok(repair::found(&id)),
+        Work::TakeIn => Ok(repair::take_in(survey, &id)),
+        Work::Repair { opens } => Ok(repair::repair(survey, opens, &id)),
+        Work::NewKey(name) => new_key(name, survey, &id, random),
+        Work::Stage(name) => stage(name, survey, random),
+        Work::Merge(merge) => {
+            merge::recordable(survey)?;
+            let copies = survey.keys.entry(merge.key.clone()).or_default();
+            merge::may(&merge.key, copies, &merge.list, &merge.bring)?;
+            if !brought
+                .iter()
+                .map(Key::fingerprint)
+                .eq(merge.bring.iter().copied())
+            {
+                return Err("the keys that are brought are not those that were named".to_owned());
+            }
+            for key in brought {
+                copies.good.entry(key.fingerprint()).or_insert(key);
+            }
+            Ok(merge::merge(survey, merge))
+        }
+    }
+}
+
+fn new_key(
+    name: &KeyName,
+    survey: &mut Survey,
+    id: &str,
+    random: Random,
+) -> Result<Vec<Change>, String> {
+    if survey.keys.contains_key(name) {
+        return Err(format!(
+            "{name} is on the store already; nothing was changed"
+        ));
+    }
+    if !survey.plain {
+        merge::recordable(survey)?;
+    }
+    let key = Key::take(|place| random(place)).map_err(|e| e.to_string())?;
+    let changes = repair::add(survey, name, key.fingerprint(), id);
+    survey.keys.insert(name.clone(), Copies::new(key));
+    Ok(changes)
+}
+
+fn stage(name: &KeyName, survey: &mut Survey, random: Random) -> Result<Vec<Change>, String> {
+    merge::recordable(survey)?;
+    let copies = survey.keys.entry(name.clone()).or_default();
+    let staged = match merge::next(name, copies)? {
+        Next::Left(left) => left,
+        Next::New(number) => {
+            let key = Key::take(|place| random(place)).map_err(|e| e.to_string())?;
+            let fingerprint = key.fingerprint();
+            if copies.good.insert(fingerprint, key).is_some() {
+                return Err("the kernel gave the same random bytes twice".to_owned());
+            }
+            Generation {
+                generation: number,
+                fingerprint,
+                state: Standing::Staged,
+            }
+        }
+    };
+    let staging = merge::staging(name, copies, staged);
+    Ok(merge::merge(survey, &staging))
+}
+
+/// Takes the keys that come with a merge, and nothing behind them.
+///
+/// # Errors
+/// There are fewer or more bytes than were named, or others.
+pub fn incoming(merge: &Merge, mut from: impl Read) -> io::Result<Vec<Key>> {
+    let mut keys = Vec::with_capacity(merge.bring.len());
+    for fingerprint in &merge.bring {
+        let key = Key::take(|place| from.read_exact(place))?;
+        if key.fingerprint() != *fingerprint {
+            return Err(io::Error::other(format!(
+                "the key that came is not {fingerprint}; nothing was written"
+            )));
+        }
+        keys.push(key);
+    }
+    match from.read(&mut [0])? {
+        0 => Ok(keys),
+        _ => Err(io::Error::other(
+            "more came than was named; nothing was written",
+        )),
     }
 }
 
@@ -157,7 +234,7 @@ pub enum GoOn {
 
 fn change_path(change: &Change) -> &str {
     match change {
-        Change::Aside(path) | Change::Write { path, .. } => path,
+        Change::Aside(path) | Change::Write { path, .. } | Change::Replace { path, .. } => path,
         Change::State(_) => layout::STATE,
     }
 }
@@ -173,29 +250,34 @@ impl Writer<'_> {
     fn make(&mut self, change: &Change, survey: &Survey) -> io::Result<()> {
         match change {
             Change::Aside(path) => self.aside(path),
-            Change::Write {
-                path,
-                content: Content::Key(name, fingerprint),
-            } => {
-                let key = find(survey, name, *fingerprint)?;
-                self.put(path, key.expose(), Replace::AfterMovingAside)?;
-                self.did.push(format!("wrote {path}"));
-                Ok(())
+            Change::Write { path, content } => {
+                self.write(path, content, survey, Replace::AfterMovingAside)
             }
-            Change::Write {
-                path,
-                content: Content::State(state),
-            } => {
-                self.put(path, &state.to_bytes(), Replace::AfterMovingAside)?;
-                self.did.push(format!("wrote {path}"));
-                Ok(())
-            }
+            Change::Replace { path, content } => self.write(path, content, survey, Replace::AtOnce),
             Change::State(state) => {
                 self.put(layout::STATE, &state.to_bytes(), Replace::AtOnce)?;
                 self.did.push(format!("updated {}", layout::STATE));
                 Ok(())
             }
         }
+    }
+
+    fn write(
+        &mut self,
+        path: &str,
+        content: &Content,
+        survey: &Survey,
+        how: Replace,
+    ) -> io::Result<()> {
+        match content {
+            Content::Key(name, fingerprint) => {
+                let key = find(survey, name, *fingerprint)?;
+                self.put(path, key.expose(), how)?;
+            }
+            Content::State(state) => self.put(path, &state.to_bytes(), how)?,
+        }
+        self.did.push(format!("wrote {path}"));
+        Ok(())
     }
 
     fn sync(&mut self, directory: &str) -> io::Result<()> {
@@ -269,7 +351,17 @@ fn find<'a>(survey: &'a Survey, name: &KeyName, fingerprint: Fingerprint) -> io:
 }
 
 /// What came of a piece of work, by what was read back afterwards.
-pub fn worked(done: Done, back: &Survey, notes: Vec<String>) -> Worked {
+pub fn worked(work: &Work, done: Done, back: &Survey, notes: Vec<String>) -> Worked {
+    let store = back.state.as_ref().map(|state| state.store.clone());
+    let about = match work {
+        Work::Stage(key) => Some((key, None)),
+        Work::Merge(merge) => Some((&merge.key, merge.nonce.as_ref())),
+        _ => None,
+    };
+    let held = about.and_then(|(key, nonce)| {
+        let copies = back.keys.get(key)?;
+        Some(merge::held(copies, store.as_deref(), nonce))
+    });
     let of_keys = back.keys.values().flat_map(|copies| &copies.damage);
     let left = done.could_not.into_iter();
     Worked {
@@ -279,6 +371,8 @@ pub fn worked(done: Done, back: &Survey, notes: Vec<String>) -> Worked {
             .collect(),
         notes,
         keys: current(back),
+        held: held.unwrap_or_default(),
+        store,
     }
 }
 

@@ -8,7 +8,7 @@ use f3skeys::config::{Condition, Config};
 use f3skeys::gate::Answer;
 use f3skeys::marker;
 use f3skeys::os::PoolState;
-use f3skeys::peers::{ReplicaState, Reply};
+use f3skeys::peers::{ReplicaState, Reply, Told};
 use f3skeys::promotion::{Promoted, Promotion};
 use f3skeys::ready::{GATE_DEADLINE, PEERS_DEADLINE, ask, named, ready};
 use f3skeys::reconcile::reconcile;
@@ -100,12 +100,12 @@ fn reply(promoted: Promoted, written: u64, guid: u64) -> Reply {
     Reply {
         version: 1,
         node: F1.parse().unwrap(),
-        replicas: vec![ReplicaState {
+        answer: Told::Replicas(vec![ReplicaState {
             dataset: "zdata/sink/f0".parse().unwrap(),
             promoted,
             written,
             newest: Some((guid, "sent".to_owned())),
-        }],
+        }]),
     }
 }
 

@@ -11,7 +11,7 @@ use f3skeys::gate::Answer;
 use f3skeys::names::DatasetName;
 use f3skeys::os::PoolState;
 use f3skeys::pass::Node;
-use f3skeys::peers::{ReplicaState, Reply};
+use f3skeys::peers::{ReplicaState, Reply, Told};
 use f3skeys::promotion::{Promoted, Promotion};
 use f3skeys::ready::ask;
 use f3skeys::time::{Clock, Deadline};
@@ -121,7 +121,8 @@ fn holds(sim: &Sim, config: &Config, need: &Condition) -> bool {
             let replies = sim.replies.borrow();
             replies.get(peer.as_str()).is_some_and(|reply| {
                 let good = |r: &ReplicaState| r.promoted == Promoted::Never && r.written == 0;
-                reply.replicas.iter().all(good)
+                let told = |r: &[ReplicaState]| r.iter().all(good);
+                matches!(&reply.answer, Told::Replicas(replicas) if told(replicas))
             })
         }
     }
@@ -424,7 +425,7 @@ fn answer(sim: &Sim, promoted: bool) {
     let reply = Reply {
         version: 1,
         node: PEER.parse().unwrap(),
-        replicas: vec![state],
+        answer: Told::Replicas(vec![state]),
     };
     sim.replies.borrow_mut().insert(PEER.to_owned(), reply);
 }

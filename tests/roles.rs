@@ -12,11 +12,11 @@ use f3skeys::marker;
 use f3skeys::names::DatasetName;
 use f3skeys::os::PoolState;
 use f3skeys::pass::Node;
-use f3skeys::peers::{Peers, Question, Reply, ask_all, reply};
+use f3skeys::peers::{Peers, Question, ReplicaState, Reply, Told, ask_all, reply};
 use f3skeys::promote::{demote, promote, to_keep};
 use f3skeys::promotion::{Promoted, Promotion};
 use f3skeys::ready::{ask, named, ready};
-use f3skeys::receive::answer;
+use f3skeys::receive::{Time, answer};
 use f3skeys::report::{Report, Severity};
 use f3skeys::time::Deadline;
 use f3skeys::trouble::Trouble;
@@ -760,13 +760,20 @@ struct Wire<'a> {
 }
 
 impl Peers for Wire<'_> {
-    fn ask(&self, peer: &Peer, question: &Question, by: Deadline) -> Result<Reply, Trouble> {
+    fn ask(
+        &self,
+        peer: &Peer,
+        question: &Question,
+        keys: &[&Key],
+        _by: Deadline,
+    ) -> Result<Reply, Trouble> {
         *self.asked.borrow_mut() += 1;
-        let bytes = serde_json::to_vec(question).unwrap();
+        let bytes = question.line(keys).unwrap();
         let from = question.from.clone();
+        let time = Time::begin(self.other);
         let answered = self
             .other
-            .verb(|node| answer(node, &config(), &from, &bytes, by));
+            .verb(|node| answer(node, &config(), &from, &bytes, time));
         let failed = |why: String| Trouble::failed(peer.name.as_str(), &why);
         let line = answered.map_err(|refused| failed(refused.what))?;
         reply(&line).map_err(failed)
@@ -892,25 +899,31 @@ fn what_cannot_be_asked_is_not_taken_for_a_no() {
     cannot(&primary(), &f1, "there is no z/sink/f0 on f1");
 }
 
+fn replicas(line: &[u8]) -> Vec<ReplicaState> {
+    match reply(line).unwrap().answer {
+        Told::Replicas(replicas) => replicas,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn a_replica_below_a_promoted_root_is_told_as_promoted() {
     let f1 = booted("f1-below", From::Sink);
     promote_now(&f1);
-    let question = br#"{"version":1,"from":"f0","ask":"replicas","datasets":["z/sink/f0/a"]}"#;
-    let deadline = Deadline::after(&f1, Duration::from_secs(10));
+    let question = br#"{"version":1,"from":"f0","ask":{"replicas":["z/sink/f0/a"]}}"#;
+    let time = Time::begin(&f1);
     let from = "f0".parse().unwrap();
-    let line = f1.verb(|node| answer(node, &config(), &from, question, deadline));
-    let told = reply(&line.unwrap()).unwrap();
-    let names: Vec<&str> = told.replicas.iter().map(|r| r.dataset.as_str()).collect();
+    let line = f1.verb(|node| answer(node, &config(), &from, question, time));
+    let told = replicas(&line.unwrap());
+    let names: Vec<&str> = told.iter().map(|r| r.dataset.as_str()).collect();
     assert_eq!(names, ["z/sink/f0/a", "z/sink/f0/a/b"]);
     let now = |promoted: &Promoted| matches!(promoted, Promoted::Now(_));
-    assert!(told.replicas.iter().all(|replica| now(&replica.promoted)));
-    let other = br#"{"version":1,"from":"f0","ask":"replicas","datasets":["z/sink/f0/f2"]}"#;
-    let line = f1.verb(|node| answer(node, &config(), &from, other, deadline));
-    let told = reply(&line.unwrap()).unwrap();
+    assert!(told.iter().all(|replica| now(&replica.promoted)));
+    let other = br#"{"version":1,"from":"f0","ask":{"replicas":["z/sink/f0/f2"]}}"#;
+    let line = f1.verb(|node| answer(node, &config(), &from, other, time));
+    let told = replicas(&line.unwrap());
     assert!(
-        told.replicas
-            .iter()
+        told.iter()
             .all(|replica| replica.promoted == Promoted::Never)
     );
 }

@@ -94,10 +94,10 @@ fn assert_boots(truth: &Truth, keyring: &Keyring, all: bool, case: &str) {
 fn work(files: &Files, work: &Work, formatted: bool) -> (Files, Worked) {
     let mut medium = SimMedium::new(files, None);
     let whole = everything(files, formatted);
-    let done = writer::work(work, whole, &mut medium, &mut counting()).unwrap();
+    let done = writer::work(work, Vec::new(), whole, &mut medium, &mut counting()).unwrap();
     let files = medium.files();
     let back = survey(Wanted::All, everything(&files, formatted)).unwrap();
-    let worked = writer::worked(done, &back, Vec::new());
+    let worked = writer::worked(work, done, &back, Vec::new());
     (files, worked)
 }
 
@@ -278,7 +278,13 @@ fn fault_may_lose(before: &Files, path: &str) -> bool {
 fn run(start: &Start, fault: Option<Fault>) -> SimMedium {
     let mut medium = SimMedium::new(&start.files, fault);
     let reading = everything(&start.files, false);
-    let done = writer::work(&start.work, reading, &mut medium, &mut counting());
+    let done = writer::work(
+        &start.work,
+        Vec::new(),
+        reading,
+        &mut medium,
+        &mut counting(),
+    );
     let whole = done.is_ok_and(|done| done.could_not.is_empty());
     assert_eq!(whole, fault.is_none(), "{}: {fault:?}", start.name);
     medium
@@ -439,6 +445,7 @@ fn a_newer_format_is_not_touched() {
         let mut medium = SimMedium::new(&files, None);
         let refused = writer::work(
             &what,
+            Vec::new(),
             everything(&files, false),
             &mut medium,
             &mut counting(),
@@ -475,8 +482,9 @@ impl Real {
     fn work(&self, work: &Work) -> std::io::Result<Worked> {
         let mut medium = Directory::open(&self.0)?;
         let random = &mut writer::kernel_random;
-        let done = writer::work(work, self.read(), &mut medium, random)?;
+        let done = writer::work(work, Vec::new(), self.read(), &mut medium, random)?;
         Ok(writer::worked(
+            work,
             done,
             &survey(Wanted::All, self.read()).unwrap(),
             Vec::new(),

@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 /// The longest answer that a worker may give, in bytes.
@@ -37,6 +37,24 @@ pub fn run<T>(
 where
     T: Serialize + DeserializeOwned,
 {
+    run_with(what, clock, deadline, None, job)
+}
+
+/// As [`run`], with this descriptor, if any, as the worker's standard input: so that keys that come
+/// in are read by the one process that writes them on a store.
+///
+/// # Errors
+/// As for [`run`].
+pub fn run_with<T>(
+    what: &str,
+    clock: &dyn Clock,
+    deadline: Deadline,
+    input: Option<BorrowedFd>,
+    job: impl FnOnce() -> T,
+) -> Result<T, Trouble>
+where
+    T: Serialize + DeserializeOwned,
+{
     if key::keys_alive() != 0 {
         return Err(Trouble::failed(what, "refused while keys are in memory"));
     }
@@ -44,7 +62,7 @@ where
         pipe2(OFlag::O_CLOEXEC).map_err(|e| Trouble::failed(what, &e.to_string()))?;
     // SAFETY: the process has one thread; the child calls only `be_worker`, which never returns.
     match unsafe { fork() }.map_err(|e| Trouble::failed(what, &e.to_string()))? {
-        ForkResult::Child => be_worker(write, job),
+        ForkResult::Child => be_worker(write, input, job),
         ForkResult::Parent { child } => {
             drop(write);
             let answer = read_answer(read, clock, deadline)
@@ -59,9 +77,9 @@ where
     }
 }
 
-fn be_worker<T: Serialize>(pipe: OwnedFd, job: impl FnOnce() -> T) -> ! {
+fn be_worker<T: Serialize>(pipe: OwnedFd, input: Option<BorrowedFd>, job: impl FnOnce() -> T) -> ! {
     // A run that is killed takes its worker with it, so that the next run finds nobody at work.
-    let status = match super::die_with_parent().and_then(|()| keep_only(pipe)) {
+    let status = match super::die_with_parent().and_then(|()| keep_only(pipe, input)) {
         Ok(mut out) => {
             let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 serde_json::to_vec(&job()).is_ok_and(|bytes| out.write_all(&bytes).is_ok())
@@ -75,10 +93,11 @@ fn be_worker<T: Serialize>(pipe: OwnedFd, job: impl FnOnce() -> T) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// Leaves the worker `/dev/null` as its standard streams, and the pipe.
-fn keep_only(pipe: OwnedFd) -> std::io::Result<File> {
+/// Leaves the worker `/dev/null` as its standard streams, but for an input that it was given, and
+/// the pipe.
+fn keep_only(pipe: OwnedFd, input: Option<BorrowedFd>) -> std::io::Result<File> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
-    dup2_stdin(&null)?;
+    dup2_stdin(input.unwrap_or(null.as_fd()))?;
     dup2_stdout(&null)?;
     dup2_stderr(&null)?;
     // SAFETY: plain calls; every descriptor but 0 to 3 goes, and none of them is used any more.

@@ -4,6 +4,7 @@
 //! Nothing here reads a file, and nothing here writes one.
 
 pub mod layout;
+pub mod merge;
 pub mod repair;
 pub mod state;
 pub mod survey;
@@ -17,6 +18,9 @@ use state::Standing;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use survey::Copies;
+
+/// Generations of one key that are read, and that there may be, at the most.
+pub const MOST_GENERATIONS: usize = 64;
 
 /// A key file as it was read, once.
 #[derive(Debug)]
@@ -143,7 +147,8 @@ pub fn verify(wanted: Wanted, reading: Reading) -> Result<Keyring, UnknownFormat
     })
 }
 
-fn holding(copies: Copies) -> Holding {
+/// What a boot may use of a key.
+pub(crate) fn holding(copies: Copies) -> Holding {
     let standings = copies.standings(&BTreeSet::new());
     let verified = copies.is_vouched_for();
     let mut generations: Vec<Generation> = copies

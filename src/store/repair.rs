@@ -27,6 +27,13 @@ pub enum Change {
     },
     /// Replace the state file, which is whole.
     State(State),
+    /// Replace a file that is whole, and whose bytes another file has as well.
+    Replace {
+        /// The path from the top of the store.
+        path: String,
+        /// What it is to hold.
+        content: Content,
+    },
 }
 
 /// What a file is to hold.
@@ -194,17 +201,7 @@ fn unvouched(copies: &Copies) -> Option<&Key> {
 /// The files of a key that are to be written, wherever a whole copy of their bytes is at hand.
 fn files(name: &KeyName, copies: &Copies, entry: &[Generation]) -> Vec<Change> {
     let at_hand = |fingerprint: Fingerprint| copies.find(fingerprint).is_some();
-    let mut changes: Vec<Change> = entry
-        .iter()
-        .map(|g| {
-            (
-                layout::generation_path(name, g.generation, g.fingerprint),
-                g,
-            )
-        })
-        .filter(|(path, g)| !copies.sound.contains(path) && at_hand(g.fingerprint))
-        .map(|(path, g)| write_key(path, name, g.fingerprint))
-        .collect();
+    let mut changes = files_of(name, copies, entry);
     let current = entry.iter().find(|g| g.state == Standing::Current);
     if let Some(current) = current.filter(|g| at_hand(g.fingerprint)) {
         let path = layout::top_path(name);
@@ -216,6 +213,17 @@ fn files(name: &KeyName, copies: &Copies, entry: &[Generation]) -> Vec<Change> {
         }
     }
     changes
+}
+
+/// The files of generations that are to be written, wherever a whole copy of their bytes is at hand.
+pub(super) fn files_of(name: &KeyName, copies: &Copies, entry: &[Generation]) -> Vec<Change> {
+    let path = |g: &Generation| layout::generation_path(name, g.generation, g.fingerprint);
+    let is_to_be_written =
+        |g: &&Generation| !copies.sound.contains(&path(g)) && copies.find(g.fingerprint).is_some();
+    let entry = entry.iter().filter(is_to_be_written);
+    entry
+        .map(|g| write_key(path(g), name, g.fingerprint))
+        .collect()
 }
 
 fn write_key(path: String, name: &KeyName, fingerprint: Fingerprint) -> Change {
@@ -234,7 +242,7 @@ impl Copies {
             .or(unlisted.filter(|key| key.fingerprint() == fingerprint))
     }
 
-    /// Adds a key that was just made.
+    /// A key that was just made.
     pub fn new(key: Key) -> Copies {
         let mut copies = Copies::default();
         copies.known.insert(

@@ -180,7 +180,11 @@ fn missing(name: &KeyName, files: &[KeyFile], known: &BTreeMap<Fingerprint, Know
     let generations = known
         .iter()
         .map(|(fingerprint, known)| layout::generation_path(name, known.number, *fingerprint));
-    std::iter::once(layout::top_path(name))
+    // A key that is being taken over has no current generation yet, and nothing at the top.
+    let mut listed = known.values().filter_map(|known| known.listed).peekable();
+    let has_top = listed.peek().is_none() || listed.any(|state| state == Standing::Current);
+    let top = has_top.then(|| layout::top_path(name));
+    top.into_iter()
         .chain(generations)
         .filter(|path| !there.contains(path))
         .map(|path| Damage {

@@ -1,9 +1,10 @@
-//! What may be written on a key store: four pieces of work, each of which loses no key wherever it
+//! What may be written on a key store: six pieces of work, each of which loses no key wherever it
 //! is cut.
 
-use crate::key::Fingerprint;
+use crate::key::{Fingerprint, Nonce, Proof};
 use crate::names::KeyName;
 use crate::store::Damage;
+use crate::store::state::Generation;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +23,37 @@ pub enum Work {
     },
     /// Make a new key of random bytes.
     NewKey(KeyName),
+    /// Make the next generation of a key of random bytes, staged. The key may be unknown so far: then
+    /// its first generation is staged, and none is current.
+    Stage(KeyName),
+    /// Give the generations of a key the standings that its owner says.
+    Merge(Merge),
+}
+
+/// What the owner of a key says of its generations.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Merge {
+    /// The key.
+    pub key: KeyName,
+    /// All its generations.
+    pub list: Vec<Generation>,
+    /// Those whose bytes come with it, in the order in which they come.
+    pub bring: Vec<Fingerprint>,
+    /// What the bytes that are read back are to be proven with.
+    pub nonce: Option<Nonce>,
+}
+
+/// What a store holds of a generation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Held {
+    /// The generation, as the store lists it.
+    pub generation: Generation,
+    /// Whether its bytes were read whole.
+    pub whole: bool,
+    /// The proof that they were; without a nonce there is none.
+    pub proof: Option<Proof>,
 }
 
 /// What came of it, as read back from the medium.
@@ -35,4 +67,8 @@ pub struct Worked {
     pub notes: Vec<String>,
     /// Every key of the store with the fingerprint of its current generation, read back.
     pub keys: BTreeMap<KeyName, Option<Fingerprint>>,
+    /// The identity of the store, if its state file is whole.
+    pub store: Option<String>,
+    /// After [`Work::Stage`] and [`Work::Merge`]: what the store holds of that key, read back.
+    pub held: Vec<Held>,
 }

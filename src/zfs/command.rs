@@ -27,11 +27,12 @@ impl Command<'_> {
         secret: Option<&Key>,
         deadline: Deadline,
     ) -> Result<child::Finished, Trouble> {
+        let pieces: Option<[&[u8]; 1]> = secret.map(|key| [&key.expose()[..]]);
         child::run(
             &Call {
                 program: &self.program,
                 args,
-                input: secret.map(|key| &key.expose()[..]),
+                input: pieces.as_ref().map(|pieces| &pieces[..]),
             },
             self.clock,
             deadline,

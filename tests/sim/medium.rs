@@ -102,6 +102,11 @@ impl SimMedium {
         self.seen.files
     }
 
+    /// The files that are there for certain after a power cut: what was not made durable is lost.
+    pub fn durable_files(self) -> Files {
+        self.durable.files
+    }
+
     /// Every set of files that may be found after a power cut, and whether there is a directory of
     /// format 1.
     pub fn after_cut(&self) -> Vec<(Files, bool)> {

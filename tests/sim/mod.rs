@@ -10,12 +10,13 @@ use f3skeys::config::{Config, Peer};
 use f3skeys::device::{Candidate, Filesystem, Kind as FsKind};
 use f3skeys::gate::{Live, Questions};
 use f3skeys::host::bare::{Bare, Beneath};
-use f3skeys::key::{Fingerprint, Key};
+use f3skeys::key::{Fingerprint, Key, keys_alive};
 use f3skeys::names::{DatasetName, KeyName, ServiceName};
 use f3skeys::os::{Mount, PoolState};
 use f3skeys::pass::Node;
-use f3skeys::peers::{Peers, Question, Reply};
+use f3skeys::peers::{self, Peers, Question, Reply};
 use f3skeys::promotion::{self, Promoted};
+use f3skeys::receive::{self, Refused};
 use f3skeys::services::Services;
 use f3skeys::store::layout::{self, Place};
 use f3skeys::store::state::{FORMAT, Generation, Standing, State};
@@ -25,12 +26,12 @@ use f3skeys::store::{KeyFile, Reading, Wanted};
 use f3skeys::system::{Guard, KeyDevices, System};
 use f3skeys::time::{Clock, Deadline};
 use f3skeys::trouble::Trouble;
-use f3skeys::writer;
+use f3skeys::writer::{self, Medium};
 use f3skeys::zfs::{
     Answer, CanMount, Dataset, KeyFormat, KeyStatus, Kind, Moment, Mountpoint, Past, Source, Try,
     Zfs,
 };
-use medium::SimMedium;
+use medium::{Fault, SimMedium};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -85,6 +86,8 @@ pub struct Stick {
     pub unwritable: Option<String>,
     /// It is pulled after this many files of it were read.
     pub pulled_after: Option<usize>,
+    /// What goes wrong when it is written the next time.
+    pub fault: Option<Fault>,
 }
 
 impl Stick {
@@ -104,6 +107,7 @@ impl Stick {
             broken: None,
             unwritable: None,
             pulled_after: None,
+            fault: None,
         }
     }
 
@@ -249,6 +253,19 @@ pub struct Sim {
     pub deaf_services: RefCell<Vec<String>>,
     /// What each peer answers; others do not answer.
     pub replies: RefCell<BTreeMap<String, Reply>>,
+    /// Other nodes, with their configurations: peers that answer by themselves.
+    pub neighbours: RefCell<BTreeMap<String, Rc<(Sim, Config)>>>,
+    /// Peers that are away: asking one takes all the time there is.
+    pub away: RefCell<Vec<String>>,
+    /// What comes in on standard input after a question: the bytes of keys.
+    pub incoming: RefCell<Vec<u8>>,
+    /// A run that dies while it writes a stick leaves there only what was made durable; else all that
+    /// was written.
+    pub torn: Cell<bool>,
+    /// Keys that another node has in memory while this one answers it.
+    keys_elsewhere: Cell<usize>,
+    /// How often the kernel gave random bytes.
+    random: Cell<u64>,
     /// How often a peer was asked.
     pub questions_to_peers: Cell<u32>,
     /// Paths and datasets of which the kernel says nothing when they are looked at.
@@ -315,6 +332,12 @@ impl Sim {
             silent_changes: Cell::default(),
             deaf_services: RefCell::default(),
             replies: RefCell::default(),
+            neighbours: RefCell::default(),
+            away: RefCell::default(),
+            incoming: RefCell::default(),
+            torn: Cell::default(),
+            keys_elsewhere: Cell::default(),
+            random: Cell::default(),
             questions_to_peers: Cell::default(),
             silent: RefCell::default(),
             hanging_looks: Cell::default(),
@@ -364,11 +387,29 @@ impl Sim {
     }
 
     /// The same node once more, with files of its own; of those only the run directory's are kept.
+    /// Its neighbours are forked with it.
     pub fn fork(&self, name: &str) -> Sim {
         let mut fork = self.clone();
         fork.directory = Sim::new(name).directory.clone();
         copy(&self.run(), &fork.run());
+        for (peer, neighbour) in fork.neighbours.borrow_mut().iter_mut() {
+            let (sim, config) = &**neighbour;
+            *neighbour = Rc::new((sim.fork(&format!("{name}-{peer}")), config.clone()));
+        }
         fork
+    }
+
+    /// With another node that answers this one's questions by itself.
+    pub fn beside(self, sim: Sim, config: Config) -> Sim {
+        let name = config.node.to_string();
+        let neighbour = Rc::new((sim, config));
+        self.neighbours.borrow_mut().insert(name, neighbour);
+        self
+    }
+
+    /// A neighbour.
+    pub fn neighbour(&self, name: &str) -> Rc<(Sim, Config)> {
+        self.neighbours.borrow()[name].clone()
     }
 
     pub fn run(&self) -> PathBuf {
@@ -683,6 +724,35 @@ impl Sim {
     }
 }
 
+/// The peer's side of a question, as its ssh daemon starts it. A run that dies closes the connection.
+fn receive_at(
+    neighbour: &(Sim, Config),
+    question: &Question,
+    keys: &[&Key],
+) -> Result<Vec<u8>, String> {
+    let (sim, config) = neighbour;
+    let mut line = question.line(keys)?;
+    // What the reader stops at.
+    assert_eq!(line.pop(), Some(b'\n'));
+    let bytes = keys.iter().flat_map(|key| key.expose().to_vec());
+    *sim.incoming.borrow_mut() = bytes.collect();
+    sim.keys_elsewhere.set(keys_alive());
+    let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let time = receive::Time::begin(sim);
+        sim.verb(|node| receive::answer(node, config, &question.from, &line, time))
+    }));
+    sim.incoming.borrow_mut().clear();
+    sim.keys_elsewhere.set(0);
+    match ran {
+        Ok(answered) => answered.map_err(|refused| {
+            let Refused { status, what } = refused;
+            format!("ssh exits with {status}: f3skeys: {what}")
+        }),
+        Err(cause) if cause.is::<Died>() => Err("connection closed".to_owned()),
+        Err(cause) => std::panic::resume_unwind(cause),
+    }
+}
+
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -854,10 +924,34 @@ impl Services for Sim {
 }
 
 impl Peers for Sim {
-    fn ask(&self, peer: &Peer, _question: &Question, deadline: Deadline) -> Result<Reply, Trouble> {
+    fn ask(
+        &self,
+        peer: &Peer,
+        question: &Question,
+        keys: &[&Key],
+        deadline: Deadline,
+    ) -> Result<Reply, Trouble> {
         self.step();
         self.questions_to_peers
             .set(self.questions_to_peers.get() + 1);
+        let name = peer.name.as_str();
+        let is_away = self.away.borrow().iter().any(|away| away == name);
+        let neighbour = self.neighbours.borrow().get(name).cloned();
+        if let Some(neighbour) = neighbour.filter(|_| !is_away) {
+            let begun = neighbour.0.now();
+            let answered = receive_at(&neighbour, question, keys);
+            let took = neighbour.0.now() - begun;
+            self.sleep(took.min(deadline.left(self)));
+            if deadline.passed(self) {
+                return Err(Trouble::timed_out(&format!("ssh to {name}")));
+            }
+            // Here the answer is lost with who asked.
+            self.step();
+            let failed = |why: String| Trouble::failed(name, &peers::plain(&why));
+            return answered
+                .and_then(|line| peers::reply(&line))
+                .map_err(failed);
+        }
         match self.replies.borrow().get(peer.name.as_str()) {
             Some(reply) => Ok(reply.clone()),
             None => {
@@ -1149,6 +1243,7 @@ impl KeyDevices for Sim {
     ) -> Result<Reading, Trouble> {
         self.step();
         self.sleep(ONE_CALL);
+        self.no_keys("reading the key store")?;
         let sticks = self.sticks.borrow();
         let stick = sticks
             .iter()
@@ -1174,24 +1269,109 @@ impl KeyDevices for Sim {
         work: &Work,
         _deadline: Deadline,
     ) -> Result<Worked, Trouble> {
+        self.step();
         self.sleep(ONE_CALL);
-        let mut sticks = self.sticks.borrow_mut();
-        let stick = sticks
-            .iter_mut()
-            .find(|stick| stick.candidate == *device)
-            .unwrap();
-        let failed = |why: &str| Trouble::failed("writing on the key store", why);
-        if let Some(why) = stick.broken.as_ref().or(stick.unwritable.as_ref()) {
+        let what = "writing on the key store";
+        self.no_keys(what)?;
+        let failed = |why: String| Trouble::failed(what, &why);
+        let sticks = self.sticks.borrow().clone();
+        let is_meant = |stick: &Stick| stick.candidate == *device;
+        let index = sticks.iter().position(is_meant).unwrap();
+        let before = sticks[index].clone();
+        if let Some(why) = before.broken.or(before.unwritable) {
             return Err(failed(why));
         }
-        let mut medium = SimMedium::new(&stick.files, None);
-        let whole = reading(&stick.files, Wanted::All);
-        let done = writer::work(work, whole, &mut medium, &mut counting())
-            .map_err(|e| failed(&e.to_string()))?;
-        stick.files = medium.files();
-        let back = survey(Wanted::All, reading(&stick.files, Wanted::All));
-        let back = back.map_err(|e| failed(&e.to_string()))?;
-        Ok(writer::worked(done, &back, Vec::new()))
+        let brought = self
+            .take_incoming(work)
+            .map_err(|e| failed(e.to_string()))?;
+        self.sticks.borrow_mut()[index].fault = None;
+        let mut medium = Stepping {
+            sim: self,
+            medium: SimMedium::new(&before.files, before.fault),
+        };
+        let whole = reading(&before.files, Wanted::All);
+        let mut random = |into: &mut [u8]| self.random_bytes(into);
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            writer::work(work, brought, whole, &mut medium, &mut random)
+        }));
+        let lost = done.is_err() && self.torn.get();
+        let files = match lost || matches!(before.fault, Some(Fault::GoneFrom(_))) {
+            true => medium.medium.durable_files(),
+            false => medium.medium.files(),
+        };
+        self.sticks.borrow_mut()[index].files = files.clone();
+        let done = match done {
+            Ok(done) => done.map_err(|e| failed(e.to_string()))?,
+            Err(cause) => std::panic::resume_unwind(cause),
+        };
+        let back = survey(Wanted::All, reading(&files, Wanted::All));
+        let back = back.map_err(|e| failed(e.to_string()))?;
+        Ok(writer::worked(work, done, &back, Vec::new()))
+    }
+}
+
+impl Sim {
+    /// As a worker, which is not forked while keys are in memory.
+    fn no_keys(&self, what: &str) -> Result<(), Trouble> {
+        match keys_alive() == self.keys_elsewhere.get() {
+            true => Ok(()),
+            false => Err(Trouble::failed(what, "refused while keys are in memory")),
+        }
+    }
+
+    fn take_incoming(&self, work: &Work) -> io::Result<Vec<Key>> {
+        match work {
+            Work::Merge(merge) if !merge.bring.is_empty() => {
+                let bytes = self.incoming.take();
+                writer::incoming(merge, &bytes[..])
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// No two fillings of a node are equal.
+    fn random_bytes(&self, into: &mut [u8]) -> io::Result<()> {
+        self.random.set(self.random.get() + 1);
+        let seed = format!("{:?} {}", self.wall.get(), self.random.get());
+        let digest = blake3::hash(seed.as_bytes());
+        into.copy_from_slice(&digest.as_bytes()[..into.len()]);
+        Ok(())
+    }
+}
+
+/// A store that is being written by a run which may die at each of its steps.
+struct Stepping<'a> {
+    sim: &'a Sim,
+    medium: SimMedium,
+}
+
+impl Medium for Stepping<'_> {
+    fn exists(&mut self, path: &str) -> io::Result<bool> {
+        self.medium.exists(path)
+    }
+
+    fn make_directory(&mut self, path: &str) -> io::Result<()> {
+        self.sim.step();
+        self.medium.make_directory(path)
+    }
+
+    fn create(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        self.sim.step();
+        self.medium.create(path, bytes)
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        self.sim.step();
+        self.medium.rename(from, to)
+    }
+
+    fn sync(&mut self, directory: &str) -> io::Result<()> {
+        self.sim.step();
+        self.medium.sync(directory)
+    }
+
+    fn discard(&mut self, temporary: &str) {
+        self.medium.discard(temporary);
     }
 }
 

@@ -1,0 +1,289 @@
+//! What a rotation does to a store: the next generation of a key is staged, and the generations of
+//! a key are given the standings that its owner says. Pure.
+//!
+//! The owner's list is taken as a whole or not at all. No generation is ever taken off a store.
+
+use super::layout;
+use super::repair::{Change, Content, files_of};
+use super::state::{Generation, Standing};
+use super::survey::{Copies, Survey};
+use super::work::{Held, Merge};
+use super::{MISSING, MOST_GENERATIONS};
+use crate::key::{Fingerprint, Nonce};
+use crate::names::KeyName;
+use std::collections::BTreeSet;
+
+/// Says what the staged generation of a key is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// A new one of this number.
+    New(u32),
+    /// The one whose file a cut run has left, which the state does not list yet.
+    Left(Generation),
+}
+
+/// Whether generations can be recorded on this store.
+///
+/// # Errors
+/// It is a plain store, or its state file is damaged.
+pub fn recordable(survey: &Survey) -> Result<(), String> {
+    match (&survey.state, survey.plain) {
+        (Some(_), _) => Ok(()),
+        (None, true) => Err("it is a plain store; `f3skeys adopt` first".to_owned()),
+        (None, false) => Err(damaged("the store's state file is damaged")),
+    }
+}
+
+fn damaged(what: &str) -> String {
+    format!("{what}; `f3skeys verify --repair` first")
+}
+
+/// What staging makes of a key of which this is known.
+///
+/// # Errors
+/// Why nothing is staged.
+pub fn next(key: &KeyName, copies: &Copies) -> Result<Next, String> {
+    no_strangers(key, copies, &BTreeSet::new())?;
+    let unlisted = unlisted(copies);
+    // Until the state lists the key, nothing says whether it should have a copy at the top.
+    let is_new = listed(copies).next().is_none();
+    let top = layout::top_path(key);
+    let mut damage = copies.damage.iter();
+    let counts = |path: &str, what: &str| !(is_new && path == top && what == MISSING);
+    if let Some(damage) = damage.find(|d| counts(&d.path, &d.what)) {
+        return Err(damaged(&damage.to_string()));
+    }
+    if let Some(staged) = listed(copies).find(|g| g.state == Standing::Staged) {
+        let number = staged.generation;
+        return Err(format!("generation {number} of {key} is staged already"));
+    }
+    match unlisted.as_slice() {
+        [] if copies.known.len() >= MOST_GENERATIONS => Err(format!(
+            "{key} has {MOST_GENERATIONS} generations, the most there may be"
+        )),
+        [] => number_after(copies).map(Next::New),
+        [left] => Ok(Next::Left(left.clone())),
+        _ => Err(damaged("several generations are on no list")),
+    }
+}
+
+fn number_after(copies: &Copies) -> Result<u32, String> {
+    let highest = copies.known.values().map(|known| known.number).max();
+    let next = highest.unwrap_or(0).checked_add(1);
+    next.ok_or_else(|| "there is no higher number for a generation".to_owned())
+}
+
+/// The key's own generations, with a staged one behind them.
+pub fn staging(key: &KeyName, copies: &Copies, staged: Generation) -> Merge {
+    let list = listed(copies).chain([Generation {
+        state: Standing::Staged,
+        ..staged
+    }]);
+    Merge {
+        key: key.clone(),
+        list: list.collect(),
+        bring: Vec::new(),
+        nonce: None,
+    }
+}
+
+fn listed(copies: &Copies) -> impl Iterator<Item = Generation> {
+    copies.known.iter().filter_map(|(fingerprint, known)| {
+        Some(Generation {
+            generation: known.number,
+            fingerprint: *fingerprint,
+            state: known.listed?,
+        })
+    })
+}
+
+/// Generations that only a file's name vouches for.
+fn unlisted(copies: &Copies) -> Vec<Generation> {
+    let known = copies.known.iter();
+    let unlisted = known.filter(|(_, known)| known.listed.is_none());
+    let staged = |(fingerprint, known): (&Fingerprint, &super::survey::Known)| Generation {
+        generation: known.number,
+        fingerprint: *fingerprint,
+        state: Standing::Staged,
+    };
+    unlisted.map(staged).collect()
+}
+
+/// A whole key at the top for which nothing on the store vouches may be the only one that opens
+/// something: with a list beside it that lacks it, no boot would try it any more.
+fn no_strangers(
+    key: &KeyName,
+    copies: &Copies,
+    list: &BTreeSet<Fingerprint>,
+) -> Result<(), String> {
+    let found = copies.good.keys().find(|_| !copies.is_vouched_for());
+    match found {
+        Some(found) if !list.contains(found) => Err(damaged(&format!(
+            "nothing vouches for {found} in {}",
+            layout::top_path(key)
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a list holds together, whatever it is merged into.
+///
+/// # Errors
+/// Why it does not.
+pub fn shape(list: &[Generation], bring: &[Fingerprint]) -> Result<(), String> {
+    if list.is_empty() || list.len() > MOST_GENERATIONS {
+        return Err(format!(
+            "the list has {} generations; 1 to {MOST_GENERATIONS} may be",
+            list.len()
+        ));
+    }
+    let numbers: BTreeSet<u32> = list.iter().map(|g| g.generation).collect();
+    let prints = prints(list);
+    if numbers.len() != list.len() || prints.len() != list.len() {
+        return Err("the list has a generation twice".to_owned());
+    }
+    if numbers.contains(&0) {
+        return Err("the list has a generation 0; the first is 1".to_owned());
+    }
+    for one in [Standing::Current, Standing::Staged] {
+        if list.iter().filter(|g| g.state == one).count() > 1 {
+            return Err(format!("the list has two {one} generations"));
+        }
+    }
+    let brought: BTreeSet<Fingerprint> = bring.iter().copied().collect();
+    if brought.len() != bring.len() {
+        return Err("a generation is brought twice".to_owned());
+    }
+    match brought.difference(&prints).next() {
+        Some(other) => Err(format!("{other} is brought and not listed")),
+        None => Ok(()),
+    }
+}
+
+fn prints(list: &[Generation]) -> BTreeSet<Fingerprint> {
+    list.iter().map(|g| g.fingerprint).collect()
+}
+
+/// Whether the owner's list may be merged into what a store knows of a key.
+///
+/// # Errors
+/// Why not.
+pub fn may(
+    key: &KeyName,
+    copies: &Copies,
+    list: &[Generation],
+    bring: &[Fingerprint],
+) -> Result<(), String> {
+    shape(list, bring)?;
+    no_strangers(key, copies, &prints(list))?;
+    for (fingerprint, known) in &copies.known {
+        let number = known.number;
+        let Some(entry) = list.iter().find(|g| g.fingerprint == *fingerprint) else {
+            return Err(format!(
+                "the list lacks generation {number}, {fingerprint}, which is on this store"
+            ));
+        };
+        if entry.generation != number {
+            return Err(format!(
+                "the list calls {fingerprint} generation {}; on this store it is {number}",
+                entry.generation
+            ));
+        }
+        if known.listed == Some(Standing::Retired) && entry.state != Standing::Retired {
+            return Err(format!(
+                "generation {number} is retired here, and {} on the list",
+                entry.state
+            ));
+        }
+    }
+    advances(copies, list)?;
+    let is_new = |g: &&Generation| {
+        !copies.known.contains_key(&g.fingerprint) && copies.find(g.fingerprint).is_none()
+    };
+    let mut new = list.iter().filter(is_new);
+    match new.find(|g| !bring.contains(&g.fingerprint)) {
+        Some(g) => Err(format!(
+            "generation {}, {}, is new here and is not brought",
+            g.generation, g.fingerprint
+        )),
+        None => Ok(()),
+    }
+}
+
+/// What is current never goes away, and never goes back.
+fn advances(copies: &Copies, list: &[Generation]) -> Result<(), String> {
+    let current = |g: &&Generation| g.state == Standing::Current;
+    let Some(here) = listed(copies).find(|g| current(&g)) else {
+        return Ok(());
+    };
+    match list.iter().find(current) {
+        None => Err("no generation on the list is current".to_owned()),
+        Some(listed) if listed.generation < here.generation => Err(format!(
+            "generation {} is current here, and on the list the older {}",
+            here.generation, listed.generation
+        )),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Decides what gives a key the standings of the owner's list: files of generations first, then the
+/// state, and the copy at the top last. The bytes of new generations are in the survey.
+pub fn merge(survey: &Survey, merge: &Merge) -> Vec<Change> {
+    let none = Copies::default();
+    let copies = survey.keys.get(&merge.key).unwrap_or(&none);
+    let mut list = merge.list.clone();
+    list.sort_by_key(|g| g.generation);
+    let mut changes = files_of(&merge.key, copies, &list);
+    if let Some(state) = &survey.state
+        && state.keys.get(&merge.key) != Some(&list)
+    {
+        let mut state = state.clone();
+        state.keys.insert(merge.key.clone(), list.clone());
+        changes.push(Change::State(state));
+    }
+    changes.extend(top(&merge.key, copies, &list));
+    changes
+}
+
+/// What makes the copy at the top the current generation.
+fn top(key: &KeyName, copies: &Copies, list: &[Generation]) -> Option<Change> {
+    let current = list.iter().find(|g| g.state == Standing::Current)?;
+    copies.find(current.fingerprint)?;
+    let path = layout::top_path(key);
+    let unlisted = copies.unlisted.as_ref().map(|key| key.fingerprint());
+    let content = Content::Key(key.clone(), current.fingerprint);
+    let is_listed = |print: Fingerprint| list.iter().any(|g| g.fingerprint == print);
+    match (copies.top.or(unlisted), unlisted) {
+        (Some(there), _) if there == current.fingerprint => None,
+        // Whether it opens anything, only `verify --repair` asks ZFS.
+        (_, Some(stranger)) if !is_listed(stranger) => None,
+        // It is whole, and in a generation's file as well.
+        (Some(_), _) => Some(Change::Replace { path, content }),
+        (None, _) => Some(Change::Write { path, content }),
+    }
+}
+
+/// What a store holds of a key, by its own list, in the order of the generations. A proof needs the
+/// store's identity and a nonce.
+pub fn held(copies: &Copies, store: Option<&str>, nonce: Option<&Nonce>) -> Vec<Held> {
+    let standings = copies.standings(&BTreeSet::new());
+    let mut held: Vec<Held> = standings
+        .into_iter()
+        .filter_map(|(fingerprint, state)| {
+            let generation = Generation {
+                generation: copies.known.get(&fingerprint)?.number,
+                fingerprint,
+                state,
+            };
+            let key = copies.good.get(&fingerprint);
+            let proof = |key: &crate::key::Key| Some(key.prove(nonce?, store?));
+            Some(Held {
+                generation,
+                whole: key.is_some(),
+                proof: key.and_then(proof),
+            })
+        })
+        .collect();
+    held.sort_by_key(|held| held.generation.generation);
+    held
+}
