@@ -664,7 +664,9 @@ fn do_rotate(node: Node, config: &Config, asked: &Rotate) -> u8 {
             USAGE
         }
         Ok(keys) => privileged(|| {
-            let statuses = keys.iter().map(|key| rotate_one(node, config, key, asked.what()));
+            let statuses = keys
+                .iter()
+                .map(|key| rotate_one(node, config, key, asked.what()));
             statuses.max().unwrap_or(0)
         }),
     }

@@ -19,10 +19,9 @@ use crate::names::{DatasetName, KeyName, NodeName};
 use crate::pass::{Node, Pass};
 use crate::peers::{Ask, KeyTold};
 use crate::report::{Finding, Report, Severity};
-use crate::store::merge::Held;
 use crate::store::state::{Generation, Standing};
 use crate::store::survey::Copies;
-use crate::store::work::{Merge, Work, Worked};
+use crate::store::work::{Held, Merge, Work, Worked};
 use crate::time::Deadline;
 use crate::trouble::Trouble;
 use crate::verify::WRITE_STORE;
@@ -121,7 +120,8 @@ pub fn name(config: &Config, given: &str) -> Result<KeyName, String> {
 /// The keys that this node owns and its roots use.
 pub fn own_keys(config: &Config) -> Vec<KeyName> {
     let keys = config.keys().into_iter();
-    keys.filter(|key| key.owner() == config.node.as_str()).collect()
+    keys.filter(|key| key.owner() == config.node.as_str())
+        .collect()
 }
 
 /// A rotation at work, under the lock.
@@ -148,9 +148,20 @@ impl Run<'_, '_> {
         let Some(worked) = self.work(Work::Stage(self.key.clone())) else {
             return;
         };
-        for held in worked.held.iter().filter(|h| h.generation.state == Standing::Staged) {
-            let Generation { generation, fingerprint, .. } = &held.generation;
-            self.did(format!("staged generation {generation} of {}, {fingerprint}", self.key));
+        for held in worked
+            .held
+            .iter()
+            .filter(|h| h.generation.state == Standing::Staged)
+        {
+            let Generation {
+                generation,
+                fingerprint,
+                ..
+            } = &held.generation;
+            self.did(format!(
+                "staged generation {generation} of {}, {fingerprint}",
+                self.key
+            ));
         }
         let facts = look::look(self.pass, self.key);
         self.go_on(facts);
@@ -158,57 +169,84 @@ impl Run<'_, '_> {
 
     /// From wherever it stands to the end, as far as it goes.
     fn go_on(&mut self, facts: Facts) {
+        let mut facts = self.mended(facts);
         if !self.may(decide::go_on(&facts)) {
             return;
         }
-        let Ok(own) = &facts.store else { return };
-        let Some(target) = own.target().cloned() else {
+        let Ok(own) = facts.store.clone() else { return };
+        let Some(target) = own.target().map(|target| target.fingerprint) else {
             return;
         };
         let is_open = own.with(Standing::Staged).is_some();
-        let left: Vec<&RootFacts> = decide::to_change(&facts, target.fingerprint);
-        if is_open || !left.is_empty() {
-            self.changed_everywhere(&facts, own, &target, &left);
-        } else {
-            self.put_back(&facts);
-            self.tell_peers(&facts, &own.list);
+        let left = decide::to_change(&facts, target);
+        if (is_open || !left.is_empty()) && !self.changed(&mut facts, &own, target, &left) {
+            return;
+        }
+        self.put_back(&facts);
+        let list = match is_open {
+            true => self.commit(&own, target),
+            false => Some(own.list),
+        };
+        let Some(list) = list else { return };
+        self.tell_peers(&facts, &list);
+        if self.pass.report.fault.is_none() {
+            self.forget();
+        }
+        if is_open {
+            for finding in tell::what_the_old_opens(&facts, &list) {
+                self.say(finding);
+            }
         }
     }
 
-    /// Copies first, then every root, then the end of it.
-    fn changed_everywhere(
+    /// A cut write may have left the copy at the top behind the list; the list itself is whole.
+    fn mended(&mut self, facts: Facts) -> Facts {
+        match &facts.store {
+            Ok(own) if !own.damage.is_empty() && !own.list.is_empty() => {
+                match self.merge(own.list.clone()) {
+                    true => look::look(self.pass, self.key),
+                    false => facts,
+                }
+            }
+            _ => facts,
+        }
+    }
+
+    /// Copies first, then every root that is left; whether all of it was done.
+    fn changed(
         &mut self,
-        facts: &Facts,
+        facts: &mut Facts,
         own: &Own,
-        target: &Generation,
-        left: &[&RootFacts],
-    ) {
-        let Some(record) = self.record(facts, left) else {
-            return;
-        };
+        target: Fingerprint,
+        left: &[RootFacts],
+    ) -> bool {
         let copies = match look::read(self.pass, self.key) {
             Ok((copies, _)) => copies,
-            Err(why) => return self.fail(Fault::NoKeyDevice, &why, &self.resume()),
+            Err(why) => {
+                self.fail(Fault::NoKeyDevice, &why, &self.resume());
+                return false;
+            }
         };
-        let proven = self.copy(facts, own, target.fingerprint, &copies);
-        // Once every root is changed only the labels are left, and those wait for nobody.
-        let may = left.is_empty() || self.may(decide::copies(facts, target.fingerprint, &proven));
-        let done = may && self.change_roots(left, target.fingerprint, &copies, record);
-        drop(copies);
-        if !done {
-            return;
+        for peer in &mut facts.peers {
+            self.copy(peer, own, target, &copies);
         }
-        self.put_back(facts);
-        self.commit(facts, own, target.fingerprint);
+        // Once every root is changed only the labels are left, and those wait for nobody.
+        if left.is_empty() {
+            return true;
+        }
+        let record = self.record(facts, left);
+        self.may(decide::copies(facts, target)) && self.change_roots(left, target, &copies, record)
     }
 
-    /// The note of this rotation, kept before the first key may be changed.
-    fn record(&mut self, facts: &Facts, left: &[&RootFacts]) -> Option<Record> {
+    /// The note of this rotation, as it is to be kept before the first key may be changed.
+    fn record(&mut self, facts: &Facts, left: &[RootFacts]) -> Record {
         let mut record = match &facts.record {
             Ok(record) => record.clone().unwrap_or_default(),
             Err(why) => {
                 let why = format!("the note of the rotation cannot be read: {why}");
-                self.pass.report.find(Severity::Warning, self.key.as_str(), &why, "");
+                self.pass
+                    .report
+                    .find(Severity::Warning, self.key.as_str(), &why, "");
                 Record::default()
             }
         };
@@ -218,51 +256,43 @@ impl Run<'_, '_> {
                 known.or_insert(location);
             }
         }
-        Some(record)
+        record
     }
 
-    /// Gives every peer that answers the list and what it lacks of it; gives those that have proven
-    /// to hold the target.
-    fn copy(
-        &mut self,
-        facts: &Facts,
-        own: &Own,
-        target: Fingerprint,
-        copies: &Copies,
-    ) -> BTreeSet<NodeName> {
-        let mut holders = BTreeSet::new();
-        for peer in &facts.peers {
-            let Ok(told) = &peer.told else { continue };
-            if peer.proven.contains(&target) && is_same(&told.held, &own.list) {
-                holders.insert(peer.name.clone());
-                continue;
+    /// Gives a peer that answers the list and what it lacks of it.
+    fn copy(&mut self, peer: &mut PeerFacts, own: &Own, target: Fingerprint, copies: &Copies) {
+        let Ok(told) = &peer.told else { return };
+        if peer.proven.contains(&target) && is_same(&told.held, &own.list) {
+            return;
+        }
+        match self.put(peer, told, &own.list, Some(copies)) {
+            Ok((told, proven)) => {
+                match proven.contains(&target) {
+                    true => self.did(format!("{} holds {target}, proven", peer.name)),
+                    false => {
+                        let what = format!("took {target} and did not prove that it holds it");
+                        self.warn(&peer.name, &what, "`f3skeys verify` there");
+                    }
+                }
+                peer.told = Ok(told);
+                peer.proven = proven;
             }
-            match self.put(peer, told, &own.list, Some(copies)) {
-                Ok(proven) if proven.contains(&target) => {
-                    self.did(format!("{} holds {target}, proven", peer.name));
-                    holders.insert(peer.name.clone());
-                }
-                Ok(_) => {
-                    let what = format!("took {target} and did not prove that it holds it");
-                    self.warn(&peer.name, &what, "`f3skeys verify` there");
-                }
-                Err(trouble) => {
-                    let what = format!("did not take {target}: {trouble}");
-                    self.warn(&peer.name, &what, "mend that; `--resume` tries again");
-                }
+            Err(trouble) => {
+                let what = format!("did not take {target}: {trouble}");
+                self.warn(&peer.name, &what, "mend that; `--resume` tries again");
             }
         }
-        holders
     }
 
-    /// Sends a peer the list, with the bytes of what it lacks; gives what it has then proven to hold.
+    /// Sends a peer the list, with the bytes of what it lacks; gives what it says then, and what it
+    /// has proven to hold.
     fn put(
         &mut self,
         peer: &PeerFacts,
         told: &KeyTold,
         list: &[Generation],
         copies: Option<&Copies>,
-    ) -> Result<BTreeSet<Fingerprint>, Trouble> {
+    ) -> Result<(KeyTold, BTreeSet<Fingerprint>), Trouble> {
         let mut peers = self.pass.config.peers.iter();
         let to = peers.find(|one| one.name == peer.name);
         let to = to.ok_or_else(|| Trouble::failed(peer.name.as_str(), "is no peer"))?;
@@ -287,22 +317,24 @@ impl Run<'_, '_> {
             nonce: Some(nonce),
         };
         let told = look::ask(self.pass, to, Ask::Put(put), &keys)?;
-        Ok(copies.map_or_else(BTreeSet::new, |copies| look::proven(&told, &nonce, copies)))
+        let proven = copies.map(|copies| look::proven(&told, &nonce, copies));
+        Ok((told, proven.unwrap_or_default()))
     }
 
     /// Changes the key of each root that is left, as long as all goes well.
     fn change_roots(
         &mut self,
-        left: &[&RootFacts],
+        left: &[RootFacts],
         target: Fingerprint,
         copies: &Copies,
         mut record: Record,
     ) -> bool {
-        if left.is_empty() {
-            return true;
-        }
         let Some(key) = copies.good.get(&target) else {
-            self.fail(Fault::BadKey, "its new bytes cannot be read any more", "`f3skeys verify --repair`");
+            self.fail(
+                Fault::BadKey,
+                "its new bytes cannot be read any more",
+                "`f3skeys verify --repair`",
+            );
             return false;
         };
         // From here on nobody may take the new generation away.
@@ -323,7 +355,10 @@ impl Run<'_, '_> {
         let deadline = Deadline::after(self.pass.clock(), CHANGE);
         let why = match (zfs.try_key(root, key, Try::Probe, deadline), changed) {
             (Answer::Opens, _) => {
-                self.did(format!("changed the key of {root} to {}", key.fingerprint()));
+                self.did(format!(
+                    "changed the key of {root} to {}",
+                    key.fingerprint()
+                ));
                 if let Some(location) = location {
                     self.locate(root, location);
                 }
@@ -335,7 +370,10 @@ impl Run<'_, '_> {
                 format!("not known whether its key was changed: {trouble}")
             }
         };
-        let remedy = format!("the store holds both keys, so a boot opens it; {}", self.resume());
+        let remedy = format!(
+            "the store holds both keys, so a boot opens it; {}",
+            self.resume()
+        );
         let report = &mut self.pass.report;
         report.find(Severity::Failure, root.as_str(), &why, &remedy);
         report.fail(Fault::Unavailable);
@@ -348,7 +386,11 @@ impl Run<'_, '_> {
             return;
         };
         for root in &facts.roots {
-            let now = root.seen.as_ref().ok().and_then(|seen| seen.location.as_deref());
+            let now = root
+                .seen
+                .as_ref()
+                .ok()
+                .and_then(|seen| seen.location.as_deref());
             if let (Some("prompt"), Some(before)) = (now, record.locations.get(&root.dataset)) {
                 self.locate(&root.dataset, before);
             }
@@ -357,7 +399,12 @@ impl Run<'_, '_> {
 
     fn locate(&mut self, root: &DatasetName, location: &str) {
         let deadline = Deadline::after(self.pass.clock(), CHANGE);
-        match self.pass.node.zfs.set_key_location(root, location, deadline) {
+        match self
+            .pass
+            .node
+            .zfs
+            .set_key_location(root, location, deadline)
+        {
             Ok(()) => self.did(format!("put back keylocation={location} on {root}")),
             Err(trouble) => {
                 let what = format!("its keylocation was {location} and is `prompt` now: {trouble}");
@@ -369,32 +416,18 @@ impl Run<'_, '_> {
         }
     }
 
-    /// The new generation becomes the current one, here and then on the peers.
-    fn commit(&mut self, facts: &Facts, own: &Own, target: Fingerprint) {
-        if own.with(Standing::Staged).is_some() {
-            let list = own.restood(|standing| match standing {
-                Standing::Staged => Standing::Current,
-                Standing::Current => Standing::Retained,
-                other => other,
-            });
-            if !self.merge(list.clone()) {
-                return;
-            }
-            self.did(format!("{target} is the current generation of {}", self.key));
-            self.end(facts, &list);
-            for finding in tell::what_the_old_opens(facts, &list) {
-                self.say(finding);
-            }
-        } else {
-            self.end(facts, &own.list);
-        }
-    }
-
-    fn end(&mut self, facts: &Facts, list: &[Generation]) {
-        self.tell_peers(facts, list);
-        if self.pass.report.fault.is_none() {
-            self.forget();
-        }
+    /// The new generation becomes the current one here; gives the new list.
+    fn commit(&mut self, own: &Own, target: Fingerprint) -> Option<Vec<Generation>> {
+        let list = own.restood(|standing| match standing {
+            Standing::Staged => Standing::Current,
+            Standing::Current => Standing::Retained,
+            other => other,
+        });
+        self.merge(list.clone()).then(|| {
+            let change = format!("{target} is the current generation of {}", self.key);
+            self.did(change);
+            list
+        })
     }
 
     fn abort(&mut self, facts: Facts) {
@@ -407,7 +440,10 @@ impl Run<'_, '_> {
             other => other,
         });
         if self.merge(list.clone()) {
-            self.did(format!("gave up the rotation of {}; what was staged is retired", self.key));
+            self.did(format!(
+                "gave up the rotation of {}; what was staged is retired",
+                self.key
+            ));
             self.tell_peers(&facts, &list);
             self.forget();
         }
@@ -473,7 +509,11 @@ impl Run<'_, '_> {
             Ok(found) => found,
             Err(why) => {
                 let remedy = format!("insert the stick; {}", self.resume());
-                self.fail(Fault::NoKeyDevice, &format!("the key device: {why}"), &remedy);
+                self.fail(
+                    Fault::NoKeyDevice,
+                    &format!("the key device: {why}"),
+                    &remedy,
+                );
                 return None;
             }
         };
@@ -489,7 +529,10 @@ impl Run<'_, '_> {
                 Some(worked)
             }
             Err(trouble) => {
-                let remedy = format!("all that was on the store is still there; {}", self.resume());
+                let remedy = format!(
+                    "all that was on the store is still there; {}",
+                    self.resume()
+                );
                 self.fail(Fault::Unavailable, &trouble.to_string(), &remedy);
                 None
             }
@@ -511,7 +554,12 @@ impl Run<'_, '_> {
         if let Err(e) = Record::forget(self.pass.node.db, self.key) {
             let subject = self.pass.node.db.display().to_string();
             let report = &mut self.pass.report;
-            report.find(Severity::Warning, &subject, &e.to_string(), "make it writable for root");
+            report.find(
+                Severity::Warning,
+                &subject,
+                &e.to_string(),
+                "make it writable for root",
+            );
         }
     }
 

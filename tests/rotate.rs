@@ -11,10 +11,12 @@ use f3skeys::report::Report;
 use f3skeys::rotate::{What, rotate};
 use f3skeys::store::Wanted;
 use f3skeys::store::state::Standing;
+use f3skeys::store::survey::{Copies, Survey, survey};
 use f3skeys::zfs::{KeyFormat, KeyStatus};
 use sim::{Sim, Stick, at, encrypted, reading};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 const KEY: &str = "f0:zdata";
 const OLD: [u8; 32] = [0x11; 32];
@@ -59,11 +61,10 @@ fn key() -> KeyName {
 /// A node and its configuration; others reach it as a neighbour.
 type Host = Rc<(Sim, Config)>;
 
-/// The owner and its peers.
+/// The owner; its peers are its neighbours.
 struct World {
     f0: Sim,
     config: Config,
-    peers: BTreeMap<String, Host>,
 }
 
 fn stick(keys: &[(&str, [u8; 32])]) -> Stick {
@@ -75,7 +76,11 @@ fn loaded(sim: &Sim, root: &str) {
         .datasets
         .borrow()
         .iter()
-        .filter(|d| d.encryption_root.as_ref().is_some_and(|r| r.as_str() == root))
+        .filter(|d| {
+            d.encryption_root
+                .as_ref()
+                .is_some_and(|r| r.as_str() == root)
+        })
         .map(|d| d.name.to_string())
         .collect();
     for name in below {
@@ -103,7 +108,6 @@ impl World {
         World {
             f0,
             config: Config::parse(ONE_ROOT).unwrap(),
-            peers: BTreeMap::new(),
         }
     }
 
@@ -132,36 +136,28 @@ impl World {
             .with(vec![root("zown", "prompt")])
             .opened_by("zown", F1)
             .stick(stick(&[(KEY, OLD), ("f2:zdata", F1)]));
-        let host = |sim, text| Rc::new((sim, Config::parse(text).unwrap()));
-        let peers = BTreeMap::from([
-            ("f1".to_owned(), host(f1, ON_F1)),
-            ("f2".to_owned(), host(f2, ON_F2)),
-        ]);
+        let f0 = f0
+            .beside(f1, Config::parse(ON_F1).unwrap())
+            .beside(f2, Config::parse(ON_F2).unwrap());
         World {
             f0,
             config: Config::parse(THREE_ROOTS).unwrap(),
-            peers,
         }
-        .wired()
-    }
-
-    fn wired(self) -> World {
-        *self.f0.neighbours.borrow_mut() = self.peers.clone();
-        self
     }
 
     /// The same world once more.
     fn fork(&self, name: &str) -> World {
-        let fork = |(peer, host): (&String, &Host)| {
-            let sim = host.0.fork(&format!("{name}-{peer}"));
-            (peer.clone(), Rc::new((sim, host.1.clone())))
-        };
+        // Tests run side by side, and every node has a directory of its own.
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         World {
-            f0: self.f0.fork(&format!("{name}-f0")),
+            f0: self.f0.fork(&format!("{name}-{number}")),
             config: self.config.clone(),
-            peers: self.peers.iter().map(fork).collect(),
         }
-        .wired()
+    }
+
+    fn peers(&self) -> BTreeMap<String, Host> {
+        self.f0.neighbours.borrow().clone()
     }
 
     fn rotate(&self, what: What) -> Report {
@@ -171,13 +167,14 @@ impl World {
 
     /// Dies at the owner's n-th step; `None` when it did.
     fn dies_at(&self, step: u32, what: What) -> Option<Report> {
-        let run = |node: f3skeys::pass::Node| rotate(node, &self.config, &key(), what, &|_| {}).report;
+        let run =
+            |node: f3skeys::pass::Node| rotate(node, &self.config, &key(), what, &|_| {}).report;
         self.f0.dies_at(step, run)
     }
 
     /// What replication brings with the next stream.
     fn receive(&self) {
-        if let Some(f1) = self.peers.get("f1") {
+        if let Some(f1) = self.peers().get("f1") {
             let wrapping = self.f0.wrapped.borrow()["zdata/enc"];
             let mut wrapped = f1.0.wrapped.borrow_mut();
             wrapped.insert("zsink/f0".to_owned(), wrapping);
@@ -193,7 +190,7 @@ impl World {
                 world.receive();
             }
             opens_all(&world.f0, &world.config, case);
-            for host in world.peers.values() {
+            for host in world.peers().values() {
                 opens_all(&host.0, &host.1, &format!("{case}, received: {received}"));
             }
         }
@@ -208,7 +205,9 @@ impl World {
         for (root, wrapping) in self.f0.wrapped.borrow().iter() {
             assert_eq!(wrapping, &new, "{case}: {root}");
         }
-        for (peer, host) in &self.peers {
+        is_whole(&self.f0, case);
+        for (peer, host) in &self.peers() {
+            is_whole(&host.0, case);
             assert_eq!(generations(&host.0), list, "{case}: {peer}");
             assert_eq!(bytes(&host.0, list[1].0), new, "{case}: {peer}");
         }
@@ -238,19 +237,40 @@ fn opens_all(sim: &Sim, config: &Config, case: &str) {
 
 type Print = f3skeys::key::Fingerprint;
 
-/// The generations on a node's stick, as its state file has them, all with whole bytes.
+/// The generations that a node's stick vouches for.
 fn generations(sim: &Sim) -> Vec<(Print, Standing)> {
+    let survey = surveyed(sim);
+    let none = Copies::default();
+    let copies = survey.keys.get(&key()).unwrap_or(&none);
+    let standings = copies.standings(&BTreeSet::new()).into_iter();
+    let mut list: Vec<(Print, Standing)> = standings.collect();
+    list.sort_by_key(|(print, _)| copies.known[print].number);
+    list
+}
+
+fn surveyed(sim: &Sim) -> Survey {
     let sticks = sim.sticks.borrow();
-    let survey = f3skeys::store::survey::survey(Wanted::All, reading(&sticks[0].files, Wanted::All));
-    let survey = survey.unwrap();
-    assert!(survey.damage.is_empty(), "{:?}", survey.damage);
+    survey(Wanted::All, reading(&sticks[0].files, Wanted::All)).unwrap()
+}
+
+/// All that the stick lists is there, and no more is wrong than what a cut write has left.
+fn is_whole(sim: &Sim, case: &str) {
+    let survey = surveyed(sim);
+    assert_eq!(
+        survey.damage.len(),
+        survey.leftovers.len(),
+        "{case}: {:?}",
+        survey.damage
+    );
     let copies = &survey.keys[&key()];
-    assert!(copies.damage.is_empty(), "{:?}", copies.damage);
-    let list = survey.state.unwrap().keys.remove(&key()).unwrap();
-    for generation in &list {
-        assert!(copies.good.contains_key(&generation.fingerprint));
+    assert!(copies.damage.is_empty(), "{case}: {:?}", copies.damage);
+    for (print, _) in generations(sim) {
+        assert!(copies.good.contains_key(&print), "{case}: {print}");
     }
-    list.into_iter().map(|g| (g.fingerprint, g.state)).collect()
+}
+
+fn states(sim: &Sim) -> Vec<Standing> {
+    generations(sim).iter().map(|g| g.1).collect()
 }
 
 fn bytes(sim: &Sim, print: Print) -> [u8; 32] {
@@ -350,7 +370,7 @@ fn law_a_peer_that_dies_at_any_effect_leaves_everything_opening_and_resume_ends_
             for step in 1..MOST {
                 let case = format!("{peer}, torn {torn}, dies at {step}");
                 let world = prepared.fork(&format!("peer-{peer}-{step}"));
-                let host = &world.peers[peer];
+                let host = &world.f0.neighbour(peer);
                 host.0.torn.set(torn);
                 host.0.die_at.set(Some(step));
                 world.rotate(START);
@@ -383,7 +403,7 @@ fn a_key_change_that_does_not_answer_is_asked_about_and_not_believed() {
 fn refused(name: &str, words: &str, spoil: impl FnOnce(&World)) {
     let world = World::three_roots(name);
     spoil(&world);
-    let before: Vec<_> = hosts(&world).iter().map(|sim| stick_of(sim)).collect();
+    let before = sticks(&world);
     let wrapped = world.f0.wrapped.borrow().clone();
     for what in [What::Plan { take_over: false }, START] {
         let report = world.rotate(what);
@@ -393,23 +413,22 @@ fn refused(name: &str, words: &str, spoil: impl FnOnce(&World)) {
         assert!(said.contains("->"), "{name}: no way out in\n{said}");
         assert_eq!(report.changed, Vec::<String>::new(), "{name}");
     }
-    let after: Vec<_> = hosts(&world).iter().map(|sim| stick_of(sim)).collect();
-    assert!(before == after, "{name}: a store was changed");
+    assert!(before == sticks(&world), "{name}: a store was changed");
     assert_eq!(wrapped, *world.f0.wrapped.borrow(), "{name}");
 }
 
-fn hosts(world: &World) -> Vec<&Sim> {
-    let peers = world.peers.values().map(|host| &host.0);
-    std::iter::once(&world.f0).chain(peers).collect()
-}
+type Files = BTreeMap<String, Vec<u8>>;
 
-fn stick_of(sim: &Sim) -> Option<BTreeMap<String, Vec<u8>>> {
-    sim.sticks.borrow().first().map(|stick| stick.files.clone())
+fn sticks(world: &World) -> Vec<Option<Files>> {
+    let of = |sim: &Sim| sim.sticks.borrow().first().map(|stick| stick.files.clone());
+    let peers = world.peers();
+    let own = std::iter::once(of(&world.f0));
+    own.chain(peers.values().map(|host| of(&host.0))).collect()
 }
 
 #[test]
 fn whatever_would_lose_something_is_refused_before_anything_is_changed() {
-    let f1 = |world: &World| Rc::clone(&world.peers["f1"]);
+    let f1 = |world: &World| world.f0.neighbour("f1");
     refused("locked", "key is not loaded", |w| {
         w.f0.change("zdata/more", |d| d.key_status = KeyStatus::Unavailable);
     });
@@ -421,14 +440,18 @@ fn whatever_would_lose_something_is_refused_before_anything_is_changed() {
         w.f0.hanging.borrow_mut().push("zroot".to_owned());
     });
     refused("other-key", "no key of the store opens it", |w| {
-        w.f0.wrapped.borrow_mut().insert("zdata/more".to_owned(), [9; 32]);
+        w.f0.wrapped
+            .borrow_mut()
+            .insert("zdata/more".to_owned(), [9; 32]);
     });
     refused("sealed-child", "may not be unwrapped", |w| {
         let mut datasets = w.f0.datasets.borrow_mut();
         let mut child = encrypted("zdata/enc/child", "zdata/enc");
         child.key_status = KeyStatus::Available;
         datasets.push(child);
-        w.f0.not_unwrapped.borrow_mut().push("zdata/enc/child".to_owned());
+        w.f0.not_unwrapped
+            .borrow_mut()
+            .push("zdata/enc/child".to_owned());
     });
     refused("clone", "zdata/copy is a clone", |w| {
         let mut clone = encrypted("zdata/copy", "zdata/enc");
@@ -445,10 +468,10 @@ fn whatever_would_lose_something_is_refused_before_anything_is_changed() {
         w.f0.sticks.borrow_mut()[0].damage("f0:zdata.key", |bytes| bytes[0] ^= 1);
     });
     refused("peer-away", "holds zsink/f0 and does not answer", |w| {
-        w.f0.neighbours.borrow_mut().remove("f1");
+        w.f0.away.borrow_mut().push("f1".to_owned());
     });
     refused("copy-away", "`min_copies` wants 2", |w| {
-        w.f0.neighbours.borrow_mut().remove("f2");
+        w.f0.away.borrow_mut().push("f2".to_owned());
     });
     refused("peer-no-stick", "holds zsink/f0 and does not answer", |w| {
         f1(w).0.sticks.borrow_mut().clear();
@@ -466,29 +489,35 @@ fn whatever_would_lose_something_is_refused_before_anything_is_changed() {
 #[test]
 fn a_rotation_is_its_owners_alone() {
     let world = World::three_roots("owner");
-    let f1 = &world.peers["f1"];
-    let report = f1
-        .0
-        .verb(|node| rotate(node, &f1.1, &key(), START, &|_| {}).report);
+    let f1 = &world.f0.neighbour("f1");
+    let report =
+        f1.0.verb(|node| rotate(node, &f1.1, &key(), START, &|_| {}).report);
     assert_ne!(report.status, 0);
-    assert!(report.complaints().contains("belongs to f0"), "{}", report.complaints());
+    assert!(
+        report.complaints().contains("belongs to f0"),
+        "{}",
+        report.complaints()
+    );
     assert_eq!(report.changed, Vec::<String>::new());
 }
 
 #[test]
 fn staged_and_not_proven_elsewhere_no_key_is_changed_and_it_can_be_given_up() {
     let world = World::three_roots("abort");
-    for peer in world.peers.values() {
+    for peer in world.peers().values() {
         peer.0.sticks.borrow_mut()[0].unwritable = Some("read-only".to_owned());
     }
     let report = world.rotate(START);
     assert_eq!(report.status, 69, "{}", report.complaints());
     assert!(world.f0.wrapped.borrow().values().all(|w| *w == OLD));
-    let states = |sim: &Sim| generations(sim).iter().map(|g| g.1).collect::<Vec<_>>();
     assert_eq!(states(&world.f0), [Standing::Current, Standing::Staged]);
     world.comes_back("staged");
     let again = world.rotate(START);
-    assert!(again.complaints().contains("is open"), "{}", again.complaints());
+    assert!(
+        again.complaints().contains("is open"),
+        "{}",
+        again.complaints()
+    );
     let aborted = world.rotate(What::Abort);
     assert_eq!(aborted.status, 0, "{}", aborted.complaints());
     assert_eq!(states(&world.f0), [Standing::Current, Standing::Retired]);
@@ -504,7 +533,9 @@ fn once_a_key_may_have_been_changed_it_cannot_be_given_up() {
         if world.dies_at(step, START).is_some() {
             break;
         }
-        let staged = generations(&world.f0).iter().any(|g| g.1 == Standing::Staged);
+        let staged = generations(&world.f0)
+            .iter()
+            .any(|g| g.1 == Standing::Staged);
         let changed = world.f0.wrapped.borrow()["zdata/enc"] != OLD;
         let aborted = world.rotate(What::Abort).status == 0;
         assert!(!(aborted && (changed || !staged)), "step {step}");
@@ -521,20 +552,25 @@ fn the_old_key_is_retired_only_when_every_root_and_replica_opens_without_it() {
     assert_eq!(world.rotate(START).status, 0);
     let early = world.rotate(What::Retire);
     assert_eq!(early.status, 69);
-    assert!(early.complaints().contains("zsink/f0 on f1"), "{}", early.complaints());
+    assert!(
+        early.complaints().contains("zsink/f0 on f1"),
+        "{}",
+        early.complaints()
+    );
     world.receive();
     for peer in ["f1", "f2"] {
-        let taken = world.f0.neighbours.borrow_mut().remove(peer).unwrap();
+        *world.f0.away.borrow_mut() = vec![peer.to_owned()];
         let status = world.rotate(What::Retire).status;
         // f2 holds no replica: what it would say changes nothing.
         assert_eq!(status, if peer == "f1" { 69 } else { 0 }, "{peer} away");
-        world.f0.neighbours.borrow_mut().insert(peer.to_owned(), taken);
     }
+    world.f0.away.borrow_mut().clear();
     let late = world.rotate(What::Retire);
     assert_eq!(late.status, 0, "{}", late.complaints());
-    for sim in hosts(&world) {
-        let states: Vec<Standing> = generations(sim).iter().map(|g| g.1).collect();
-        assert_eq!(states, [Standing::Retired, Standing::Current]);
+    let retired = [Standing::Retired, Standing::Current];
+    assert_eq!(states(&world.f0), retired);
+    for host in world.peers().values() {
+        assert_eq!(states(&host.0), retired);
     }
     world.comes_back("retired");
 }
@@ -544,19 +580,35 @@ fn a_loaded_root_with_a_passphrase_is_taken_over_by_a_key_of_the_store() {
     for step in 1..MOST {
         let world = World::one_root(&format!("take-{step}"));
         world.f0.sticks.borrow_mut()[0] = stick(&[("f0:other", [5; 32])]);
-        world.f0.wrapped.borrow_mut().insert("zdata/enc".to_owned(), [0x77; 32]);
+        world
+            .f0
+            .wrapped
+            .borrow_mut()
+            .insert("zdata/enc".to_owned(), [0x77; 32]);
         for name in ["zdata/enc", "zdata/enc/nfs"] {
-            world.f0.change(name, |d| d.key_format = KeyFormat::Passphrase);
+            world
+                .f0
+                .change(name, |d| d.key_format = KeyFormat::Passphrase);
         }
         let refused = world.rotate(START);
         assert_ne!(refused.status, 0);
-        assert!(refused.complaints().contains("--take-over"), "{}", refused.complaints());
-        let died = world.dies_at(step, What::Start { take_over: true }).is_none();
+        assert!(
+            refused.complaints().contains("--take-over"),
+            "{}",
+            refused.complaints()
+        );
+        let died = world
+            .dies_at(step, What::Start { take_over: true })
+            .is_none();
         if died {
             world.rotate(What::Resume);
             world.rotate(What::Start { take_over: true });
         }
-        assert_eq!(generations(&world.f0).last().unwrap().1, Standing::Current, "{step}");
+        assert_eq!(
+            generations(&world.f0).last().unwrap().1,
+            Standing::Current,
+            "{step}"
+        );
         world.comes_back(&format!("taken over, cut at {step}"));
         if !died {
             return;

@@ -5,11 +5,10 @@
 use super::facts::{Facts, Own, PeerFacts, RootFacts, Seen};
 use crate::config::Role;
 use crate::key::Fingerprint;
-use crate::names::{DatasetName, NodeName};
+use crate::names::DatasetName;
 use crate::peers::Opens;
 use crate::report::{Finding, Findings, Severity};
 use crate::store::state::{Generation, Standing};
-use std::collections::BTreeSet;
 
 /// Why a rotation may not begin; empty when it may.
 pub fn start(facts: &Facts, take_over: bool) -> Vec<Finding> {
@@ -49,7 +48,7 @@ pub fn go_on(facts: &Facts) -> Vec<Finding> {
         said.fail(facts.key.as_str(), what, "`f3skeys verify --repair`");
         return said.0;
     };
-    let left: Vec<&RootFacts> = to_change(facts, target.fingerprint);
+    let left = to_change(facts, target.fingerprint);
     let take_over = matches!(&facts.record, Ok(Some(record)) if record.take_over);
     for root in &left {
         match &root.opens {
@@ -58,23 +57,27 @@ pub fn go_on(facts: &Facts) -> Vec<Finding> {
             other => not_opened(root, other, &mut said),
         }
     }
-    before_change(facts, left.into_iter(), &mut said);
+    before_change(facts, left.iter(), &mut said);
     said.0
 }
 
 /// The roots whose key is not the target yet.
-pub fn to_change(facts: &Facts, target: Fingerprint) -> Vec<&RootFacts> {
+pub fn to_change(facts: &Facts, target: Fingerprint) -> Vec<RootFacts> {
     let roots = facts.roots.iter();
-    roots.filter(|root| !root.is_opened_by(target)).collect()
+    roots
+        .filter(|root| !root.is_opened_by(target))
+        .cloned()
+        .collect()
 }
 
 /// Why `target` may not become the key of any root yet; empty when enough other stores have proven
 /// to hold it: `min_copies` of them, and every one that opens a replica.
-pub fn copies(facts: &Facts, target: Fingerprint, proven: &BTreeSet<NodeName>) -> Vec<Finding> {
+pub fn copies(facts: &Facts, target: Fingerprint) -> Vec<Finding> {
+    let holds = |peer: &&PeerFacts| peer.proven.contains(&target);
     let mut said = Findings::default();
     let resume = format!("`f3skeys rotate {} --resume` then goes on", facts.key);
     let with_replicas = facts.peers.iter().filter(|peer| !peer.replicas.is_empty());
-    for peer in with_replicas.filter(|peer| !proven.contains(&peer.name)) {
+    for peer in with_replicas.filter(|peer| !holds(peer)) {
         let what = format!(
             "has not proven to hold {target}, which {} there will need",
             names(&peer.replicas)
@@ -82,10 +85,10 @@ pub fn copies(facts: &Facts, target: Fingerprint, proven: &BTreeSet<NodeName>) -
         let remedy = format!("mend it; {resume}");
         said.fail(peer.name.as_str(), &what, &remedy);
     }
-    if proven.len() < facts.min_copies {
+    let proven = facts.peers.iter().filter(holds).count();
+    if proven < facts.min_copies {
         let what = format!(
-            "{} of the {} other stores that `min_copies` wants have proven to hold {target}",
-            proven.len(),
+            "{proven} of the {} other stores that `min_copies` wants have proven to hold {target}",
             facts.min_copies
         );
         said.fail(
@@ -184,7 +187,11 @@ fn replica_opens(peer: &PeerFacts, name: &DatasetName, current: &Generation, sai
         Ok(told) => told,
         Err(why) => {
             let what = format!("has not been seen to open: {why}");
-            return said.fail(&subject, &what, "bring the node up, its stick in, and try again");
+            return said.fail(
+                &subject,
+                &what,
+                "bring the node up, its stick in, and try again",
+            );
         }
     };
     let root = told.roots.iter().find(|root| root.dataset == *name);
@@ -203,7 +210,11 @@ fn replica_opens(peer: &PeerFacts, name: &DatasetName, current: &Generation, sai
 fn common<'a>(facts: &'a Facts, said: &mut Findings) -> Option<&'a Own> {
     let key = facts.key.as_str();
     if facts.key.owner() != facts.node.as_str() {
-        let what = format!("belongs to {}, and this is {}", facts.key.owner(), facts.node);
+        let what = format!(
+            "belongs to {}, and this is {}",
+            facts.key.owner(),
+            facts.node
+        );
         said.fail(key, &what, "rotate it there: only its owner may");
         return None;
     }
@@ -229,7 +240,11 @@ fn common<'a>(facts: &'a Facts, said: &mut Findings) -> Option<&'a Own> {
         said.fail(key, what, "`f3skeys adopt` first");
     }
     for damage in &own.damage {
-        said.fail(&damage.path, &damage.what, "`f3skeys verify --repair` first");
+        said.fail(
+            &damage.path,
+            &damage.what,
+            "`f3skeys verify --repair` first",
+        );
     }
     Some(own)
 }
@@ -305,7 +320,8 @@ fn root_itself(root: &RootFacts, seen: &Seen, said: &mut Findings) {
     }
     for (child, why) in &seen.sealed {
         let what = format!("{child} may not be unwrapped by its key: {why}");
-        let remedy = "changing the key then makes the kernel panic; mount it, or find out why it cannot be";
+        let remedy =
+            "changing the key then makes the kernel panic; mount it, or find out why it cannot be";
         said.fail(name, &what, remedy);
     }
 }
@@ -331,7 +347,9 @@ fn replicas(peer: &PeerFacts, said: &mut Findings) {
             continue;
         };
         for child in &root.inheriting {
-            let what = format!("{child} below it inherits its key, as `zfs receive` of a `-R` stream leaves it: it could never be mounted again");
+            let what = format!(
+                "{child} below it inherits its key, as `zfs receive` of a `-R` stream leaves it: it could never be mounted again"
+            );
             let remedy = "replicate it once more in a stream of its own (docs/replication.md)";
             said.fail(&subject, &what, remedy);
         }
@@ -352,7 +370,8 @@ fn merged(facts: &Facts, peer: &PeerFacts, said: &mut Findings) {
             "holds generation {} {}, which this store does not know",
             held.generation.generation, held.generation.fingerprint
         );
-        let remedy = "bring a copy of that stick's files here first: something was lost on this one";
+        let remedy =
+            "bring a copy of that stick's files here first: something was lost on this one";
         said.fail(peer.name.as_str(), &what, remedy);
     }
 }

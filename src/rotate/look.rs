@@ -10,9 +10,10 @@ use crate::names::{DatasetName, KeyName};
 use crate::pass::{ONE_CALL, Pass};
 use crate::peers::{Ask, KEY_PATIENCE, KeyTold, Opens, Question, Told, VERSION};
 use crate::plan::Pool;
+use crate::store::Wanted;
 use crate::store::merge::held;
 use crate::store::survey::{Copies, survey};
-use crate::store::{self, Wanted};
+use crate::store::work::Held;
 use crate::time::Deadline;
 use crate::trouble::Trouble;
 use crate::verify::READ_STORE;
@@ -48,7 +49,7 @@ pub fn look(pass: &mut Pass, key: &KeyName) -> Facts {
         key: key.clone(),
         node: pass.config.node.clone(),
         min_copies: usize::try_from(pass.config.min_copies).unwrap_or(usize::MAX),
-        store: copies.map(|(copies, plain)| own(key, &copies, plain)),
+        store: copies.map(|(copies, plain)| own(&copies, plain)),
         roots: facts
             .map(|((root, seen), opens)| RootFacts {
                 dataset: root.dataset.clone(),
@@ -83,16 +84,18 @@ pub fn read(pass: &mut Pass, key: &KeyName) -> Result<(Copies, bool), String> {
         let deadline = Deadline::after(pass.clock(), READ_STORE);
         let devices = pass.node.devices;
         let read = devices.read(&device, &filesystem, at, wanted, deadline);
-        let found = read.map_err(|trouble| trouble.to_string()).and_then(|reading| {
-            if reading.gone {
-                return Err(boot::GONE.to_owned());
-            }
-            let mut survey = survey(wanted, reading).map_err(|format| format.to_string())?;
-            if let Some(damage) = survey.damage.first() {
-                return Err(format!("{damage}; `f3skeys verify --repair` first"));
-            }
-            Ok((survey.keys.remove(key).unwrap_or_default(), survey.plain))
-        });
+        let found = read
+            .map_err(|trouble| trouble.to_string())
+            .and_then(|reading| {
+                if reading.gone {
+                    return Err(boot::GONE.to_owned());
+                }
+                let mut survey = survey(wanted, reading).map_err(|format| format.to_string())?;
+                if let Some(damage) = survey.damage.first() {
+                    return Err(format!("{damage}; `f3skeys verify --repair` first"));
+                }
+                Ok((survey.keys.remove(key).unwrap_or_default(), survey.plain))
+            });
         let words = match &found {
             Ok((copies, _)) => format!("{} generations of {key}", copies.known.len()),
             Err(why) => why.clone(),
@@ -101,10 +104,14 @@ pub fn read(pass: &mut Pass, key: &KeyName) -> Result<(Copies, bool), String> {
     })
 }
 
-fn own(key: &KeyName, copies: &Copies, plain: bool) -> Own {
-    let held = held(copies, key, "", None);
+fn own(copies: &Copies, plain: bool) -> Own {
+    let held = held(copies, None, None);
     Own {
-        whole: held.iter().filter(|h| h.whole).map(|h| h.generation.fingerprint).collect(),
+        whole: held
+            .iter()
+            .filter(|h| h.whole)
+            .map(|h| h.generation.fingerprint)
+            .collect(),
         list: held.into_iter().map(|held| held.generation).collect(),
         damage: copies.damage.clone(),
         plain,
@@ -134,7 +141,11 @@ fn see(pass: &Pass, root: &Root) -> Result<Seen, String> {
         loaded,
         format: own.key_format,
         location: own.key_location.clone(),
-        clones: datasets.iter().filter(shares).map(|d| d.name.clone()).collect(),
+        clones: datasets
+            .iter()
+            .filter(shares)
+            .map(|d| d.name.clone())
+            .collect(),
         sealed: match loaded {
             true => sealed(pass, &members),
             false => Vec::new(),
@@ -197,7 +208,11 @@ fn opens(pass: &mut Pass, root: &Root, copies: Option<&Copies>) -> Opens {
             continue;
         };
         let deadline = Deadline::after(pass.clock(), ONE_CALL);
-        match pass.node.zfs.try_key(&root.dataset, key, Try::Probe, deadline) {
+        match pass
+            .node
+            .zfs
+            .try_key(&root.dataset, key, Try::Probe, deadline)
+        {
             Answer::Opens => return Opens::By(print),
             Answer::WrongKey => {}
             Answer::CouldNotAsk(trouble) => return Opens::CouldNotAsk(trouble.to_string()),
@@ -221,7 +236,9 @@ fn in_order(copies: &Copies) -> Vec<Fingerprint> {
 fn ask_peers(pass: &mut Pass, key: &KeyName, copies: Option<&Copies>) -> Vec<PeerFacts> {
     pass.phase("peers", |pass| {
         let peers = pass.config.peers.iter();
-        let facts: Vec<PeerFacts> = peers.map(|peer| ask_peer(pass, key, peer, copies)).collect();
+        let facts: Vec<PeerFacts> = peers
+            .map(|peer| ask_peer(pass, key, peer, copies))
+            .collect();
         let answering = facts.iter().filter(|peer| peer.told.is_ok()).count();
         let words = format!("{answering} of {} answer", facts.len());
         (facts, words)
@@ -230,7 +247,15 @@ fn ask_peers(pass: &mut Pass, key: &KeyName, copies: Option<&Copies>) -> Vec<Pee
 
 fn ask_peer(pass: &Pass, key: &KeyName, peer: &Peer, copies: Option<&Copies>) -> PeerFacts {
     let told = nonce().and_then(|nonce| {
-        let told = ask(pass, peer, Ask::Key { key: key.clone(), nonce }, &[])?;
+        let told = ask(
+            pass,
+            peer,
+            Ask::Key {
+                key: key.clone(),
+                nonce,
+            },
+            &[],
+        )?;
         Ok((told, nonce))
     });
     let proven = match (&told, copies) {
@@ -241,13 +266,18 @@ fn ask_peer(pass: &Pass, key: &KeyName, peer: &Peer, copies: Option<&Copies>) ->
     if let Ok((told, _)) = &told {
         // What the peer lists as well: a replica that only its own configuration knows of.
         let more = told.roots.iter().map(|root| &root.dataset);
-        let more: Vec<DatasetName> = more.filter(|name| !replicas.contains(name)).cloned().collect();
+        let more: Vec<DatasetName> = more
+            .filter(|name| !replicas.contains(name))
+            .cloned()
+            .collect();
         replicas.extend(more);
     }
     PeerFacts {
         name: peer.name.clone(),
         replicas,
-        told: told.map(|(told, _)| told).map_err(|trouble| trouble.to_string()),
+        told: told
+            .map(|(told, _)| told)
+            .map_err(|trouble| trouble.to_string()),
         proven,
     }
 }
@@ -287,7 +317,7 @@ pub fn nonce() -> Result<Nonce, Trouble> {
 
 /// The generations that a peer has proven to hold, held against the bytes here.
 pub fn proven(told: &KeyTold, nonce: &Nonce, copies: &Copies) -> BTreeSet<Fingerprint> {
-    let is_proven = |held: &&store::merge::Held| {
+    let is_proven = |held: &&Held| {
         let print = held.generation.fingerprint;
         let key = copies.good.get(&print);
         key.is_some_and(|key| held.proof == Some(key.prove(nonce, &told.store)))

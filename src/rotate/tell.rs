@@ -21,7 +21,11 @@ pub fn status(facts: &Facts) -> String {
     for peer in &facts.peers {
         tell_peer(&mut text, peer);
     }
-    let staged = facts.store.as_ref().ok().and_then(|own| own.with(Standing::Staged));
+    let staged = facts
+        .store
+        .as_ref()
+        .ok()
+        .and_then(|own| own.with(Standing::Staged));
     let key = &facts.key;
     let _ = match staged {
         None => writeln!(text, "  no rotation is open"),
@@ -70,14 +74,22 @@ fn tell_peer(text: &mut String, peer: &PeerFacts) {
     };
     let _ = writeln!(text, "  {}: {holds}", peer.name);
     for root in &told.roots {
-        let _ = writeln!(text, "  {} on {}: {}", root.dataset, peer.name, opens(&root.opens));
+        let _ = writeln!(
+            text,
+            "  {} on {}: {}",
+            root.dataset,
+            peer.name,
+            opens(&root.opens)
+        );
     }
 }
 
 /// What a rotation would do.
 pub fn plan(facts: &Facts) -> String {
     let mut text = format!("f3skeys rotate {} on {} would\n", facts.key, facts.node);
-    let mut step = |words: String| drop(writeln!(text, "  {words}"));
+    let mut step = |words: String| {
+        let _ = writeln!(text, "  {words}");
+    };
     step("make a new generation and stage it on this node's store".to_owned());
     for peer in facts.peers.iter().filter(|peer| peer.told.is_ok()) {
         let why = match peer.replicas.len() {

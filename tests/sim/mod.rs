@@ -386,12 +386,13 @@ impl Sim {
         self
     }
 
-    /// The same node once more, with files of its own; of those only the run directory's are kept.
+    /// The same node once more, with files of its own: those of the run directory and the reports.
     /// Its neighbours are forked with it.
     pub fn fork(&self, name: &str) -> Sim {
         let mut fork = self.clone();
         fork.directory = Sim::new(name).directory.clone();
         copy(&self.run(), &fork.run());
+        copy(&self.db(), &fork.db());
         for (peer, neighbour) in fork.neighbours.borrow_mut().iter_mut() {
             let (sim, config) = &**neighbour;
             *neighbour = Rc::new((sim.fork(&format!("{name}-{peer}")), config.clone()));
@@ -754,8 +755,11 @@ fn receive_at(
 }
 
 fn copy(from: &Path, to: &Path) {
+    let Ok(entries) = std::fs::read_dir(from) else {
+        return;
+    };
     std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
+    for entry in entries {
         let entry = entry.unwrap();
         let to = to.join(entry.file_name());
         match entry.file_type().unwrap().is_dir() {
@@ -1181,7 +1185,9 @@ impl Zfs for Sim {
     ) -> Result<(), Trouble> {
         self.call("zfs set", root.pool(), deadline)?;
         self.note(Event::Located(root.to_string(), location.to_owned()));
-        self.change(root.as_str(), |d| d.key_location = Some(location.to_owned()));
+        self.change(root.as_str(), |d| {
+            d.key_location = Some(location.to_owned())
+        });
         Ok(())
     }
 
