@@ -82,12 +82,13 @@ install -m 0600 {self.folder}/{one}.ron "$root/etc/f3skeys.ron"
         host.run(host.which("tune2fs"), "-J", "size=16", "-O", "has_journal", out)
         return out
 
-    def start(self):
+    def start(self, sticks=None):
         """Switches both on with their sticks in: f1 first, whose end of the wire listens."""
         good = self.lab.sticks.good()
         # Two machines cannot have one image.
-        self.f1.start([(self.lab.sticks.own(good, self.folder.name), SERIAL["f1"])], LEAN, wait=False)
-        self.f0.start([(good, SERIAL["f0"])], LEAN, wait=False)
+        sticks = sticks or {"f0": good, "f1": self.lab.sticks.own(good, self.folder.name)}
+        self.f1.start([(sticks["f1"], SERIAL["f1"])], LEAN, wait=False)
+        self.f0.start([(sticks["f0"], SERIAL["f0"])], LEAN, wait=False)
         for one in (self.f1, self.f0):
             one.wait_agent()
             one.settled()

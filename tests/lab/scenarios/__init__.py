@@ -42,5 +42,5 @@ def everything():
     """All groups, imported here so that they can import this module."""
     from scenarios import (  # noqa: F401
         closing, doctor, failover, faults, firstday, gates, keys, late, locking, nostick,
-        promotion, rehearse, replication, secrets, soak, store)
+        promotion, rehearse, replication, rotation, secrets, soak, store)
     return GROUPS

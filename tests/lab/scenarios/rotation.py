@@ -1,0 +1,284 @@
+"""The key of a replicated root is rotated on two nodes, with raw replication all the time; killed,
+cut off and refused in every way."""
+
+import os
+import re
+
+from node import check, says
+from pair import COPY, SERIAL, SERVED, Pair
+from scenarios import group
+import vm
+
+KEY = "f0.lan.buetow.org:zdata"
+ROOT = "zdata/enc"
+OPEN = {ROOT, "zroot/bhyve", "zdata/sink/f1/data"}
+CUTS = int(os.environ.get("F3SKEYS_LAB_CUTS", "20"))
+BOOT_LIMIT = 300
+# Each file system in a stream of its own, as zrepl and syncoid do it; what fails is written down.
+REPLICATE = f"""#!/bin/sh
+number=$(cat /root/sent)
+next=$((number + 1))
+zfs snapshot -r {SERVED}@r$next || exit 1
+for name in nfsdata nfsdata/deep; do
+	zfs send -w -i @r$number zdata/enc/$name@r$next | ssh f1-data zfs recv -u zpeer/sink/f0/$name ||
+		{{ echo "$name r$next" >> /root/not-sent; exit 1; }}
+done
+echo $next > /root/sent
+"""
+FOREVER = "while sleep 1; do /root/replicate; done"
+APART = f"""set -e
+zfs snapshot -r {SERVED}@r0
+zfs send -w {SERVED}@r0 | ssh f1-data zfs recv -u -o readonly=on -o mountpoint=/data/nfs {COPY}
+zfs send -w {SERVED}/deep@r0 | ssh f1-data zfs recv -u -o readonly=on {COPY}/deep
+echo 0 > /root/sent
+sync
+"""
+
+
+def rotation(lab):
+    """Both nodes up, each with a stick that may be written to; f0 wants one copy of each key."""
+    made = Pair(lab, "rotation", life=3600 + BOOT_LIMIT * CUTS)
+    image = lab.sticks.make("ext4", fs="ext4")
+    made.start({one: lab.sticks.own(image, f"rotation-{one}") for one in SERIAL})
+    made.f0.pair, made.f0.f1 = made, made.f1
+    made.f0.ok("sed -i 's|^    peers: |    min_copies: 1,\\n&|' /etc/f3skeys.ron; sync")
+    made.f0.write("/root/replicate", REPLICATE, "0755")
+    for one in (made.f0, made.f1):
+        one.unwatched()
+    return made.f0
+
+
+scenario = group(rotation)
+
+
+def rotate(node, arguments="", status=0, key=KEY):
+    """Runs `rotate` for the key and demands its exit status."""
+    done = node.f3skeys(f"rotate {key} {arguments}", limit=600)
+    check(done.status == status, f"wanted exit {status}\n{done}")
+    node.check_store_unmounted()
+    return done
+
+
+def state(node):
+    """What `rotate --status` says, as {generation: standing}, and who is opened by what."""
+    text = rotate(node, "--status").out
+    standings = dict(re.findall(r"^  generation \d+ (\w+): (\w+)$", text, re.M))
+    opened = dict(re.findall(r"^  (.+): opened by (\w+)$", text, re.M))
+    return standings, opened
+
+
+def current(node):
+    """The current generation."""
+    return next(print_ for print_, standing in state(node)[0].items() if standing == "current")
+
+
+def refused(node, words, key=KEY):
+    """It is refused with these words, as a plan and for real, and nothing is other than before."""
+    before = node.sh(f"f3skeys rotate {key} --status").out
+    for arguments in ("--plan", ""):
+        done = rotate(node, arguments, 69, key)
+        says(done, *words, "-> ")
+        check("changed:" not in done.out, done)
+    check(node.sh(f"f3skeys rotate {key} --status").out == before, "something was changed")
+
+
+def opened_by_boot(node, *wanted):
+    """After a power cut without a person: exactly these roots are open."""
+    node.settled(BOOT_LIMIT)
+    names = node.ok("zfs list -Ho name,encryptionroot,keystatus | awk '$1 == $2 && $3 == \"available\" { print $1 }'")
+    check(set(names.split()) >= set(wanted), f"open: {names}")
+
+
+def power_cut(node):
+    """The power of one node goes and comes back."""
+    sticks = [(path, serial) for path, serial in node.plugged.values()]
+    node.ok("sync")
+    node.cut()
+    node.power(sticks)
+    node.settled(BOOT_LIMIT)
+    node.unwatched()
+
+
+def replicate(node):
+    """What was not sent yet arrives."""
+    node.ok("/root/replicate", limit=200)
+
+
+@scenario("a replica received with -R, whose child inherits its key: refused, nothing is changed")
+def inheriting(node, lab):
+    refused(node, ("inherits its key", f"{COPY}/deep"))
+
+
+@scenario("received anew, each file system in a stream of its own: the plan shows every step, and changes nothing")
+def plan(node, lab):
+    f1 = node.f1
+    f1.ok(f"systemctl stop nfs-server nfs-mountd; exportfs -f; set -e; zfs unmount {COPY}; zfs unload-key {COPY}; "
+          f"zfs destroy -r {COPY}; sed -i 's|^    roots: \\[|&(dataset: \"{COPY}/deep\", key: \"{KEY}\", role: replica, "
+          "required: true),|' /etc/f3skeys.ron; sync")
+    node.ok(APART, limit=200)
+    for verb in ("boot", "ready"):
+        f1.ok(f"f3skeys {verb}")
+    done = rotate(node, "--plan")
+    says(done, "stage it", "f1.lan.buetow.org", f"change the key of {ROOT}", "keylocation=file:///keys/")
+    check(list(state(node)[0].values()) == ["current"], "a plan changed something")
+
+
+@scenario("a clone below the root, a rotation on the replica's node: refused, nothing is changed")
+def clone_and_stranger(node, lab):
+    node.ok("zfs snapshot zdata/enc/apps@c; zfs clone zdata/enc/apps@c zdata/enc/clone")
+    refused(node, ("zdata/enc/clone is a clone",))
+    node.ok("zfs destroy -r zdata/enc/clone; zfs destroy zdata/enc/apps@c")
+    refused(node.f1, ("belongs to f0.lan.buetow.org",))
+
+
+@scenario("a child that its root's key does not unwrap, on which change-key would make the kernel panic: refused")
+def sealed_child(node, lab):
+    key = "f0.lan.buetow.org:extra"
+    node.ok("f3skeys new-key extra")
+    file = f"file:///run/lab-keys/{key}.key"
+    node.ok(f"""set -e
+mkdir -p /run/lab-keys; mount -o ro /dev/disk/by-id/usb-*{SERIAL['f0']}* /run/lab-keys
+zfs create -u -o encryption=on -o keyformat=raw -o keylocation={file} zdata/from
+zfs create -u zdata/from/child
+zfs snapshot -r zdata/from@a
+zfs send -R -w zdata/from@a | zfs recv -u zdata/extra
+head -c 32 /dev/urandom > /run/other.key
+zfs change-key -o keylocation=file:///run/other.key -o keyformat=raw zdata/from
+zfs snapshot -r zdata/from@b
+zfs send -w -i @a zdata/from/child@b | zfs recv -u zdata/extra/child
+zfs load-key -L {file} zdata/extra
+umount /run/lab-keys
+sed -i 's|^    roots: \\[|&(dataset: "zdata/extra", key: "{key}", role: primary, required: false),|' /etc/f3skeys.ron
+""")
+    refused(node, ("zdata/extra/child may not be unwrapped",), key)
+    node.ok("zfs destroy -r zdata/extra; zfs destroy -r zdata/from; rm /run/other.key; "
+            "sed -i 's|(dataset: \"zdata/extra\"[^)]*),||' /etc/f3skeys.ron; sync")
+
+
+@scenario("rotated while a replicator never rests: every stream arrives, both nodes know, keylocation is as it was")
+def rotated(node, lab):
+    location = node.get("keylocation", ROOT)
+    old = current(node)
+    node.ok(f"systemd-run -q --unit=replicator sh -c '{FOREVER}'; sleep 5")
+    done = rotate(node)
+    says(done, "staged generation 2", "f1.lan.buetow.org holds", f"changed the key of {ROOT}", "not revoked")
+    new = current(node)
+    check(new != old and state(node)[0][old] == "retained", state(node))
+    check(node.get("keylocation", ROOT) == location, node.get("keylocation", ROOT))
+    sent = int(node.ok("cat /root/sent"))
+    node.until(f"test $(cat /root/sent) -gt {sent + 1}", 120, "the replicator goes on")
+    node.ok("systemctl stop replicator; sleep 1; test ! -e /root/not-sent")
+    standings, opened = state(node)
+    wanted = {ROOT: new, f"{COPY} on f1.lan.buetow.org": new, f"{COPY}/deep on f1.lan.buetow.org": new}
+    check(opened == wanted, opened)
+    node.check_replica_clean()
+
+
+@scenario("power cuts on both: each boot opens all with the new generation, without a word")
+def after_it(node, lab):
+    for one, roots in ((node, OPEN), (node.f1, {"zpeer/data", COPY, f"{COPY}/deep"})):
+        power_cut(one)
+        opened_by_boot(one, *roots)
+        check("ALARM" not in one.sh("journalctl -b -u f3skeys").out, "an alarm")
+
+
+@scenario("rotated, and the replica has not received it: it is opened by the retained key after a power cut; "
+          "`--retire` is refused, and accepted once it has")
+def retire(node, lab):
+    old = current(node)
+    rotate(node)
+    power_cut(node.f1)
+    opened_by_boot(node.f1, COPY, f"{COPY}/deep")
+    says(rotate(node, "--retire", 69), f"{COPY} on f1.lan.buetow.org", f"still opened by {old}")
+    replicate(node)
+    power_cut(node.f1)
+    opened_by_boot(node.f1, COPY, f"{COPY}/deep")
+    says(rotate(node, "--retire"), f"retired {old}")
+    check(set(state(node)[0].values()) == {"retired", "current"}, state(node))
+    power_cut(node.f1)
+    opened_by_boot(node.f1, COPY, f"{COPY}/deep")
+
+
+@scenario("what the articles do by hand still works: zfs load-key -L with the file at the top, on both nodes")
+def by_hand(node, lab):
+    for one, root in ((node, ROOT), (node.f1, COPY)):
+        serial = SERIAL["f0" if one is node else "f1"]
+        one.ok(f"mount -o ro /dev/disk/by-id/usb-*{serial}* /mnt; zfs load-key -n -L file:///mnt/{KEY}.key {root}; "
+               "umount /mnt")
+
+
+@scenario(f"the power of a node goes at {CUTS} moments of a rotation: every boot opens all, `--resume` finishes it")
+def cut(node, lab):
+    length = node.report("rotate")["millis"] / 1000
+    seen = set()
+    for part in range(CUTS):
+        victim = node if part % 4 else node.f1
+        node.ok(f"systemd-run -q f3skeys rotate {KEY}; sleep {length * (part + 0.5) / CUTS:.2f}")
+        power_cut(victim)
+        if victim is node.f1:
+            node.until("! pgrep -x f3skeys", 200, "the rotation ends, or gives up")
+        opened_by_boot(node, *OPEN)
+        seen.add(tuple(state(node)[0].values())[-1])
+        rotate(node, "--resume")
+        standings, opened = state(node)
+        check("staged" not in standings.values() and opened[ROOT] == current(node), (standings, opened))
+        replicate(node)
+        check(set(state(node)[1].values()) == {current(node)}, state(node))
+        rotate(node, "--retire")
+    check(len(seen) > 1 or CUTS < 8, f"every cut hit the same moment: {seen}")
+    node.check_replica_clean()
+
+
+@scenario("the stick read-only, full, pulled: it fails and says so, all opens, `--resume` or a new run finishes it")
+def stick_faults(node, lab):
+    disk = f"/dev/disk/by-id/usb-*{SERIAL['f0']}*"
+    node.ok(f"mount {disk} /mnt; dd if=/dev/zero of=/mnt/holiday bs=1k 2> /dev/null; sync; umount /mnt")
+    says(rotate(node, status=69), "full", "-> ")
+    check("staged" not in state(node)[0].values(), state(node))
+    node.ok(f"mount {disk} /mnt; rm /mnt/holiday; umount /mnt")
+    node.slow(60)
+    ended = node.begin(f"f3skeys rotate {KEY}")
+    node.until("pgrep -x f3skeys", 20, "it is at work")
+    node.ok("sleep 3")
+    image = next(iter(node.plugged.values()))[0]
+    node.unplug()
+    check(ended().status != 0, "it was done before the stick was pulled")
+    node.insert(image)
+    rotate(node, "--resume")
+    if "staged" in state(node)[0].values() or len(set(state(node)[1].values())) > 1:
+        raise vm.Failed(str(state(node)))
+    rotate(node)
+
+
+@scenario("the peer is away, its stick is out, its clock is wrong: refused before anything is changed; a clock is no matter")
+def peer_faults(node, lab):
+    f1 = node.f1
+    image = next(iter(f1.plugged.values()))[0]
+    f1.ok("systemctl stop ssh.socket ssh")
+    refused(node, ("f1.lan.buetow.org: holds", "does not answer"))
+    f1.ok("systemctl start ssh")
+    f1.unplug()
+    refused(node, ("f1.lan.buetow.org: holds", "does not answer"))
+    f1.insert(image, SERIAL["f1"])
+    f1.ok("date -s 2001-01-01")
+    rotate(node)
+    f1.ok("date -s @$(( $(date +%s) + 800000000 ))")
+    replicate(node)
+    rotate(node, "--retire")
+
+
+@scenario("a zfs that never returns: refused as not known, never as a wrong key; a suspended pool as well")
+def could_not_ask(node, lab):
+    from scenarios.faults import hang, suspend
+    node.ok("cp /usr/sbin/zfs /usr/local/lib/lab/zfs.real")
+    hang(node, "load-key")
+    done = node.f3skeys(f"rotate {KEY}", limit=600)
+    node.ok("umount /usr/sbin/zfs")
+    check(done.status == 69, done)
+    says(done, "not known which key opens it")
+    suspend(node, "zroot")
+    rotate(node)
+    suspend(node, "zdata")
+    done = node.f3skeys(f"rotate {KEY}", limit=600)
+    check(done.status == 69, done)
+    says(done, "suspended")
