@@ -28,6 +28,7 @@
 //!   (mountpoints) and [`roles`] (what is said of replicas).
 //! - [`promote`] makes a replica writable and read-only again, as [`promotion`] records; [`receive`]
 //!   answers another node's question.
+//! - [`rotate`] gives the roots of a key another one, by way of this store and the peers'.
 //! - [`adopt`] proposes a configuration for a host that exists; [`init`] makes an empty store.
 //! - [`report`], [`verdict`], [`exit`]: what is said, and the exit status.
 //!
