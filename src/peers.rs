@@ -62,6 +62,13 @@ pub struct Question {
     pub ask: Ask,
 }
 
+impl Ask {
+    /// Whether keys follow the question.
+    pub fn brings_keys(&self) -> bool {
+        matches!(self, Ask::Put(merge) if !merge.bring.is_empty())
+    }
+}
+
 impl Question {
     /// The question as it goes over the wire, without the keys that follow it.
     ///

@@ -380,7 +380,9 @@ impl Sim {
     pub fn fork(&self, name: &str) -> Sim {
         let mut fork = self.clone();
         fork.directory = Sim::new(name).directory.clone();
-        copy(&self.run(), &fork.run());
+        if self.run().exists() {
+            copy(&self.run(), &fork.run());
+        }
         for (peer, neighbour) in fork.neighbours.borrow_mut().iter_mut() {
             let (sim, config) = &**neighbour;
             *neighbour = Rc::new((sim.fork(&format!("{name}-{peer}")), config.clone()));
@@ -728,7 +730,8 @@ fn receive_at(
     sim.keys_elsewhere.set(keys_alive());
     let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let time = receive::Time::begin(sim);
-        sim.verb(|node| receive::answer(node, config, &question.from, &line, time))
+        let ask = receive::understand(config, &question.from, &line)?;
+        sim.verb(|node| receive::answer(node, config, ask, time))
     }));
     sim.incoming.borrow_mut().clear();
     sim.keys_elsewhere.set(0);
