@@ -7,10 +7,10 @@ use f3skeys::key::{Fingerprint, Key, Nonce, keys_alive};
 use f3skeys::names::KeyName;
 use f3skeys::store::layout;
 use f3skeys::store::repair::Opens;
-use f3skeys::store::state::{FORMAT, Generation, Standing, State};
+use f3skeys::store::state::{FORMAT, Generation, LARGEST_WRITTEN, Standing, State};
 use f3skeys::store::survey::{Survey, survey};
 use f3skeys::store::work::{Merge, Work, Worked};
-use f3skeys::store::{self, Keyring, MOST_GENERATIONS, Reading, Wanted, merge};
+use f3skeys::store::{self, Keyring, MOST_GENERATIONS, MOST_OF_ONE_OWNER, Reading, Wanted, merge};
 use f3skeys::writer;
 use sim::medium::{Fault, Files, SimMedium};
 use sim::reading;
@@ -574,6 +574,50 @@ fn a_store_that_cannot_take_it_is_not_touched() {
     let many = (1..=most).map(|n| (n, if n == most { Current } else { Retired }));
     let why = refusal(&store(&many.collect::<Vec<_>>()), &stage);
     assert!(why.contains("the most there may be"), "{why}");
+}
+
+/// A store with only a state, of this many keys of each owner, each with this many generations.
+fn crowded(owners: &[&str], keys: usize, generations: u32) -> Files {
+    let list: Vec<_> = (1..=generations)
+        .map(|n| (n, Retired))
+        .map(generation)
+        .collect();
+    let names = owners.iter().flat_map(|owner| {
+        let name = move |number| format!("{owner}:k{number}").parse().unwrap();
+        (0..keys).map(name)
+    });
+    let state = State {
+        format: FORMAT,
+        store: "ab".repeat(16),
+        keys: names.map(|name: KeyName| (name, list.clone())).collect(),
+    };
+    Files::from([(layout::STATE.to_owned(), state.to_bytes())])
+}
+
+#[test]
+fn one_owner_does_not_take_the_room_of_all() {
+    let one = put(&[(1, Current)], &[1]);
+    let why = refusal(&crowded(&["f0"], MOST_OF_ONE_OWNER, 1), &one);
+    assert!(why.contains("32 keys of f0"), "{why}");
+    assert!(work(&one, &crowded(&["f1"], MOST_OF_ONE_OWNER, 1), 1).is_ok());
+    let owners = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let full = crowded(&owners, MOST_OF_ONE_OWNER, 1);
+    for what in [&one, &Work::Stage(zdata())] {
+        let why = refusal(&full, what);
+        assert!(why.contains("has 256 keys"), "{why}");
+    }
+    // As large as it may be and be read: one key more with as many generations is too much.
+    let owners: Vec<String> = (0..256).map(|n| format!("o{n}")).collect();
+    let owners: Vec<&str> = owners.iter().map(String::as_str).collect();
+    let crowds = (1..256).map(|n| crowded(&owners[..n], 1, 64));
+    let large = crowds.take_while(|files| files[layout::STATE].len() < LARGEST_WRITTEN);
+    let large = large.last().unwrap();
+    let many: Vec<_> = (1..=64).map(|n| (n, Retired)).collect();
+    let all: Vec<u32> = (1..=64).collect();
+    let (after, _) = work(&put(&many[..1], &all[..1]), &large, 1).unwrap();
+    assert!(after[layout::STATE].len() < LARGEST_WRITTEN);
+    let why = refusal(&large, &put(&many, &all));
+    assert!(why.contains("would be too large"), "{why}");
 }
 
 #[test]
