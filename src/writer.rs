@@ -361,10 +361,9 @@ pub fn worked(work: &Work, done: Done, back: &Survey, notes: Vec<String>) -> Wor
         Work::Merge(merge) => Some((&merge.key, merge.nonce.as_ref())),
         _ => None,
     };
-    let held = about.and_then(|(key, nonce)| {
-        let copies = back.keys.get(key)?;
-        Some(merge::held(copies, store.as_deref(), nonce))
-    });
+    let about = about.and_then(|(key, nonce)| Some((back.keys.get(key)?, nonce)));
+    let held = about.map(|(copies, nonce)| merge::held(copies, store.as_deref(), nonce));
+    let sound = about.is_some_and(|(copies, _)| copies.damage.is_empty());
     let of_keys = back.keys.values().flat_map(|copies| &copies.damage);
     let left = done.could_not.into_iter();
     Worked {
@@ -375,6 +374,7 @@ pub fn worked(work: &Work, done: Done, back: &Survey, notes: Vec<String>) -> Wor
         notes,
         keys: current(back),
         held: held.unwrap_or_default(),
+        sound,
         store,
     }
 }

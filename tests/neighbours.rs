@@ -204,6 +204,7 @@ fn a_peer_tells_what_it_holds_with_proofs_and_what_opens_its_roots() {
         .collect();
     assert_eq!(inheriting, ["z/sink/f0/child"]);
     assert_eq!(told.roots[1].inheriting, []);
+    assert!(told.sound);
     // A later generation on the store is tried as well, and its replica may be one ahead.
     put(&f0).unwrap();
     neighbour
@@ -425,6 +426,32 @@ fn a_store_without_a_whole_state_proves_nothing_and_takes_nothing() {
 }
 
 #[test]
+fn what_is_not_sound_is_told_and_the_same_list_mends_what_it_can() {
+    let path = layout::generation_path(&key_name(), 2, print(NEW));
+    let top = layout::top_path(&key_name());
+    type Harm = fn(&mut Files, &str);
+    let stale: Harm = |files, top| drop(files.insert(top.to_owned(), OLD.to_vec()));
+    let short: Harm = |files, path| files.get_mut(path).unwrap().truncate(5);
+    let gone: Harm = |files, path| drop(files.remove(path));
+    for (harm, path) in [
+        (stale, &top),
+        (short, &top),
+        (gone, &top),
+        (short, &path),
+        (gone, &path),
+    ] {
+        let f0 = pair("sound");
+        put(&f0).unwrap();
+        assert!(commit(&f0).unwrap().sound);
+        let neighbour = f0.neighbour("f1");
+        harm(&mut neighbour.0.sticks.borrow_mut()[0].files, path);
+        assert!(!about_key(&f0).unwrap().sound, "{path}");
+        assert!(commit(&f0).unwrap().sound, "{path}");
+        assert!(about_key(&f0).unwrap().sound, "{path}");
+    }
+}
+
+#[test]
 fn a_list_that_the_peer_must_not_take_is_refused_there() {
     let f0 = pair("refused");
     put(&f0).unwrap();
@@ -547,7 +574,12 @@ fn law_7_either_side_dies_at_every_step_and_the_same_once_more_finishes() {
                 f1.0.die_at.set(None);
                 // Refused where it was committed already.
                 let _ = put(&f0);
-                assert_eq!(proven(&commit(&f0).unwrap()), COMMITTED, "{case}");
+                let told = commit(&f0).unwrap();
+                assert_eq!(
+                    (proven(&told), told.sound),
+                    (COMMITTED.to_vec(), true),
+                    "{case}"
+                );
                 assert_f1(&f1.0, &[&COMMITTED], &case);
                 if !died {
                     break;

@@ -47,10 +47,12 @@ pub(super) fn tell(
     let id = survey.state.take().map(|state| state.store);
     let copies = survey.keys.remove(key).unwrap_or_default();
     let held = merge::held(&copies, id.as_deref(), Some(nonce));
+    let sound = copies.damage.is_empty();
     let usable = store::holding(copies).generations;
     Ok(KeyTold {
         store: id.unwrap_or_default(),
         held,
+        sound,
         roots: ask_roots(node, config, key, &usable, deadline),
     })
 }
@@ -75,6 +77,7 @@ pub(super) fn put(
     Ok(KeyTold {
         store: worked.store.unwrap_or_default(),
         held: worked.held,
+        sound: worked.sound,
         roots: Vec::new(),
     })
 }
