@@ -14,7 +14,6 @@ use crate::report::Report;
 use crate::rotate::What;
 use crate::services::Manager;
 use crate::system::{Machine, System};
-use crate::time::Deadline;
 use crate::usb::UsbDisks;
 use crate::{
     adopt, boot, carp, doctor, init, late, lock, new_key, preview, promote, ready, receive,
@@ -514,18 +513,15 @@ fn boot_by_hand(node: Node, config: &Config, root: &DatasetName) -> u8 {
 }
 
 fn answer_peer(node: Node, config: &Config, receive: &Receive) -> u8 {
-    let (clock, from) = (node.system.clock(), &receive.from);
+    let from = &receive.from;
     let answered = if receive.print_authorized_keys_line {
         let program = std::env::current_exe().unwrap_or_else(|_| "f3skeys".into());
         let program = program.display().to_string();
         receive::authorized_keys_line(config, from, &program).map(String::into_bytes)
     } else {
-        let time = receive::Time::begin(clock);
-        let reading = Deadline::after(clock, receive::READING);
-        // Not by way of `Stdin`: what waits in its buffer cannot be waited for.
+        // Not by way of `Stdin`: what waits in its buffer cannot be waited for, nor left to others.
         let input = io::stdin().as_fd().try_clone_to_owned().map(File::from);
-        receive::read(input, clock, reading)
-            .and_then(|question| receive::answer(node, config, from, &question, time))
+        receive::serve(node, config, from, input)
     };
     match answered {
         Ok(text) => match io::stdout().write_all(&text) {

@@ -322,6 +322,42 @@ mod tests {
     }
 
     #[test]
+    fn only_the_same_key_on_the_same_store_asked_the_same_gives_the_same_proof() {
+        let nonce = |byte| {
+            Nonce::random(|bytes| {
+                bytes.fill(byte);
+                Ok(())
+            })
+        };
+        let (one, other) = (nonce(1).unwrap(), nonce(2).unwrap());
+        let proof = key(7).prove(&one, "store");
+        assert_eq!(proof, key(7).prove(&one, "store"));
+        assert_ne!(proof, key(8).prove(&one, "store"));
+        assert_ne!(proof, key(7).prove(&other, "store"));
+        assert_ne!(proof, key(7).prove(&one, "stor"));
+        assert_ne!(String::from(proof), key(7).fingerprint().hex());
+        for (given, good) in [
+            (String::from(proof), true),
+            (String::from(proof).to_uppercase(), false),
+            ("0".repeat(63), false),
+            ("0".repeat(65), false),
+        ] {
+            assert_eq!(Proof::try_from(given.clone()).is_ok(), good, "{given}");
+            assert_eq!(Nonce::try_from(given.clone()).is_ok(), good, "{given}");
+        }
+        assert!(Nonce::random(|_| Err(io::Error::other("none"))).is_err());
+    }
+
+    #[test]
+    fn the_proof_of_version_1_never_changes() {
+        let nonce = Nonce([1; 32]);
+        let fingerprint = key(0).fingerprint();
+        let message = [&[1; 32][..], b"ab", &fingerprint.0].concat();
+        let by_hand = blake3::keyed_hash(&[0; 32], &message);
+        assert_eq!(key(0).prove(&nonce, "ab").0, *by_hand.as_bytes());
+    }
+
+    #[test]
     fn debug_output_holds_no_key_byte() {
         let shown = format!("{:?}", key(0xab));
         assert!(!shown.contains("171") && !shown.to_lowercase().contains("abab"));

@@ -62,6 +62,13 @@ pub struct Question {
     pub ask: Ask,
 }
 
+impl Ask {
+    /// Whether keys follow the question.
+    pub fn brings_keys(&self) -> bool {
+        matches!(self, Ask::Put(merge) if !merge.bring.is_empty())
+    }
+}
+
 impl Question {
     /// The question as it goes over the wire, without the keys that follow it.
     ///
@@ -129,6 +136,9 @@ pub struct KeyTold {
     pub store: String,
     /// The generations on its store.
     pub held: Vec<Held>,
+    /// Whether no file of the key is damaged or missing there. The same list once more mends what a
+    /// run that died has left; what it does not mend, `verify --repair` there does.
+    pub sound: bool,
     /// Its configured roots with this key. After [`Ask::Put`] they are not asked, and none is told.
     pub roots: Vec<RootTold>,
 }

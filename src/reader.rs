@@ -6,7 +6,8 @@ use crate::key::{Fingerprint, KEY_LEN};
 use crate::names::KeyName;
 use crate::os::Intake;
 use crate::store::layout::{self, Place};
-use crate::store::{KeyFile, MOST_GENERATIONS, Reading, Wanted};
+use crate::store::state::LARGEST as LARGEST_STATE;
+use crate::store::{KeyFile, MOST_GENERATIONS, MOST_KEYS, Reading, Wanted};
 use nix::dir::Dir;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
@@ -16,11 +17,6 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-
-/// Keys of a whole store that there is room for, were each of them to have all its generations.
-const MOST_KEYS: usize = 256;
-/// The largest state file that is read, in bytes.
-const LARGEST_STATE: u64 = 1 << 20;
 
 /// What the reading worker tells: everything but the key bytes, which are in the intake.
 #[derive(Serialize, Deserialize)]

@@ -21,7 +21,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 /// The longest that a question may take to arrive.
-pub const READING: Duration = Duration::from_secs(5);
+const READING: Duration = Duration::from_secs(5);
 /// The longest that everything may take: the peer waits little longer.
 const ANSWERING: Duration = Duration::from_secs(9);
 /// The longest that everything may take when it is about a key.
@@ -68,53 +68,92 @@ impl Refused {
     }
 }
 
-/// Reads a question to the end of its line, byte by byte: what stands behind it may be keys, and is
-/// left where it is.
+/// Reads a question and answers it; gives one line of JSON.
 ///
 /// # Errors
-/// It is too long, or does not end in time.
-pub fn read(
+/// It does not end in time, is not understood, is about what `from` may not ask, or could not be
+/// answered.
+pub fn serve(
+    node: Node,
+    config: &Config,
+    from: &NodeName,
     input: std::io::Result<impl Read + AsFd>,
+) -> Result<Vec<u8>, Refused> {
+    let clock = node.system.clock();
+    let time = Time::begin(clock);
+    let reading = Deadline::after(clock, READING);
+    let mut input = input.map_err(|e| Refused::new(DATA, e.to_string()))?;
+    let question = read(&mut input, clock, reading)?;
+    let ask = understand(config, from, &question)?;
+    // Keys are read by the worker that writes them, and by nobody else.
+    if !ask.brings_keys() {
+        end(&mut input, clock, reading)?;
+    }
+    answer(node, config, ask, time)
+}
+
+/// Reads a question to the end of its line, byte by byte: what stands behind it may be keys, and is
+/// left where it is.
+fn read(
+    input: &mut (impl Read + AsFd),
     clock: &dyn Clock,
     deadline: Deadline,
 ) -> Result<Vec<u8>, Refused> {
-    let mut input = input.map_err(|e| Refused::new(DATA, e.to_string()))?;
     let mut question = Vec::new();
-    let mut byte = [0];
     while question.len() <= LARGEST {
-        if !readable(&input, deadline.left(clock)) {
-            if deadline.passed(clock) {
-                return Err(Refused::new(DATA, "the question does not end"));
+        match next(input, clock, deadline)? {
+            None | Some(b'\n') => return Ok(question),
+            Some(byte) => question.push(byte),
+        }
+    }
+    Err(too_long("question"))
+}
+
+/// Makes sure that nothing stands behind the question.
+fn end(
+    input: &mut (impl Read + AsFd),
+    clock: &dyn Clock,
+    deadline: Deadline,
+) -> Result<(), Refused> {
+    match next(input, clock, deadline)? {
+        None => Ok(()),
+        Some(_) => Err(Refused::new(DATA, "something stands behind the question")),
+    }
+}
+
+/// One byte, or `None` at the end.
+fn next(
+    input: &mut (impl Read + AsFd),
+    clock: &dyn Clock,
+    deadline: Deadline,
+) -> Result<Option<u8>, Refused> {
+    let mut byte = [0];
+    loop {
+        if !readable(input, deadline.left(clock)) {
+            match deadline.passed(clock) {
+                true => return Err(Refused::new(DATA, "the question does not end")),
+                false => continue,
             }
-            continue;
         }
         match input.read(&mut byte) {
-            Ok(0) => return Ok(question),
-            Ok(_) if byte == *b"\n" => return Ok(question),
-            Ok(_) => question.extend(byte),
+            Ok(0) => return Ok(None),
+            Ok(_) => return Ok(Some(byte[0])),
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
             Err(e) => return Err(Refused::new(DATA, e.to_string())),
         }
     }
-    Err(too_long("question"))
 }
 
 fn too_long(what: &str) -> Refused {
     Refused::new(DATA, format!("the {what} has more than {LARGEST} bytes"))
 }
 
-/// Answers a question of `from`; gives one line of JSON.
+/// Answers what was asked, and may be; gives one line of JSON.
 ///
 /// # Errors
-/// It is not understood, is about what `from` may not ask, or ZFS could not be asked.
-pub fn answer(
-    node: Node,
-    config: &Config,
-    from: &NodeName,
-    question: &[u8],
-    time: Time,
-) -> Result<Vec<u8>, Refused> {
-    let answer = match understand(config, from, question)? {
+/// ZFS or the store could not be asked, or the store takes no such keys.
+pub fn answer(node: Node, config: &Config, ask: Ask, time: Time) -> Result<Vec<u8>, Refused> {
+    let answer = match ask {
         Ask::Replicas(datasets) => Told::Replicas(states(node, config, &datasets, time.replicas)?),
         Ask::Key { key, nonce } => Told::Key(keys::tell(node, config, &key, &nonce, time.keys)?),
         Ask::Put(merge) => Told::Key(keys::put(node, config, merge, time.keys)?),
@@ -290,6 +329,9 @@ pub fn authorized_keys_line(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::{Fingerprint, Nonce};
+    use crate::store::state::{Generation, Standing};
+    use crate::store::work::Merge;
     use crate::time::SystemClock;
     use std::io::Write;
     use std::os::unix::net::UnixStream;
@@ -372,6 +414,100 @@ mod tests {
         }
     }
 
+    const PRINT: &str = "0672a236ac158de82d7972e257a9a57234b9a51138dc8f677f72157192aa8f9b";
+
+    fn about_key() -> String {
+        let nonce = "12".repeat(32);
+        format!(r#"{{"version":1,"from":"f0","ask":{{"key":{{"key":"f0:z","nonce":"{nonce}"}}}}}}"#)
+    }
+
+    fn put() -> String {
+        format!(
+            r#"{{"version":1,"from":"f0","ask":{{"put":{{"key":"f0:z","list":[{{"generation":1,"fingerprint":"{PRINT}","state":"current"}}],"bring":["{PRINT}"],"nonce":null}}}}}}"#
+        )
+    }
+
+    #[test]
+    fn what_a_node_asks_of_its_keys_is_what_this_reads() {
+        let nonce = Nonce::try_from("12".repeat(32)).unwrap();
+        let key: KeyName = "f0:z".parse().unwrap();
+        let fingerprint = Fingerprint::parse(PRINT).unwrap();
+        let merge = Merge {
+            key: key.clone(),
+            list: vec![Generation {
+                generation: 1,
+                fingerprint,
+                state: Standing::Current,
+            }],
+            bring: vec![fingerprint],
+            nonce: None,
+        };
+        for (line, ask) in [
+            (about_key(), Ask::Key { key, nonce }),
+            (put(), Ask::Put(merge)),
+        ] {
+            let question = Question {
+                version: VERSION,
+                from: "f0".parse().unwrap(),
+                ask,
+            };
+            assert_eq!(serde_json::to_string(&question).unwrap(), line);
+            assert_eq!(understood("f0", line.as_bytes()), Ok(question.ask));
+        }
+    }
+
+    #[test]
+    fn only_the_owner_asks_about_a_key_and_only_in_these_words() {
+        let (key, put) = (about_key(), put());
+        for (line, from, to, status) in [
+            (&key, "\"f0:z\"", "\"f1:z\"", REFUSED),
+            (&key, "\"f0:z\"", "\"f2:z\"", REFUSED),
+            (&key, "\"f0:z\"", "\"f0:../z\"", DATA),
+            (&key, "\"f0:z\"", "\"z\"", DATA),
+            (&key, "\"f0:z\"", "\"f00:z\"", REFUSED),
+            (&key, "\"1212", "\"1 12", DATA),
+            (&key, "\"1212", "\"12", DATA),
+            (&key, "\"1212", "\"AB12", DATA),
+            (&key, ",\"nonce\"", ",\"more\":1,\"nonce\"", DATA),
+            (&key, "{\"key\":{", "{\"give\":{", DATA),
+            (&put, "\"f0:z\"", "\"f1:z\"", REFUSED),
+            (&put, "\"f0:z\"", "\"f2:z\"", REFUSED),
+            (&put, "\"generation\":1", "\"generation\":0", DATA),
+            (&put, "\"generation\":1", "\"generation\":-1", DATA),
+            (&put, "\"generation\":1", "\"generation\":4294967296", DATA),
+            (&put, "\"current\"", "\"Current\"", DATA),
+            (&put, "\"current\"", "\"unknown\"", DATA),
+            (&put, "\"bring\":[\"0672", "\"bring\":[\"1672", DATA),
+            (&put, "\"bring\":[\"0672", "\"bring\":[\"../2", DATA),
+            (&put, "\"nonce\":null", "\"nonce\":0", DATA),
+            (
+                &put,
+                "\"nonce\":null",
+                "\"nonce\":null,\"force\":true",
+                DATA,
+            ),
+            (&put, "\"state\"", "\"keep\":false,\"state\"", DATA),
+            (&put, "{\"put\"", "{\"replicas\":[],\"put\"", DATA),
+        ] {
+            assert!(line.contains(from), "{from}");
+            let bad = line.replacen(from, to, 1);
+            let refused = understood("f0", bad.as_bytes()).expect_err(&bad);
+            assert_eq!(refused.status, status, "{bad}: {}", refused.what);
+        }
+        for line in [&key, &put] {
+            // What f2 may ask is about its own keys.
+            let other = line.replace("\"from\":\"f0\"", "\"from\":\"f2\"");
+            assert_eq!(
+                understood("f2", other.as_bytes()).unwrap_err().status,
+                REFUSED
+            );
+            for cut in 0..line.len() {
+                let refused = understood("f0", &line.as_bytes()[..cut]).unwrap_err();
+                assert_eq!(refused.status, DATA);
+            }
+        }
+    }
+
     #[test]
     fn only_configured_peers_are_answered_or_let_in() {
         assert_eq!(
@@ -397,9 +533,30 @@ mod tests {
             (!close).then_some(theirs)
         });
         let clock = SystemClock::start();
-        let read = read(Ok(ours), &clock, Deadline::after(&clock, time));
+        let mut ours = ours;
+        let read = read(&mut ours, &clock, Deadline::after(&clock, time));
         drop(writer.join());
         read
+    }
+
+    #[test]
+    fn what_stands_behind_the_line_is_left_for_who_writes_it() {
+        let clock = SystemClock::start();
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(b"question\nkey").unwrap();
+        let soon = Deadline::after(&clock, Duration::from_secs(30));
+        assert_eq!(read(&mut ours, &clock, soon).unwrap(), b"question");
+        let mut left = [0; 3];
+        ours.read_exact(&mut left).unwrap();
+        assert_eq!(&left, b"key");
+        theirs.write_all(b"\n").unwrap();
+        let refused = end(&mut ours, &clock, soon).unwrap_err();
+        assert!(refused.what.contains("behind the question"), "{refused:?}");
+        let short = Deadline::after(&clock, Duration::from_millis(50));
+        let refused = end(&mut ours, &clock, short).unwrap_err();
+        assert!(refused.what.contains("does not end"), "{refused:?}");
+        drop(theirs);
+        assert_eq!(end(&mut ours, &clock, soon), Ok(()));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::peers::{Ask, KeyTold};
 use crate::report::{Finding, Report, Severity};
 use crate::store::state::{Generation, Standing};
 use crate::store::survey::Copies;
-use crate::store::work::{Held, Merge, Work, Worked};
+use crate::store::work::{Merge, Work, Worked};
 use crate::time::Deadline;
 use crate::trouble::Trouble;
 use crate::verify::WRITE_STORE;
@@ -262,7 +262,7 @@ impl Run<'_, '_> {
     /// Gives a peer that answers the list and what it lacks of it.
     fn copy(&mut self, peer: &mut PeerFacts, own: &Own, target: Fingerprint, copies: &Copies) {
         let Ok(told) = &peer.told else { return };
-        if peer.proven.contains(&target) && is_same(&told.held, &own.list) {
+        if peer.proven.contains(&target) && is_same(told, &own.list) {
             return;
         }
         match self.put(peer, told, &own.list, Some(copies)) {
@@ -474,7 +474,7 @@ impl Run<'_, '_> {
         for peer in &facts.peers {
             let Ok(told) = &peer.told else { continue };
             // One that holds nothing of it gets it with the bytes, not with the list alone.
-            if told.held.is_empty() || is_same(&told.held, list) {
+            if told.held.is_empty() || is_same(told, list) {
                 continue;
             }
             let known = |g: &&Generation| {
@@ -614,8 +614,8 @@ fn location(root: &RootFacts) -> Option<String> {
     (location != "prompt").then_some(location)
 }
 
-/// Whether a peer has this very list, all of it whole.
-fn is_same(held: &[Held], list: &[Generation]) -> bool {
-    let theirs = held.iter().map(|held| &held.generation);
-    held.iter().all(|held| held.whole) && theirs.eq(list)
+/// Whether a peer has this very list, and all of it whole.
+fn is_same(told: &KeyTold, list: &[Generation]) -> bool {
+    let theirs = told.held.iter().map(|held| &held.generation);
+    told.sound && told.held.iter().all(|held| held.whole) && theirs.eq(list)
 }

@@ -99,23 +99,24 @@ fn decide(
         Work::Repair { opens } => Ok(repair::repair(survey, opens, &id)),
         Work::NewKey(name) => new_key(name, survey, &id, random),
         Work::Stage(name) => stage(name, survey, random),
-        Work::Merge(merge) => {
-            merge::recordable(survey)?;
-            let copies = survey.keys.entry(merge.key.clone()).or_default();
-            merge::may(&merge.key, copies, &merge.list, &merge.bring)?;
-            if !brought
-                .iter()
-                .map(Key::fingerprint)
-                .eq(merge.bring.iter().copied())
-            {
-                return Err("the keys that are brought are not those that were named".to_owned());
-            }
-            for key in brought {
-                copies.good.entry(key.fingerprint()).or_insert(key);
-            }
-            Ok(merge::merge(survey, merge))
-        }
+        Work::Merge(merge) => merge_in(merge, brought, survey),
     }
+}
+
+fn merge_in(merge: &Merge, brought: Vec<Key>, survey: &mut Survey) -> Result<Vec<Change>, String> {
+    merge::recordable(survey)?;
+    merge::room(survey, &merge.key)?;
+    let copies = survey.keys.entry(merge.key.clone()).or_default();
+    merge::may(&merge.key, copies, &merge.list, &merge.bring)?;
+    let brought_are = brought.iter().map(Key::fingerprint);
+    if !brought_are.eq(merge.bring.iter().copied()) {
+        return Err("the keys that are brought are not those that were named".to_owned());
+    }
+    for key in brought {
+        copies.good.entry(key.fingerprint()).or_insert(key);
+    }
+    let changes = merge::merge(survey, merge);
+    merge::fits(&changes).map(|()| changes)
 }
 
 fn new_key(
@@ -140,6 +141,7 @@ fn new_key(
 
 fn stage(name: &KeyName, survey: &mut Survey, random: Random) -> Result<Vec<Change>, String> {
     merge::recordable(survey)?;
+    merge::room(survey, name)?;
     let copies = survey.keys.entry(name.clone()).or_default();
     let staged = match merge::next(name, copies)? {
         Next::Left(left) => left,
@@ -157,7 +159,8 @@ fn stage(name: &KeyName, survey: &mut Survey, random: Random) -> Result<Vec<Chan
         }
     };
     let staging = merge::staging(name, copies, staged);
-    Ok(merge::merge(survey, &staging))
+    let changes = merge::merge(survey, &staging);
+    merge::fits(&changes).map(|()| changes)
 }
 
 /// Takes the keys that come with a merge, and nothing behind them.
@@ -358,10 +361,9 @@ pub fn worked(work: &Work, done: Done, back: &Survey, notes: Vec<String>) -> Wor
         Work::Merge(merge) => Some((&merge.key, merge.nonce.as_ref())),
         _ => None,
     };
-    let held = about.and_then(|(key, nonce)| {
-        let copies = back.keys.get(key)?;
-        Some(merge::held(copies, store.as_deref(), nonce))
-    });
+    let about = about.and_then(|(key, nonce)| Some((back.keys.get(key)?, nonce)));
+    let held = about.map(|(copies, nonce)| merge::held(copies, store.as_deref(), nonce));
+    let sound = about.is_some_and(|(copies, _)| copies.damage.is_empty());
     let of_keys = back.keys.values().flat_map(|copies| &copies.damage);
     let left = done.could_not.into_iter();
     Worked {
@@ -372,6 +374,7 @@ pub fn worked(work: &Work, done: Done, back: &Survey, notes: Vec<String>) -> Wor
         notes,
         keys: current(back),
         held: held.unwrap_or_default(),
+        sound,
         store,
     }
 }

@@ -9,14 +9,14 @@ use f3skeys::exit::Fault;
 use f3skeys::gate::Answer as GateAnswer;
 use f3skeys::key::Key;
 use f3skeys::marker;
-use f3skeys::names::DatasetName;
+use f3skeys::names::{DatasetName, NodeName};
 use f3skeys::os::PoolState;
 use f3skeys::pass::Node;
 use f3skeys::peers::{Peers, Question, ReplicaState, Reply, Told, ask_all, reply};
 use f3skeys::promote::{demote, promote, to_keep};
 use f3skeys::promotion::{Promoted, Promotion};
 use f3skeys::ready::{ask, named, ready};
-use f3skeys::receive::{Time, answer};
+use f3skeys::receive::{Refused, Time, answer, understand};
 use f3skeys::report::{Report, Severity};
 use f3skeys::time::Deadline;
 use f3skeys::trouble::Trouble;
@@ -753,6 +753,12 @@ const PRIMARY: &str = r#"(
     peers: [(name: "f1", ssh: "root@f1")],
 )"#;
 
+/// What f1 answers to a question.
+fn told(f1: &Sim, from: &NodeName, question: &[u8]) -> Result<Vec<u8>, Refused> {
+    let ask = understand(&config(), from, question)?;
+    f1.verb(|node| answer(node, &config(), ask, Time::begin(f1)))
+}
+
 /// The wire between the two: what f0 asks, f1 answers, in bytes.
 struct Wire<'a> {
     other: &'a Sim,
@@ -770,10 +776,7 @@ impl Peers for Wire<'_> {
         *self.asked.borrow_mut() += 1;
         let bytes = question.line(keys).unwrap();
         let from = question.from.clone();
-        let time = Time::begin(self.other);
-        let answered = self
-            .other
-            .verb(|node| answer(node, &config(), &from, &bytes, time));
+        let answered = told(self.other, &from, &bytes);
         let failed = |why: String| Trouble::failed(peer.name.as_str(), &why);
         let line = answered.map_err(|refused| failed(refused.what))?;
         reply(&line).map_err(failed)
@@ -911,19 +914,19 @@ fn a_replica_below_a_promoted_root_is_told_as_promoted() {
     let f1 = booted("f1-below", From::Sink);
     promote_now(&f1);
     let question = br#"{"version":1,"from":"f0","ask":{"replicas":["z/sink/f0/a"]}}"#;
-    let time = Time::begin(&f1);
     let from = "f0".parse().unwrap();
-    let line = f1.verb(|node| answer(node, &config(), &from, question, time));
-    let told = replicas(&line.unwrap());
-    let names: Vec<&str> = told.iter().map(|r| r.dataset.as_str()).collect();
+    let line = told(&f1, &from, question);
+    let below = replicas(&line.unwrap());
+    let names: Vec<&str> = below.iter().map(|r| r.dataset.as_str()).collect();
     assert_eq!(names, ["z/sink/f0/a", "z/sink/f0/a/b"]);
     let now = |promoted: &Promoted| matches!(promoted, Promoted::Now(_));
-    assert!(told.iter().all(|replica| now(&replica.promoted)));
+    assert!(below.iter().all(|replica| now(&replica.promoted)));
     let other = br#"{"version":1,"from":"f0","ask":{"replicas":["z/sink/f0/f2"]}}"#;
-    let line = f1.verb(|node| answer(node, &config(), &from, other, time));
-    let told = replicas(&line.unwrap());
+    let line = told(&f1, &from, other);
+    let below = replicas(&line.unwrap());
     assert!(
-        told.iter()
+        below
+            .iter()
             .all(|replica| replica.promoted == Promoted::Never)
     );
 }

@@ -216,6 +216,22 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_reads_the_one_input_that_it_was_given_to_its_end() {
+        let clock = SystemClock::start();
+        let (read, write) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        File::from(write).write_all(b"as it came").unwrap();
+        let told = run_with("input", &clock, soon(&clock), Some(read.as_fd()), || {
+            let mut text = String::new();
+            let stdin = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
+            File::from(stdin).read_to_string(&mut text).unwrap();
+            // SAFETY: F_GETFD only asks whether the descriptor is open.
+            let open = (0..1024).filter(|fd| unsafe { libc::fcntl(*fd, libc::F_GETFD) >= 0 });
+            (text, open.count())
+        });
+        assert_eq!(told.unwrap(), ("as it came".to_owned(), 4));
+    }
+
+    #[test]
     fn law_2_no_worker_is_forked_while_keys_are_in_memory() {
         let clock = SystemClock::start();
         let key = key::Key::take(|place| {

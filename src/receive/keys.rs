@@ -1,7 +1,7 @@
 //! What a peer may ask about its own keys, and have written: how they stand on this node's store,
 //! what opens this node's roots with them, and new generations. No key byte ever goes back.
 
-use super::{Refused, see};
+use super::Refused;
 use crate::boot;
 use crate::config::{Config, Root};
 use crate::device::{Candidate, Filesystem};
@@ -11,6 +11,7 @@ use crate::marker;
 use crate::names::{DatasetName, KeyName};
 use crate::pass::{Node, ONE_CALL, Pass};
 use crate::peers::{KeyTold, Opens, RootTold};
+use crate::plan::Pool;
 use crate::store::survey::{Survey, survey};
 use crate::store::work::{Merge, Work};
 use crate::store::{self, Generation, Reading, Wanted, merge};
@@ -46,14 +47,13 @@ pub(super) fn tell(
     let id = survey.state.take().map(|state| state.store);
     let copies = survey.keys.remove(key).unwrap_or_default();
     let held = merge::held(&copies, id.as_deref(), Some(nonce));
+    let sound = copies.damage.is_empty();
     let usable = store::holding(copies).generations;
-    let roots = config.roots.iter().filter(|root| root.key == *key);
     Ok(KeyTold {
         store: id.unwrap_or_default(),
         held,
-        roots: roots
-            .map(|root| ask_root(node, root, &usable, deadline))
-            .collect(),
+        sound,
+        roots: ask_roots(node, config, key, &usable, deadline),
     })
 }
 
@@ -77,6 +77,7 @@ pub(super) fn put(
     Ok(KeyTold {
         store: worked.store.unwrap_or_default(),
         held: worked.held,
+        sound: worked.sound,
         roots: Vec::new(),
     })
 }
@@ -107,23 +108,49 @@ fn with_store<T>(
     job(&device, &filesystem).map_err(|trouble| Refused::unavailable(trouble.to_string()))
 }
 
-/// Which of these generations opens a root, and what inherits its key.
-fn ask_root(node: Node, root: &Root, usable: &[Generation], deadline: Deadline) -> RootTold {
-    let told = |opens, inheriting| RootTold {
-        dataset: root.dataset.clone(),
-        opens,
-        inheriting,
-    };
-    let one_call = deadline.at_most(node.system.clock(), ONE_CALL);
-    match see(node, root.dataset.pool(), one_call) {
-        Ok(seen) => match is_root(&root.dataset, &seen) {
-            Ok(()) => told(
-                opens(node, &root.dataset, usable, deadline),
-                inheriting(&root.dataset, &seen),
-            ),
-            Err(why) => told(Opens::CouldNotAsk(why), Vec::new()),
-        },
-        Err(refused) => told(Opens::CouldNotAsk(refused.what), Vec::new()),
+/// How every root with this key stands. A pool that once did not answer in time is not asked again.
+fn ask_roots(
+    node: Node,
+    config: &Config,
+    key: &KeyName,
+    usable: &[Generation],
+    deadline: Deadline,
+) -> Vec<RootTold> {
+    let mut pass = Pass::begin("answer", node, config);
+    pass.deadline = deadline;
+    let roots = config.roots.iter().filter(|root| root.key == *key);
+    let mut told = Vec::new();
+    for Root { dataset, .. } in roots {
+        let (opens, inheriting) = match look(&mut pass, dataset) {
+            Ok(inheriting) => (probe(&mut pass, dataset, usable), inheriting),
+            Err(why) => (Opens::CouldNotAsk(why), Vec::new()),
+        };
+        told.push(RootTold {
+            dataset: dataset.clone(),
+            opens,
+            inheriting,
+        });
+    }
+    told
+}
+
+fn one_call(pass: &Pass) -> Deadline {
+    pass.deadline.at_most(pass.clock(), ONE_CALL)
+}
+
+/// What inherits its key from this root, if it is one.
+fn look(pass: &mut Pass, root: &DatasetName) -> Result<Vec<DatasetName>, String> {
+    let pool = root.pool();
+    if !pass.observed.pools.contains_key(pool) {
+        let deadline = one_call(pass);
+        pass.observe(pool, deadline);
+    }
+    match pass.observed.pools.get(pool) {
+        Some(Pool::Seen(seen)) => is_root(root, seen).map(|()| inheriting(root, seen)),
+        Some(Pool::NotImported) => Err(format!("pool {pool} is not imported")),
+        Some(Pool::Suspended) => Err(format!("pool {pool} is suspended")),
+        Some(Pool::NotSeen(why)) => Err(why.clone()),
+        None => Err(format!("pool {pool} was not looked at")),
     }
 }
 
@@ -138,7 +165,6 @@ fn is_root(name: &DatasetName, seen: &[Dataset]) -> Result<(), String> {
     }
 }
 
-/// What lies below a root and has its key from there.
 fn inheriting(root: &DatasetName, seen: &[Dataset]) -> Vec<DatasetName> {
     let inherits = |dataset: &&Dataset| {
         dataset.name != *root && dataset.encryption_root.as_ref() == Some(root)
@@ -147,16 +173,20 @@ fn inheriting(root: &DatasetName, seen: &[Dataset]) -> Vec<DatasetName> {
     inheriting.map(|dataset| dataset.name.clone()).collect()
 }
 
-fn opens(node: Node, root: &DatasetName, usable: &[Generation], deadline: Deadline) -> Opens {
+/// Which of these generations opens a root.
+fn probe(pass: &mut Pass, root: &DatasetName, usable: &[Generation]) -> Opens {
     for generation in usable {
-        let deadline = deadline.at_most(node.system.clock(), ONE_CALL);
-        match node
-            .zfs
-            .try_key(root, &generation.key, Try::Probe, deadline)
-        {
+        if pass.is_given_up(root.pool()) {
+            return Opens::CouldNotAsk(format!("pool {} did not answer before", root.pool()));
+        }
+        let (zfs, deadline) = (pass.node.zfs, one_call(pass));
+        match zfs.try_key(root, &generation.key, Try::Probe, deadline) {
             Answer::Opens => return Opens::By(generation.key.fingerprint()),
             Answer::WrongKey => {}
-            Answer::CouldNotAsk(trouble) => return Opens::CouldNotAsk(trouble.to_string()),
+            Answer::CouldNotAsk(trouble) => {
+                pass.note_trouble(root.pool(), &trouble);
+                return Opens::CouldNotAsk(trouble.to_string());
+            }
         }
     }
     Opens::NoKey

@@ -5,10 +5,10 @@
 
 use super::layout;
 use super::repair::{Change, Content, files_of};
-use super::state::{Generation, Standing};
+use super::state::{Generation, LARGEST_WRITTEN, Standing};
 use super::survey::{Copies, Survey};
 use super::work::{Held, Merge};
-use super::{MISSING, MOST_GENERATIONS};
+use super::{MISSING, MOST_GENERATIONS, MOST_KEYS, MOST_OF_ONE_OWNER};
 use crate::key::{Fingerprint, Nonce};
 use crate::names::KeyName;
 use std::collections::BTreeSet;
@@ -31,6 +31,49 @@ pub fn recordable(survey: &Survey) -> Result<(), String> {
         (Some(_), _) => Ok(()),
         (None, true) => Err("it is a plain store; `f3skeys adopt` first".to_owned()),
         (None, false) => Err(damaged("the store's state file is damaged")),
+    }
+}
+
+/// Whether there is room for one more key on this store, if it is one more.
+///
+/// # Errors
+/// There are as many as may be.
+pub fn room(survey: &Survey, key: &KeyName) -> Result<(), String> {
+    if survey.keys.contains_key(key) {
+        return Ok(());
+    }
+    let of_owner = survey
+        .keys
+        .keys()
+        .filter(|other| other.owner() == key.owner());
+    if survey.keys.len() >= MOST_KEYS {
+        return Err(format!(
+            "the store has {MOST_KEYS} keys, the most there may be"
+        ));
+    }
+    match of_owner.count() >= MOST_OF_ONE_OWNER {
+        true => Err(format!(
+            "the store has {MOST_OF_ONE_OWNER} keys of {}, the most there may be",
+            key.owner()
+        )),
+        false => Ok(()),
+    }
+}
+
+/// Whether the state file that is to be written is not too large.
+///
+/// # Errors
+/// It would be too large.
+pub fn fits(changes: &[Change]) -> Result<(), String> {
+    let too_large = |change: &Change| {
+        let Change::State(state) = change else {
+            return false;
+        };
+        state.to_bytes().len() > LARGEST_WRITTEN
+    };
+    match changes.iter().any(too_large) {
+        true => Err("the store's state file would be too large".to_owned()),
+        false => Ok(()),
     }
 }
 

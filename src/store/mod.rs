@@ -21,6 +21,10 @@ use survey::Copies;
 
 /// Generations of one key that are read, and that there may be, at the most.
 pub const MOST_GENERATIONS: usize = 64;
+/// Keys of a whole store that there is room for, were each of them to have all its generations.
+pub const MOST_KEYS: usize = 256;
+/// Keys that one node may put on the store of another, so that none takes the room of all.
+pub const MOST_OF_ONE_OWNER: usize = 32;
 
 /// A key file as it was read, once.
 #[derive(Debug)]

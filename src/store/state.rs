@@ -9,6 +9,11 @@ use std::fmt;
 
 /// The format of key stores that this program reads.
 pub const FORMAT: u32 = 1;
+/// The largest state file that is read, in bytes.
+pub const LARGEST: u64 = 1 << 20;
+/// The largest that a rotation writes: all of it, and what it lists, must fit into what the worker
+/// that reads a store may tell.
+pub const LARGEST_WRITTEN: usize = 1 << 19;
 /// What the first line begins with; the BLAKE3 of everything after the line follows in hex.
 const HEADER: &str = "// checksum ";
 

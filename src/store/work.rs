@@ -71,4 +71,6 @@ pub struct Worked {
     pub store: Option<String>,
     /// After [`Work::Stage`] and [`Work::Merge`]: what the store holds of that key, read back.
     pub held: Vec<Held>,
+    /// After those: whether no file of that key is damaged.
+    pub sound: bool,
 }

@@ -740,7 +740,8 @@ fn receive_at(
     sim.keys_elsewhere.set(keys_alive());
     let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let time = receive::Time::begin(sim);
-        sim.verb(|node| receive::answer(node, config, &question.from, &line, time))
+        let ask = receive::understand(config, &question.from, &line)?;
+        sim.verb(|node| receive::answer(node, config, ask, time))
     }));
     sim.incoming.borrow_mut().clear();
     sim.keys_elsewhere.set(0);

@@ -285,9 +285,21 @@ def demote_killed(node, lab):
     demote(node)
 
 
-def question(**changes):
-    """A peer's question, whole, but for these changes."""
-    return json.dumps({"version": 1, "from": ASKER, "ask": "replicas", "datasets": [LOST]} | changes).encode() + b"\n"
+def question(datasets=(LOST,), **changes):
+    """A peer's question about replicas, whole, but for these changes."""
+    whole = {"version": 1, "from": ASKER, "ask": {"replicas": list(datasets)}}
+    return json.dumps(whole | changes).encode() + b"\n"
+
+
+def about(key):
+    """A peer's question about a key."""
+    return question(ask={"key": {"key": key, "nonce": "0" * 64}})
+
+
+def handed(key, *prints, brought=b""):
+    """A peer's key handed over: all these generations, and the bytes."""
+    generations = [{"generation": number, "fingerprint": one, "state": "retained"} for number, one in enumerate(prints, 1)]
+    return question(ask={"put": {"key": key, "list": generations, "bring": list(prints), "nonce": None}}) + brought
 
 
 def asked(node, stdin, peer=ASKER):
@@ -301,7 +313,7 @@ def reply(node, *datasets):
     check(done.status == 0, done)
     told = json.loads(done.out)
     check((told["version"], told["node"]) == (1, "f0.lan.buetow.org"), told)
-    return {one["dataset"]: one for one in told["replicas"]}
+    return {one["dataset"]: one for one in told["answer"]["replicas"]}
 
 
 def check_truth(node, told):
@@ -357,7 +369,19 @@ HOSTILE = {
     "another node's name": question(**{"from": "f2.lan.buetow.org"}),
     "another question": question(ask="keys"),
     "an unknown field": question(key="f0.lan.buetow.org:zdata"),
-    "no datasets": b'{"version":1,"from":"f1.lan.buetow.org","ask":"replicas"}\n',
+    "no datasets": question(datasets=[]),
+    "no question": question(ask="replicas"),
+    "this node's own key": about("f0.lan.buetow.org:zdata"),
+    "another's key": about("f2.lan.buetow.org:zdata"),
+    "a key and more": about(KEY) + b"\n",
+    "a way out of the store": about("f1.lan.buetow.org:../zdata"),
+    "this node's own key handed over": handed("f0.lan.buetow.org:zdata", "0" * 64, brought=bytes(32)),
+    "a key of no bytes": handed(KEY, "0" * 64),
+    "a key a byte short": handed(KEY, "0" * 64, brought=bytes(31)),
+    "a key that is not the one that was named": handed(KEY, "0" * 64, brought=bytes(32)),
+    "no generation": handed(KEY),
+    "one generation twice": handed(KEY, "0" * 64, "0" * 64, brought=bytes(64)),
+    "sixty-five generations": handed(KEY, *(f"{one:064x}" for one in range(65)), brought=bytes(65 * 32)),
     "a primary": question(datasets=["zdata/enc/nfsdata"]),
     "a primary beside a replica": question(datasets=[LOST, "zdata/enc"]),
     "the parent of a replica": question(datasets=["zdata/sink/f1"]),

@@ -1,6 +1,7 @@
 """The key store on ext4: damage is found and mended, new keys are made, and nothing that dies or
 goes away in the middle costs a key. What is on a stick is read from outside, without f3skeys."""
 
+import json
 import re
 import time
 
@@ -330,6 +331,43 @@ def killed_repair(node, lab):
         verify(node, "--repair")
         check_keys(lab, image)
     check(len(seen) > 1, f"every kill hit the same moment: {seen}")
+
+
+OWNER = OTHER.split(":")[0]
+PEERS = ("    gates: [", f'    peers: [(name: "{OWNER}", ssh: "root@f1")],\n    gates: [')
+
+
+def hand_over(node, config, fingerprint, data, status=0):
+    """What the forced command makes of a key that its owner hands over, in one generation."""
+    generation = {"generation": 1, "fingerprint": fingerprint, "state": "current"}
+    merge = {"key": OTHER, "list": [generation], "bring": [fingerprint], "nonce": "1" * 64}
+    line = json.dumps({"version": 1, "from": OWNER, "ask": {"put": merge}}).encode() + b"\n"
+    done = node.sh(f"/usr/sbin/f3skeys --config {config} receive --from {OWNER}", line + data)
+    check(done.status == status, f"wanted exit {status}\n{done}")
+    node.check_store_unmounted()
+    return done
+
+
+@scenario("a key that its owner hands over takes the place of damaged copies, proven; other bytes: not one is written")
+def handed_over(node, lab):
+    image = mine(node, lab, "handed", lambda tree: stick.truncate(tree, OTHER))
+    config = node.configure(PEERS)
+    key, before = lab.pools.key(OTHER), stick.files(image)
+    [fingerprint] = re.findall(rf"{OTHER}/1-([0-9a-f]{{64}})\.key", " ".join(before))
+    for wrong in (b"", key[:-1], key + b"\n", bytes(32)):
+        done = hand_over(node, config, fingerprint, wrong, 69)
+        check(not done.out and done.err.strip(), done)
+    check(stick.files(image) == before, "something was written")
+    done = hand_over(node, config, fingerprint, key)
+    [held] = lab.json(done.out)["answer"]["key"]["held"]
+    check(held["whole"] and held["generation"]["fingerprint"] == fingerprint, held)
+    check(re.fullmatch("[0-9a-f]{64}", held["proof"]), held)
+    check(key.hex() not in done.out.lower(), "a key byte was handed out")
+    check_keys(lab, image)
+    verify(node, "--pools")
+    after = stick.files(image)
+    check(json.loads(hand_over(node, config, fingerprint, key).out) == json.loads(done.out), "another answer")
+    check(stick.files(image) == after, "what is there already was written again")
 
 
 def break_glass(node, root, key, status=0):
