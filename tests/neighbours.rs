@@ -9,7 +9,7 @@ use f3skeys::marker;
 use f3skeys::names::KeyName;
 use f3skeys::os::PoolState;
 use f3skeys::peers::{Ask, KEY_PATIENCE, KeyTold, Opens, Peers, Question, Told, VERSION};
-use f3skeys::receive::{Time, answer, understand};
+use f3skeys::receive::{Time, answer, serve, understand};
 use f3skeys::store::state::{Generation, Standing};
 use f3skeys::store::work::Merge;
 use f3skeys::store::{self, Wanted, layout};
@@ -18,7 +18,8 @@ use f3skeys::trouble::Trouble;
 use sim::medium::{Fault, Files};
 use sim::{Sim, Stick, at, dataset, encrypted, reading};
 use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
 
 use Standing::{Current, Retained, Staged};
 
@@ -525,6 +526,47 @@ fn bytes_that_are_short_or_more_or_others_leave_the_store_as_it_was() {
     assert!(handed(two).is_ok());
     assert_ne!(files(&sim), before);
     println!("{count} wrong inputs");
+}
+
+#[test]
+fn a_question_ends_where_it_says_and_keys_behind_it_are_left_to_who_writes_them() {
+    let sim = f1("serve");
+    let config = Config::parse(F1).unwrap();
+    let serve = |input: &[u8]| {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(input).unwrap();
+        drop(theirs);
+        let mut left = Vec::new();
+        let input = ours.try_clone();
+        let told = sim.verb(|node| serve(node, &config, &"f0".parse().unwrap(), input));
+        (&ours).read_to_end(&mut left).unwrap();
+        (told.map_err(|refused| refused.status), left)
+    };
+    let line = |ask, keys: &[&Key]| question(ask).line(keys).unwrap();
+    let about = line(
+        Ask::Key {
+            key: key_name(),
+            nonce: nonce(),
+        },
+        &[],
+    );
+    let without = line(Ask::Put(merge(&[(OLD, Current)], &[])), &[]);
+    for good in [&about, &without] {
+        assert!(serve(good).0.is_ok());
+        assert!(
+            serve(&good[..good.len() - 1]).0.is_ok(),
+            "the end ends it as well"
+        );
+        for more in [&b"\n"[..], b"{}", &OLD] {
+            assert_eq!(serve(&[good, more].concat()).0, Err(65));
+        }
+    }
+    let with = line(Ask::Put(merge(&STAGED, &[NEW])), &[&key(NEW)]);
+    let before = files(&sim);
+    let (told, left) = serve(&[&with[..], &NEW].concat());
+    // In the simulation they come another way, and have not come.
+    assert_eq!((told, left), (Err(69), NEW.to_vec()));
+    assert_eq!(files(&sim), before);
 }
 
 /// How far f1 may have come: what its store lists is one of these.
