@@ -9,7 +9,7 @@ use f3skeys::marker;
 use f3skeys::names::KeyName;
 use f3skeys::os::PoolState;
 use f3skeys::peers::{Ask, KEY_PATIENCE, KeyTold, Opens, Peers, Question, Told, VERSION};
-use f3skeys::receive::{Time, answer, understand};
+use f3skeys::receive::{Time, answer, serve, understand};
 use f3skeys::store::state::{Generation, Standing};
 use f3skeys::store::work::Merge;
 use f3skeys::store::{self, Wanted, layout};
@@ -18,7 +18,9 @@ use f3skeys::trouble::Trouble;
 use sim::medium::{Fault, Files};
 use sim::{Sim, Stick, at, dataset, encrypted, reading};
 use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
 
 use Standing::{Current, Retained, Staged};
 
@@ -286,35 +288,49 @@ fn opens_opens_not_and_could_not_ask_are_told_apart() {
     );
 }
 
+/// f1 with twenty more roots of that key.
+fn f1_with_many(name: &str) -> (Sim, Config) {
+    let names: Vec<String> = (0..20).map(|n| format!("z/r{n}")).collect();
+    let root = |name: &String| {
+        format!("(dataset: \"{name}\", key: \"f0:zdata\", role: replica, required: true),")
+    };
+    let roots: String = names.iter().map(root).collect();
+    let config = F1.replace("roots: [", &format!("roots: [{roots}"));
+    let sim = f1(name);
+    let more = names.iter().map(|name| encrypted(name, name));
+    (sim.with(more.collect()), Config::parse(&config).unwrap())
+}
+
 #[test]
 fn law_6_a_pool_that_hangs_is_asked_once_and_answers_in_time() {
-    let f0 = pair("hang");
-    let neighbour = f0.neighbour("f1");
-    let many = F1.replace(
-        "roots: [",
-        &format!("roots: [{}", {
-            let root = |n| {
-                format!("(dataset: \"z/r{n}\", key: \"f0:zdata\", role: replica, required: true),")
-            };
-            (0..20).map(root).collect::<String>()
-        }),
-    );
-    let f0 = f0.beside(neighbour.0.fork("hang-many"), Config::parse(&many).unwrap());
-    let sim = &f0.neighbour("f1").0;
-    sim.hanging.borrow_mut().push("z".to_owned());
-    let told = about_key(&f0).unwrap();
-    assert_eq!(sim.asked_in_vain.get(), 1);
-    let told: Vec<bool> = told
-        .roots
-        .iter()
-        .map(|r| r.opens == Opens::By(print(OLD)))
-        .collect();
-    assert_eq!(
-        (told.len(), told.iter().filter(|opens| **opens).count()),
-        (22, 1)
-    );
-    let took = sim.now();
-    assert!(took < KEY_PATIENCE, "{took:?}");
+    let at_once: fn(&Sim) = |sim| sim.hanging.borrow_mut().push("z".to_owned());
+    // After it was looked at, while its first root is asked about.
+    let later: fn(&Sim) = |sim| {
+        let hang = |sim: &Sim, _| {
+            if sim.zfs_calls.get() == 1 {
+                sim.hanging.borrow_mut().push("z".to_owned());
+            }
+        };
+        *sim.meanwhile.borrow_mut() = Some(Rc::new(hang));
+    };
+    for hang in [at_once, later] {
+        let (sim, config) = f1_with_many("hang");
+        hang(&sim);
+        let f0 = Sim::new("hang-f0").beside(sim, config);
+        let told = about_key(&f0).unwrap();
+        let neighbour = f0.neighbour("f1");
+        assert_eq!(neighbour.0.asked_in_vain.get(), 1);
+        let (mut open, mut unknown) = (0, 0);
+        for root in told.roots {
+            match root.opens {
+                Opens::By(_) => open += 1,
+                Opens::CouldNotAsk(_) => unknown += 1,
+                Opens::NoKey => panic!("{}", root.dataset),
+            }
+        }
+        assert_eq!((open, unknown), (1, 21));
+        assert!(neighbour.0.now() < KEY_PATIENCE);
+    }
 }
 
 #[test]
@@ -525,6 +541,47 @@ fn bytes_that_are_short_or_more_or_others_leave_the_store_as_it_was() {
     assert!(handed(two).is_ok());
     assert_ne!(files(&sim), before);
     println!("{count} wrong inputs");
+}
+
+#[test]
+fn a_question_ends_where_it_says_and_keys_behind_it_are_left_to_who_writes_them() {
+    let sim = f1("serve");
+    let config = Config::parse(F1).unwrap();
+    let serve = |input: &[u8]| {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(input).unwrap();
+        drop(theirs);
+        let mut left = Vec::new();
+        let input = ours.try_clone();
+        let told = sim.verb(|node| serve(node, &config, &"f0".parse().unwrap(), input));
+        (&ours).read_to_end(&mut left).unwrap();
+        (told.map_err(|refused| refused.status), left)
+    };
+    let line = |ask, keys: &[&Key]| question(ask).line(keys).unwrap();
+    let about = line(
+        Ask::Key {
+            key: key_name(),
+            nonce: nonce(),
+        },
+        &[],
+    );
+    let without = line(Ask::Put(merge(&[(OLD, Current)], &[])), &[]);
+    for good in [&about, &without] {
+        assert!(serve(good).0.is_ok());
+        assert!(
+            serve(&good[..good.len() - 1]).0.is_ok(),
+            "the end ends it as well"
+        );
+        for more in [&b"\n"[..], b"{}", &OLD] {
+            assert_eq!(serve(&[good, more].concat()).0, Err(65));
+        }
+    }
+    let with = line(Ask::Put(merge(&STAGED, &[NEW])), &[&key(NEW)]);
+    let before = files(&sim);
+    let (told, left) = serve(&[&with[..], &NEW].concat());
+    // In the simulation they come another way, and have not come.
+    assert_eq!((told, left), (Err(69), NEW.to_vec()));
+    assert_eq!(files(&sim), before);
 }
 
 /// How far f1 may have come: what its store lists is one of these.

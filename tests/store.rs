@@ -9,9 +9,9 @@ use f3skeys::os::Intake;
 use f3skeys::reader::Reader;
 use f3skeys::store::layout;
 use f3skeys::store::repair::Opens;
-use f3skeys::store::state::State;
+use f3skeys::store::state::{Generation, Standing, State};
 use f3skeys::store::survey::survey;
-use f3skeys::store::work::{Work, Worked};
+use f3skeys::store::work::{Merge, Work, Worked};
 use f3skeys::store::{self, Keyring, Reading, Wanted};
 use f3skeys::writer::{self, Directory};
 use nix::unistd::geteuid;
@@ -480,9 +480,18 @@ impl Real {
     }
 
     fn work(&self, work: &Work) -> std::io::Result<Worked> {
+        self.work_with(work, &[])
+    }
+
+    /// With the bytes of keys that come with the work.
+    fn work_with(&self, work: &Work, incoming: &[u8]) -> std::io::Result<Worked> {
+        let brought = match work {
+            Work::Merge(merge) => writer::incoming(merge, incoming)?,
+            _ => Vec::new(),
+        };
         let mut medium = Directory::open(&self.0)?;
         let random = &mut writer::kernel_random;
-        let done = writer::work(work, Vec::new(), self.read(), &mut medium, random)?;
+        let done = writer::work(work, brought, self.read(), &mut medium, random)?;
         Ok(writer::worked(
             work,
             done,
@@ -541,6 +550,59 @@ fn real_files_are_read_repaired_and_added_to_as_the_simulated_ones_are() {
     }
     let again = real.work(&Work::NewKey(new_key())).unwrap_err();
     assert!(again.to_string().contains("already"), "{again}");
+}
+
+#[test]
+fn real_files_are_staged_handed_over_and_merged() {
+    let name: KeyName = "f0.lan.buetow.org:zdata".parse().unwrap();
+    let (owner, peer) = (
+        Real::new("real-owner", &store_of_eight()),
+        Real::new("real-peer", &store_of_eight()),
+    );
+    let staged = owner.work(&Work::Stage(name.clone())).unwrap();
+    let standings = |worked: &Worked| {
+        let held = worked.held.iter();
+        held.map(|held| held.generation.state).collect::<Vec<_>>()
+    };
+    use Standing::{Current, Retained, Staged};
+    assert_eq!(standings(&staged), [Current, Staged]);
+    let mut list: Vec<_> = staged
+        .held
+        .into_iter()
+        .map(|held| held.generation)
+        .collect();
+    let new = list[1].fingerprint;
+    let path = layout::generation_path(&name, 2, new);
+    let bytes = owner.files()[&path].clone();
+    let merge = |list: &[Generation], bring: &[Fingerprint]| {
+        Work::Merge(Merge {
+            key: name.clone(),
+            list: list.to_vec(),
+            bring: bring.to_vec(),
+            nonce: None,
+        })
+    };
+    let put = merge(&list, &[new]);
+    for wrong in [&bytes[1..], &[0; 32], &[&bytes[..], b"x"].concat()] {
+        peer.work_with(&put, wrong).unwrap_err();
+        assert_eq!(peer.files(), store_of_eight());
+    }
+    assert!(peer.work_with(&put, &bytes).unwrap().held[1].whole);
+    assert_eq!(peer.files(), owner.files());
+    (list[0].state, list[1].state) = (Retained, Current);
+    for real in [&owner, &peer] {
+        let worked = real.work(&merge(&list, &[])).unwrap();
+        assert_eq!((worked.left.as_slice(), worked.sound), (&[][..], true));
+        assert_eq!(standings(&worked), [Retained, Current]);
+        assert_eq!(worked.keys[&name], Some(new));
+        for path in [&path, &layout::top_path(&name)] {
+            let about = fs::metadata(real.0.join(path)).unwrap();
+            assert_eq!(about.permissions().mode() & 0o7777, 0o400);
+            assert_eq!(real.files()[path], bytes);
+        }
+        let aside = |path: &String| path.starts_with(layout::ASIDE);
+        assert!(!real.files().keys().any(aside), "nothing was damaged");
+    }
 }
 
 #[test]
