@@ -18,7 +18,9 @@ const LARGEST: u64 = 1 << 16;
 /// The file that says that the node is locked.
 const LOCKED: &str = "locked";
 /// The longest wait for another run to give back the lock.
-const LOCK_WAIT: Duration = Duration::from_secs(5);
+pub const LOCK_WAIT: Duration = Duration::from_secs(15);
+// A `reconcile` has the lock while it asks peers; nobody is to be turned away for that.
+const _: () = assert!(LOCK_WAIT.as_secs() > crate::peers::PATIENCE.as_secs());
 /// Between two tries for the lock.
 const LOCK_POLL: Duration = Duration::from_millis(50);
 

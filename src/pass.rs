@@ -3,7 +3,7 @@
 
 use crate::config::Config;
 use crate::exit::Fault;
-use crate::marker::{self, Lock};
+use crate::marker::{self, LOCK_WAIT, Lock};
 use crate::os::PoolState;
 use crate::peers::Peers;
 use crate::plan::{self, Observed, Pool, Step};
@@ -19,8 +19,6 @@ use std::time::Duration;
 
 /// The longest that one `zfs` process of a boot may take.
 pub const ONE_CALL: Duration = Duration::from_secs(10);
-/// The longest wait for another run to give back the lock.
-const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// Between two tries for the lock.
 const LOCK_POLL: Duration = Duration::from_millis(50);
 
