@@ -102,6 +102,9 @@ fn decisions_do_no_input_or_output() {
         "doctor/mod.rs",
         "doctor/guests.rs",
         "doctor/stick.rs",
+        "rotate/decide.rs",
+        "rotate/facts.rs",
+        "rotate/tell.rs",
         "doctor/pools.rs",
         "doctor/mounts.rs",
         "doctor/system.rs",
@@ -136,7 +139,6 @@ fn laws_7_and_8_zfs_is_asked_for_nothing_that_destroys() {
     for word in [
         "\"rollback\"",
         "\"destroy\"",
-        "\"change-key\"",
         "\"-f\"",
         "\"inherit\"",
     ] {
@@ -144,6 +146,12 @@ fn laws_7_and_8_zfs_is_asked_for_nothing_that_destroys() {
     }
     // The verb of that name.
     assert_eq!(with(&["\"receive\""]), ["cli.rs"]);
+}
+
+#[test]
+fn law_7_only_a_rotation_changes_a_key() {
+    assert_eq!(with(&["\"change-key\""]), ["zfs/command.rs"]);
+    assert_eq!(with(&[".change_key("]), ["rotate.rs"]);
 }
 
 #[test]
