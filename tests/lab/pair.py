@@ -78,8 +78,6 @@ install -m 0644 {cache} "$root/etc/zfs/zpool.cache"
 install -m 0600 {self.folder}/{one}.ron "$root/etc/f3skeys.ron"
 {self.furnish}
 """)
-        # Its power is cut more often than a file system without a journal bears.
-        host.run(host.which("tune2fs"), "-J", "size=16", "-O", "has_journal", out)
         return out
 
     def start(self, sticks=None):

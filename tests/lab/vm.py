@@ -18,6 +18,8 @@ import host
 
 BOOT_LIMIT = 300
 COMMAND_LIMIT = 120
+# One question of those that are asked until the answer is yes.
+QUESTION_LIMIT = 60
 # A whole group of scenarios has to fit into this, unless its machines are given longer.
 LIFE_LIMIT = 1500
 PR_SET_PDEATHSIG = 1
@@ -299,9 +301,14 @@ class Machine:
         """Asks again and again until a command succeeds; returns its output."""
         deadline = time.monotonic() + limit
         while True:
-            done = self.sh(command)
-            if done.status == 0:
-                return done.out
+            try:
+                done = self.sh(command, limit=QUESTION_LIMIT)
+                if done.status == 0:
+                    return done.out
+            except Failed as lost:
+                # Of a machine that was just switched on an answer may get lost: a question can be
+                # asked again.
+                done = lost
             if time.monotonic() > deadline:
                 raise Failed(f"{what}: not within {limit} s\n{done}")
             time.sleep(0.5)

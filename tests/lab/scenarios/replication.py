@@ -61,7 +61,7 @@ def new_child(node, lab):
     check(node.get("keystatus", fresh) == "unavailable", "a root that nobody named was opened")
     says(node.f3skeys("doctor"), fresh)
     node.ok(f"""sed -i 's|roots: \\[|&(dataset: "{fresh}", key: "{KEY_OF[REPLICA]}", role: replica, required: true),|' """
-            "/etc/f3skeys.ron")
+            "/etc/f3skeys.ron; sync")
     boot(node, node.good)
     check(node.ok("cat /data/sink/f1/data/fresh/FILE") == "fresh\n", "the new child is not mounted")
     arrives(node, "three", "echo more > /data/own/fresh/FILE")
