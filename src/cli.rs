@@ -11,7 +11,7 @@ use crate::os::{self, PATHS};
 use crate::pass::Node;
 use crate::peers::Ssh;
 use crate::report::Report;
-use crate::rotate::What;
+use crate::rotate::{Rotated, What};
 use crate::services::Manager;
 use crate::system::{Machine, System};
 use crate::usb::UsbDisks;
@@ -54,6 +54,7 @@ enum Verb {
     Reconcile(Reconcile),
     Gate(Gate),
     Plan(Plan),
+    Prune(Prune),
     Rehearse(Rehearse),
     Rotate(Rotate),
     Status(Status),
@@ -276,6 +277,19 @@ struct Rotate {
     take_over: bool,
 }
 
+/// Take a retired generation of a key off this store, by name. Without one, show what would become
+/// of each. Refused while anything is opened by it, or could not be asked.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "prune")]
+struct Prune {
+    /// the key; without an owner it is this node's
+    #[argh(positional)]
+    key: String,
+    /// the generation, by the first digits of its fingerprint, eight or more
+    #[argh(option, arg_name = "FINGERPRINT")]
+    generation: Option<String>,
+}
+
 /// Show the version.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "version")]
@@ -451,6 +465,7 @@ fn do_verb(verb: &Verb, config: &Config, node: Node, command: &[OsString]) -> u8
             show_verification(&told, options.json)
         }),
         Verb::Rotate(asked) => do_rotate(node, config, asked),
+        Verb::Prune(asked) => do_prune(node, config, asked),
         Verb::NewKey(new) => match new_key::name(config, &new.name) {
             Ok(name) => privileged(|| {
                 let made = new_key::new_key(node, config, &name, new.dataset.as_ref());
@@ -668,17 +683,40 @@ fn do_rotate(node: Node, config: &Config, asked: &Rotate) -> u8 {
     }
 }
 
+fn do_prune(node: Node, config: &Config, asked: &Prune) -> u8 {
+    let generation = asked.generation.as_deref();
+    match rotate::name(config, &asked.key) {
+        Ok(key) => privileged(|| {
+            let told = |progress: &dyn Fn(&str)| {
+                rotate::prune::prune(node, config, &key, generation, progress)
+            };
+            tell_rotated(&key, generation.is_none(), told)
+        }),
+        Err(what) => {
+            complain(&format!("f3skeys: {what}\n"));
+            USAGE
+        }
+    }
+}
+
 fn rotate_one(node: Node, config: &Config, key: &KeyName, what: What) -> u8 {
-    let progress = |change: &str| {
+    let shows = matches!(what, What::Plan { .. } | What::Status);
+    tell_rotated(key, shows, |progress| {
+        rotate::rotate(node, config, key, what, progress)
+    })
+}
+
+/// Does something about a key; `shows` is whether it only shows.
+fn tell_rotated(key: &KeyName, shows: bool, verb: impl FnOnce(&dyn Fn(&str)) -> Rotated) -> u8 {
+    let rotated = verb(&|change| {
         if io::stderr().is_terminal() {
             complain(&format!("{key}: {change}\n"));
         }
-    };
-    let rotated = rotate::rotate(node, config, key, what, &progress);
+    });
     complain(&rotated.report.complaints());
-    match rotated.text.as_str() {
-        "" if !matches!(what, What::Plan { .. }) => say(&rotated.report.results()),
-        text => say(text),
+    match shows {
+        true => say(&rotated.text),
+        false => say(&rotated.report.results()),
     }
     rotated.report.status
 }

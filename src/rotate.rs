@@ -8,6 +8,7 @@
 pub mod decide;
 pub mod facts;
 mod look;
+pub mod prune;
 mod record;
 pub mod tell;
 
@@ -21,7 +22,7 @@ use crate::peers::{Ask, KeyTold};
 use crate::report::{Finding, Report, Severity};
 use crate::store::state::{Generation, Standing};
 use crate::store::survey::Copies;
-use crate::store::work::{Merge, Work, Worked};
+use crate::store::work::{Held, Merge, Work, Worked};
 use crate::time::Deadline;
 use crate::trouble::Trouble;
 use crate::verify::WRITE_STORE;
@@ -300,7 +301,7 @@ impl Run<'_, '_> {
             let mut held = told.held.iter();
             held.any(|held| held.whole && held.generation.fingerprint == print)
         };
-        let lacking = |g: &&Generation| !whole(g.fingerprint);
+        let lacking = |g: &&Generation| g.state != Standing::Pruned && !whole(g.fingerprint);
         let keys: Vec<&Key> = match copies {
             Some(copies) => list
                 .iter()
@@ -617,5 +618,6 @@ fn location(root: &RootFacts) -> Option<String> {
 /// Whether a peer has this very list, and all of it whole.
 fn is_same(told: &KeyTold, list: &[Generation]) -> bool {
     let theirs = told.held.iter().map(|held| &held.generation);
-    told.sound && told.held.iter().all(|held| held.whole) && theirs.eq(list)
+    let is_there = |held: &Held| held.whole || held.generation.state == Standing::Pruned;
+    told.sound && told.held.iter().all(is_there) && theirs.eq(list)
 }

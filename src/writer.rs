@@ -49,6 +49,11 @@ pub trait Medium {
     /// # Errors
     /// The file system refused.
     fn sync(&mut self, directory: &str) -> io::Result<()>;
+    /// Removes the file of a generation that is pruned.
+    ///
+    /// # Errors
+    /// The file system refused, or the path is no generation's.
+    fn remove(&mut self, path: &str) -> io::Result<()>;
     /// Removes a file that was just made under a temporary name and could not be finished.
     fn discard(&mut self, temporary: &str);
 }
@@ -72,7 +77,9 @@ pub fn work(
     let mut survey = survey.map_err(io::Error::other)?;
     let changes = decide(work, brought, &mut survey, random).map_err(io::Error::other)?;
     let go_on = match work {
-        Work::NewKey(_) | Work::Found | Work::Stage(_) | Work::Merge(_) => GoOn::WhileAllWorks,
+        Work::NewKey(_) | Work::Found | Work::Stage(_) | Work::Merge(_) | Work::Prune(_) => {
+            GoOn::WhileAllWorks
+        }
         Work::TakeIn | Work::Repair { .. } => GoOn::Always,
     };
     let done = perform(&changes, &survey, medium, go_on);
@@ -100,6 +107,10 @@ fn decide(
         Work::NewKey(name) => new_key(name, survey, &id, random),
         Work::Stage(name) => stage(name, survey, random),
         Work::Merge(merge) => merge_in(merge, brought, survey),
+        Work::Prune(prune) => {
+            merge::recordable(survey)?;
+            merge::prune(survey, prune)
+        }
     }
 }
 
@@ -237,7 +248,10 @@ pub enum GoOn {
 
 fn change_path(change: &Change) -> &str {
     match change {
-        Change::Aside(path) | Change::Write { path, .. } | Change::Replace { path, .. } => path,
+        Change::Aside(path)
+        | Change::Write { path, .. }
+        | Change::Replace { path, .. }
+        | Change::Remove(path) => path,
         Change::State(_) => layout::STATE,
     }
 }
@@ -253,6 +267,7 @@ impl Writer<'_> {
     fn make(&mut self, change: &Change, survey: &Survey) -> io::Result<()> {
         match change {
             Change::Aside(path) => self.aside(path),
+            Change::Remove(path) => self.remove(path),
             Change::Write { path, content } => {
                 self.write(path, content, survey, Replace::AfterMovingAside)
             }
@@ -321,6 +336,16 @@ impl Writer<'_> {
         self.sync(parent)
     }
 
+    fn remove(&mut self, path: &str) -> io::Result<()> {
+        if !self.medium.exists(path)? {
+            return Ok(());
+        }
+        self.medium.remove(path)?;
+        self.sync(layout::split(path).0)?;
+        self.did.push(format!("removed {path}"));
+        Ok(())
+    }
+
     /// Moves a file to the first free name among the damaged.
     fn aside(&mut self, path: &str) -> io::Result<()> {
         self.directories(layout::ASIDE)?;
@@ -359,6 +384,7 @@ pub fn worked(work: &Work, done: Done, back: &Survey, notes: Vec<String>) -> Wor
     let about = match work {
         Work::Stage(key) => Some((key, None)),
         Work::Merge(merge) => Some((&merge.key, merge.nonce.as_ref())),
+        Work::Prune(prune) => Some((&prune.key, None)),
         _ => None,
     };
     let about = about.and_then(|(key, nonce)| Some((back.keys.get(key)?, nonce)));
@@ -473,6 +499,14 @@ impl Medium for Directory {
 
     fn sync(&mut self, directory: &str) -> io::Result<()> {
         File::from(self.directory(directory)?).sync_all()
+    }
+
+    fn remove(&mut self, path: &str) -> io::Result<()> {
+        let (directory, name) = self.place(path)?;
+        if layout::parse_generation(name).is_none() {
+            return Err(io::Error::other("it is no generation's file"));
+        }
+        Ok(unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir)?)
     }
 
     fn discard(&mut self, temporary: &str) {

@@ -9,8 +9,11 @@ use f3skeys::doctor::facts::Facts;
 use f3skeys::doctor::{self, check, examine};
 use f3skeys::host::InitSystem::{self, Rc, Systemd};
 use f3skeys::host::bare::Bare;
+use f3skeys::key::Fingerprint;
+use f3skeys::names::KeyName;
 use f3skeys::os::{Mount, PoolState};
 use f3skeys::report::{Finding, Report, Severity};
+use f3skeys::store::state::{Generation, Standing, State};
 use f3skeys::store::{Damage, layout};
 use f3skeys::zfs::{CanMount, Dataset, KeyFormat, Kind, Mountpoint, Source};
 use f3skeys::{boot, marker, ready};
@@ -358,6 +361,59 @@ fn what_else_a_store_may_hold() {
         "/dev/da0",
         "format 9",
     );
+}
+
+/// Adds a generation to the list of a key, with its file.
+fn with_generation(world: &World, key: &str, bytes: [u8; 32], standing: Standing) -> Fingerprint {
+    let mut sticks = world.sim.sticks.borrow_mut();
+    let files = &mut sticks[0].files;
+    let mut state = State::parse(&files[layout::STATE]).unwrap();
+    let key: KeyName = key.parse().unwrap();
+    let list = state.keys.get_mut(&key).unwrap();
+    let generation = Generation {
+        generation: 2,
+        fingerprint: Fingerprint::of(&bytes),
+        state: standing,
+    };
+    let fingerprint = generation.fingerprint;
+    list.push(generation);
+    files.insert(
+        layout::generation_path(&key, 2, fingerprint),
+        bytes.to_vec(),
+    );
+    files.insert(layout::STATE.to_owned(), state.to_bytes());
+    fingerprint
+}
+
+#[test]
+fn a_rotation_that_nobody_has_ended() {
+    const OWN: &str = "f0.lan.buetow.org:zdata";
+    const PEERS: &str = "f1.lan.buetow.org:zdata";
+    let cases = [
+        (OWN, Standing::Staged, Some((WARNING, "a rotation to"))),
+        (OWN, Standing::Retained, Some((NOTE, "boots still try"))),
+        (OWN, Standing::Retired, None),
+        (OWN, Standing::Pruned, None),
+        (
+            PEERS,
+            Standing::Staged,
+            Some((NOTE, "has begun a rotation")),
+        ),
+        (PEERS, Standing::Retained, None),
+        (PEERS, Standing::Retired, None),
+        (PEERS, Standing::Pruned, None),
+    ];
+    for (key, standing, wanted) in cases {
+        let world = healthy(Rc, &format!("rotation-{key}-{standing}"));
+        let print = with_generation(&world, key, [0x55; 32], standing);
+        match wanted {
+            Some((severity, words)) => {
+                world.only(severity, key, words);
+                assert!(world.found()[0].what.contains(&print.to_string()));
+            }
+            None => world.quiet(),
+        }
+    }
 }
 
 #[test]

@@ -9,14 +9,14 @@ use f3skeys::store::layout;
 use f3skeys::store::repair::Opens;
 use f3skeys::store::state::{FORMAT, Generation, LARGEST_WRITTEN, Standing, State};
 use f3skeys::store::survey::{Survey, survey};
-use f3skeys::store::work::{Merge, Work, Worked};
+use f3skeys::store::work::{Merge, Prune, Work, Worked};
 use f3skeys::store::{self, Keyring, MOST_GENERATIONS, MOST_OF_ONE_OWNER, Reading, Wanted, merge};
 use f3skeys::writer;
 use sim::medium::{Fault, Files, SimMedium};
 use sim::reading;
 use std::collections::{BTreeMap, BTreeSet};
 
-use Standing::{Current, Retained, Retired, Staged};
+use Standing::{Current, Pruned, Retained, Retired, Staged};
 
 /// The bytes of a key's n-th generation.
 fn bytes(number: u32) -> [u8; 32] {
@@ -196,6 +196,14 @@ fn start(
     }
 }
 
+fn prune(number: u32, by_owner: bool) -> Work {
+    Work::Prune(Prune {
+        key: zdata(),
+        fingerprint: print(number),
+        by_owner,
+    })
+}
+
 /// What a receiver finds whose copies of the current generation are both damaged.
 fn ailing() -> Start {
     let wanted = [(1, Retained), (2, Current), (3, Staged)];
@@ -254,7 +262,11 @@ fn assert_wanted(start: &Start, files: &Files, case: &str) {
     let survey = surveyed(files);
     let copies = &survey.keys[&zdata()];
     assert_eq!(copies.damage, [], "{case}");
-    assert_eq!(copies.good.len(), start.wanted.len(), "{case}");
+    let path = |number| layout::generation_path(&zdata(), number, print(number));
+    let is_held =
+        |(n, state): &&(u32, Standing)| *state != Pruned || start.files.contains_key(&path(*n));
+    let held = start.wanted.iter().filter(is_held).count();
+    assert_eq!(copies.good.len(), held, "{case}");
 }
 
 /// What must hold however a piece of work was cut.
@@ -266,7 +278,7 @@ fn assert_survives(start: &Start, files: &Files, formatted: bool, case: &str) {
     assert_eq!(lost, [], "{case}: lost");
     let retired = |p: &Fingerprint| {
         let mut wanted = start.wanted.iter();
-        wanted.any(|(number, state)| *state == Retired && print(*number) == *p)
+        wanted.any(|(number, state)| !state.is_tried() && print(*number) == *p)
     };
     let before = tried(&start.files, true);
     for left_out in before.difference(&tried(files, formatted)) {
@@ -395,12 +407,13 @@ fn what_is_damaged_is_told_as_not_whole_and_without_a_proof() {
 }
 
 /// What may be on the list, or on the store, of one generation.
-const STANDINGS: [Option<Standing>; 5] = [
+const STANDINGS: [Option<Standing>; 6] = [
     None,
     Some(Current),
     Some(Staged),
     Some(Retained),
     Some(Retired),
+    Some(Pruned),
 ];
 
 /// Every way in which three generations can stand.
@@ -434,10 +447,12 @@ fn is_allowed(here: &[(u32, Standing)], said: &[(u32, Standing)], bring: &[u32])
         list.find(|(n, _)| *n == number).map(|(_, state)| *state)
     };
     let each = (1..=3).all(|number| match (of(here, number), of(said, number)) {
-        (None, None) => !bring.contains(&number),
+        (None, None) | (None, Some(Pruned)) => !bring.contains(&number),
         (None, Some(_)) => bring.contains(&number),
         (Some(_), None) => false,
+        (Some(_), Some(Pruned)) => !bring.contains(&number),
         (Some(Retired), Some(state)) => state == Retired,
+        (Some(Pruned), Some(_)) => false,
         (Some(_), Some(_)) => true,
     });
     let one = count(said, Current) <= 1 && count(said, Staged) <= 1;
@@ -485,8 +500,8 @@ fn law_7_what_is_merged_is_what_was_said_and_loses_nothing() {
             let known = |n: u32| here.iter().any(|(number, _)| *number == n);
             let new: Vec<u32> = said
                 .iter()
+                .filter(|(n, state)| !known(*n) && *state != Pruned)
                 .map(|(n, _)| *n)
-                .filter(|n| !known(*n))
                 .collect();
             let start = Start {
                 name: "",
@@ -735,4 +750,83 @@ fn a_key_that_is_taken_over_is_whole_without_a_copy_at_the_top() {
     assert_eq!(again, files);
     assert_eq!(standings(&files), [(1, Staged)]);
     assert_eq!(tried(&files, true).len(), 2, "a boot tries it");
+}
+
+/// The first generation is off the store, and nothing misses it or brings it back.
+fn assert_pruned(files: &Files, case: &str) {
+    let (mended, worked) = work(&repair(), files, 3).unwrap();
+    assert_eq!(worked.left, [], "{case}");
+    for files in [files, &mended] {
+        let path = layout::generation_path(&zdata(), 1, print(1));
+        assert!(!files.contains_key(&path), "{case}");
+        assert_eq!(standings(files), [(1, Pruned), (2, Current)], "{case}");
+        assert_eq!(surveyed(files).keys[&zdata()].damage, [], "{case}");
+    }
+}
+
+#[test]
+fn what_is_pruned_is_gone_and_nothing_else_is_wherever_it_is_cut() {
+    let before = store(&[(1, Retired), (2, Current)]);
+    let others = |files: &Files| {
+        let mut whole = whole(files);
+        whole.remove(&(zdata(), print(1)));
+        whole
+    };
+    let (medium, done) = perform(&prune(1, true), &before, true, None, 1);
+    done.unwrap();
+    let steps = medium.steps;
+    assert_pruned(&medium.files(), "whole");
+    let mut cases = 0;
+    for step in 0..steps {
+        let mut faults: Vec<Fault> = [0, 31, usize::MAX]
+            .map(|torn| Fault::CutAt(step, torn))
+            .into();
+        faults.extend([Fault::GoneFrom(step), Fault::FullAt(step)]);
+        for fault in faults {
+            let (medium, done) = perform(&prune(1, true), &before, true, Some(fault), 1);
+            assert!(done.is_err(), "{fault:?}");
+            for (files, formatted) in medium.after_cut() {
+                let case = format!("{fault:?}");
+                assert_eq!(others(&files), others(&before), "{case}");
+                assert_eq!(tried(&files, formatted), tried(&before, true), "{case}");
+                let copies = &surveyed(&files).keys[&zdata()];
+                assert_eq!(copies.damage, [], "{case}");
+                let (files, _) = work(&prune(1, true), &files, 2).unwrap();
+                assert_pruned(&files, &case);
+                cases += 1;
+            }
+        }
+    }
+    println!("{cases} states of the medium after a cut");
+    assert!(cases > 20);
+}
+
+#[test]
+fn law_7_only_what_is_retired_is_pruned_and_elsewhere_only_what_its_owner_has_pruned() {
+    for state in [Current, Staged, Retained, Retired, Pruned] {
+        for by_owner in [true, false] {
+            let other = if state == Current { Retained } else { Current };
+            let before = store(&[(1, state), (2, other)]);
+            let (medium, done) = perform(&prune(1, by_owner), &before, true, None, 1);
+            let may = state == Pruned || (state == Retired && by_owner);
+            assert_eq!(done.is_ok(), may, "{state} {by_owner}: {done:?}");
+            match may {
+                true => assert_pruned(&medium.files(), &state.to_string()),
+                false => assert_eq!((medium.steps, medium.files()), (0, before)),
+            }
+        }
+    }
+    let why = refusal(&store(&[(2, Current)]), &prune(1, true));
+    assert!(why.contains("has no generation"), "{why}");
+}
+
+#[test]
+fn an_owner_that_has_forgotten_what_was_pruned_is_still_listened_to() {
+    let pruned = [(1, Pruned), (2, Current)];
+    let (here, _) = work(&prune(1, false), &store(&pruned), 1).unwrap();
+    let (after, _) = work(&put(&[(2, Current)], &[]), &here, 1).unwrap();
+    assert_eq!(standings(&after), [(2, Current)]);
+    // As long as the bytes are here, they are not forgotten.
+    let why = refusal(&store(&pruned), &put(&[(2, Current)], &[]));
+    assert!(why.contains("lacks generation 1"), "{why}");
 }

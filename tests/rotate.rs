@@ -8,7 +8,7 @@ use f3skeys::config::Config;
 use f3skeys::names::KeyName;
 use f3skeys::os::PoolState;
 use f3skeys::report::Report;
-use f3skeys::rotate::{What, rotate};
+use f3skeys::rotate::{Rotated, What, prune, rotate};
 use f3skeys::store::Wanted;
 use f3skeys::store::state::Standing;
 use f3skeys::store::survey::{Copies, Survey, survey};
@@ -612,6 +612,188 @@ fn a_loaded_root_with_a_passphrase_is_taken_over_by_a_key_of_the_store() {
         world.comes_back(&format!("taken over, cut at {step}"));
         if !died {
             return;
+        }
+    }
+    panic!("it never ended");
+}
+
+/// Three roots whose first generation is retired.
+fn retired(name: &str) -> World {
+    let world = World::three_roots(name);
+    assert_eq!(world.rotate(START).status, 0);
+    world.receive();
+    assert_eq!(world.rotate(What::Retire).status, 0);
+    world
+}
+
+fn prune_on(sim: &Sim, config: &Config, digits: Option<&str>) -> Rotated {
+    sim.verb(|node| prune::prune(node, config, &key(), digits, &|_| {}))
+}
+
+fn old() -> String {
+    Print::of(&OLD).to_string()
+}
+
+fn holds_old(sim: &Sim) -> bool {
+    let sticks = sim.sticks.borrow();
+    sticks[0].files.values().any(|bytes| bytes[..] == OLD)
+}
+
+#[test]
+fn what_is_pruned_goes_from_one_stick_after_the_other_and_the_next_rotation_minds_nothing() {
+    let world = retired("prune");
+    let (f1, f2) = (world.f0.neighbour("f1"), world.f0.neighbour("f2"));
+    let early = prune_on(&f1.0, &f1.1, Some(&old())).report;
+    assert_ne!(early.status, 0);
+    let words = early.complaints();
+    assert!(words.contains("f0 has not pruned it"), "{words}");
+
+    let shown = prune_on(&world.f0, &world.config, None);
+    assert_eq!(shown.report.status, 0, "{}", shown.report.complaints());
+    assert!(
+        shown.text.contains(&format!("--generation {}", old())),
+        "{}",
+        shown.text
+    );
+    assert!(shown.text.contains("stays: "), "{}", shown.text);
+    assert!(holds_old(&world.f0), "showing has changed something");
+
+    let done = prune_on(&world.f0, &world.config, Some(&old())).report;
+    assert_eq!(done.status, 0, "{}", done.complaints());
+    assert!(
+        done.complaints().contains("f1: holds"),
+        "{}",
+        done.complaints()
+    );
+    assert!(!holds_old(&world.f0) && holds_old(&f1.0) && holds_old(&f2.0));
+    for sim in [&world.f0, &f1.0, &f2.0] {
+        assert_eq!(states(sim), [Standing::Pruned, Standing::Current]);
+    }
+    let there = prune_on(&f1.0, &f1.1, Some(&old())).report;
+    assert_eq!(there.status, 0, "{}", there.complaints());
+    assert!(!holds_old(&f1.0));
+    world.comes_back("pruned");
+
+    let next = world.rotate(START);
+    assert_eq!(next.status, 0, "{}", next.complaints());
+    let all = [Standing::Pruned, Standing::Retained, Standing::Current];
+    for sim in [&world.f0, &f1.0, &f2.0] {
+        assert_eq!(states(sim), all);
+    }
+    assert!(!holds_old(&world.f0) && !holds_old(&f1.0), "it came back");
+    world.comes_back("pruned and rotated");
+}
+
+/// A world in which pruning is refused with these words, and nothing is changed.
+fn stays(name: &str, words: &str, spoil: impl FnOnce(&World)) {
+    let world = retired(&format!("stays-{name}"));
+    spoil(&world);
+    let before = sticks(&world);
+    let report = prune_on(&world.f0, &world.config, Some(&old())).report;
+    let said = report.complaints();
+    assert_ne!(report.status, 0, "{name}");
+    assert!(said.contains(words), "{name}: {said}");
+    assert!(
+        said.lines().any(|line| line.starts_with("  -> ")),
+        "{name}: {said}"
+    );
+    assert_eq!(sticks(&world), before, "{name}");
+}
+
+#[test]
+fn law_7_nothing_is_pruned_that_opens_something_or_of_which_that_is_not_known() {
+    let set = |sim: &Sim, root: &str, key| {
+        sim.wrapped.borrow_mut().insert(root.to_owned(), key);
+    };
+    stays("root", "zdata/more: is opened by", |w| {
+        set(&w.f0, "zdata/more", OLD)
+    });
+    stays("replica", "nothing that is tried there opens it", |w| {
+        set(&w.f0.neighbour("f1").0, "zsink/f0", OLD);
+    });
+    stays("nobody-names-it", "zroot/forgotten: is opened by", |w| {
+        let mut forgotten = root("zroot/forgotten", "prompt");
+        forgotten.key_format = KeyFormat::Raw;
+        w.f0.datasets.borrow_mut().push(forgotten);
+        set(&w.f0, "zroot/forgotten", OLD);
+    });
+    stays("suspended", "not known which key opens it", |w| {
+        let mut states = w.f0.states.borrow_mut();
+        states.insert("zroot".to_owned(), PoolState::Suspended);
+    });
+    stays("hangs", "not known which key opens it", |w| {
+        w.f0.hanging.borrow_mut().push("zroot".to_owned());
+    });
+    for peer in ["f1", "f2"] {
+        let words = format!("{peer}: may need it, and does not answer");
+        stays(peer, &words, |w| {
+            w.f0.away.borrow_mut().push(peer.to_owned())
+        });
+    }
+    stays("no-stick", "key store could not be read", |w| {
+        w.f0.sticks.borrow_mut().clear()
+    });
+    stays("damaged", "verify --repair", |w| {
+        w.f0.sticks.borrow_mut()[0].damage("f0:zdata.key", |bytes| bytes[0] ^= 1);
+    });
+}
+
+#[test]
+fn only_a_generation_that_is_named_and_retired_is_pruned() {
+    let world = retired("named");
+    let current = generations(&world.f0)[1].0;
+    let before = sticks(&world);
+    for (digits, words) in [
+        (current.to_string(), "is the current generation"),
+        (old()[..7].to_owned(), "is too short"),
+        ("0123456789".to_owned(), "has no generation"),
+    ] {
+        let report = prune_on(&world.f0, &world.config, Some(&digits)).report;
+        assert_ne!(report.status, 0);
+        assert!(
+            report.complaints().contains(words),
+            "{}",
+            report.complaints()
+        );
+    }
+    assert_eq!(sticks(&world), before);
+    let world = World::three_roots("retained");
+    assert_eq!(world.rotate(START).status, 0);
+    world.receive();
+    let report = prune_on(&world.f0, &world.config, Some(&old())).report;
+    assert!(
+        report.complaints().contains("--retire"),
+        "{}",
+        report.complaints()
+    );
+    assert!(holds_old(&world.f0));
+}
+
+#[test]
+fn law_7_pruning_cut_at_every_effect_leaves_everything_opening_and_is_done_by_the_next() {
+    let prepared = retired("prune-cut");
+    for step in 1..MOST {
+        let world = prepared.fork(&format!("prune-cut-{step}"));
+        let run = |node: f3skeys::pass::Node| {
+            prune::prune(node, &world.config, &key(), Some(&old()), &|_| {}).report
+        };
+        let died = world.f0.dies_at(step, run).is_none();
+        world.f0.reboot("boot-1b");
+        world.comes_back(&format!("pruning cut at {step}"));
+        if !died {
+            assert!(step > 5, "it has no steps");
+            return;
+        }
+        opens_all(&world.f0, &world.config, "the boot before");
+        let again = prune_on(&world.f0, &world.config, Some(&old())).report;
+        assert_eq!(again.status, 0, "{step}: {}", again.complaints());
+        assert!(!holds_old(&world.f0), "{step}");
+        for host in world.peers().values() {
+            assert_eq!(
+                states(&host.0),
+                [Standing::Pruned, Standing::Current],
+                "{step}"
+            );
         }
     }
     panic!("it never ended");

@@ -136,12 +136,7 @@ fn decisions_do_no_input_or_output() {
 
 #[test]
 fn laws_7_and_8_zfs_is_asked_for_nothing_that_destroys() {
-    for word in [
-        "\"rollback\"",
-        "\"destroy\"",
-        "\"-f\"",
-        "\"inherit\"",
-    ] {
+    for word in ["\"rollback\"", "\"destroy\"", "\"-f\"", "\"inherit\""] {
         assert_eq!(with(&[word]), [""; 0], "{word}");
     }
     // The verb of that name.

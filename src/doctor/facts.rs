@@ -7,12 +7,14 @@ use crate::device::{self, Candidate, Choice, Filesystem};
 use crate::gate::Questions;
 use crate::host::bare::Beneath;
 use crate::host::{FstabLine, Host, InitSystem, RcConf, fstab, hooks, rc_conf};
+use crate::key::Fingerprint;
 use crate::marker;
 use crate::names::{DatasetName, KeyName};
 use crate::os::Mount;
 use crate::pass::{Node, ONE_CALL, Pass};
 use crate::plan::{Observed, Pool};
 use crate::report::{Finding, Report};
+use crate::store::state::Standing;
 use crate::store::{self, Damage, Holding, Reading, Wanted};
 use crate::zfs::{CanMount, Dataset, Kind, Mountpoint};
 use std::collections::{BTreeMap, BTreeSet};
@@ -105,6 +107,8 @@ pub struct Held {
     pub good: usize,
     /// Whether fingerprints on the store vouch for all of those.
     pub vouched: bool,
+    /// Those that are neither current nor retired, with what they are for.
+    pub open: Vec<(Fingerprint, Standing)>,
     /// What is damaged.
     pub damage: Vec<Damage>,
 }
@@ -208,6 +212,14 @@ fn read(pass: &mut Pass, device: &Candidate, filesystem: &Filesystem) -> Option<
     })
 }
 
+fn open(holding: &Holding) -> Vec<(Fingerprint, Standing)> {
+    let open = holding
+        .generations
+        .iter()
+        .filter(|g| g.standing != Standing::Current);
+    open.map(|g| (g.key.fingerprint(), g.standing)).collect()
+}
+
 /// Verifies every key of the store.
 fn contents(mut reading: Reading) -> Known<Contents> {
     let gone = reading.gone;
@@ -216,6 +228,7 @@ fn contents(mut reading: Reading) -> Known<Contents> {
     let held = |holding: Holding| Held {
         good: holding.generations.len(),
         vouched: holding.generations.iter().all(|g| g.verified),
+        open: open(&holding),
         damage: holding.damage,
     };
     Ok(Contents {

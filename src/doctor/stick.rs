@@ -3,8 +3,11 @@
 use super::facts::{Contents, Facts};
 use crate::config::Config;
 use crate::device::{self, Candidate, Choice};
+use crate::key::Fingerprint;
+use crate::names::KeyName;
 use crate::report::Findings;
 use crate::store::Damage;
+use crate::store::state::Standing;
 
 pub(super) fn check(config: &Config, facts: &Facts, said: &mut Findings) {
     let wanted = format!("key device {}", config.store.wanted);
@@ -110,6 +113,9 @@ fn store(config: &Config, contents: &Contents, node: &str, said: &mut Findings) 
             said.warn(key.as_str(), what, ADOPT);
         }
     }
+    for key in &own {
+        rotation(config, key, &held(key).open, said);
+    }
     let keys = contents.keys.iter();
     let others = keys.filter(|(key, held)| held.good > 0 || !own.contains(key));
     let of_others = others.flat_map(|(_, held)| &held.damage);
@@ -118,6 +124,36 @@ fn store(config: &Config, contents: &Contents, node: &str, said: &mut Findings) 
     }
     for path in &contents.strangers {
         said.note(path, "is no file of the store's own, and left alone");
+    }
+}
+
+/// A rotation that nobody ended. Boots go on all the same, and the copies may be too few.
+fn rotation(config: &Config, key: &KeyName, open: &[(Fingerprint, Standing)], said: &mut Findings) {
+    let is_own = key.owner() == config.node.as_str();
+    for (print, standing) in open {
+        match (standing, is_own) {
+            (Standing::Staged, true) => said.warn(
+                key.as_str(),
+                &format!("a rotation to {print} is open"),
+                &format!(
+                    "`f3skeys rotate {key} --status` shows how far it came, `--resume` finishes it"
+                ),
+            ),
+            (Standing::Staged, false) => {
+                let what = format!(
+                    "{} has begun a rotation to {print} and not ended it yet",
+                    key.owner()
+                );
+                said.note(key.as_str(), &what);
+            }
+            (Standing::Retained, true) => {
+                let what = format!(
+                    "boots still try {print}, which was replaced; once every replica has followed, `f3skeys rotate {key} --retire` ends that"
+                );
+                said.note(key.as_str(), &what);
+            }
+            _ => {}
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::names::DatasetName;
 use crate::peers::Opens;
 use crate::report::{Finding, Findings, Severity};
 use crate::store::state::{Generation, Standing};
+use crate::store::work::Held;
 
 /// Why a rotation may not begin; empty when it may.
 pub fn start(facts: &Facts, take_over: bool) -> Vec<Finding> {
@@ -365,7 +366,9 @@ fn merged(facts: &Facts, peer: &PeerFacts, said: &mut Findings) {
         let mut own = own.list.iter();
         own.any(|g| g.fingerprint == theirs.fingerprint && g.generation == theirs.generation)
     };
-    for held in told.held.iter().filter(|held| !is_known(&held.generation)) {
+    let is_gone = |held: &Held| held.generation.state == Standing::Pruned && !held.whole;
+    let held = told.held.iter().filter(|held| !is_gone(held));
+    for held in held.filter(|held| !is_known(&held.generation)) {
         let what = format!(
             "holds generation {} {}, which this store does not know",
             held.generation.generation, held.generation.fingerprint

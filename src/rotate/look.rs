@@ -38,7 +38,9 @@ pub fn look(pass: &mut Pass, key: &KeyName) -> Facts {
         .into_iter()
         .map(|root| opens(pass, root, copies.as_ref().ok().map(|(copies, _)| copies)))
         .collect();
-    let peers = match pass.config.peers.is_empty() {
+    // Peers answer only its owner.
+    let is_owner = key.owner() == pass.config.node.as_str();
+    let peers = match pass.config.peers.is_empty() || !is_owner {
         true => Vec::new(),
         false => ask_peers(pass, key, copies.as_ref().ok().map(|(copies, _)| copies)),
     };

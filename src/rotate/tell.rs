@@ -41,6 +41,7 @@ fn generations(text: &mut String, own: &Own) {
     for generation in &own.list {
         let whole = match own.whole.contains(&generation.fingerprint) {
             true => "",
+            false if generation.state == Standing::Pruned => "",
             false => ", DAMAGED",
         };
         let _ = writeln!(

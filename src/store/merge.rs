@@ -1,13 +1,14 @@
 //! What a rotation does to a store: the next generation of a key is staged, and the generations of
 //! a key are given the standings that its owner says. Pure.
 //!
-//! The owner's list is taken as a whole or not at all. No generation is ever taken off a store.
+//! The owner's list is taken as a whole or not at all. It takes no generation off a store; only
+//! [`prune`] does, by the word of a person at the store.
 
 use super::layout;
 use super::repair::{Change, Content, files_of};
 use super::state::{Generation, LARGEST_WRITTEN, Standing};
 use super::survey::{Copies, Survey};
-use super::work::{Held, Merge};
+use super::work::{Held, Merge, Prune};
 use super::{MISSING, MOST_GENERATIONS, MOST_KEYS, MOST_OF_ONE_OWNER};
 use crate::key::{Fingerprint, Nonce};
 use crate::names::KeyName;
@@ -197,8 +198,12 @@ pub fn shape(list: &[Generation], bring: &[Fingerprint]) -> Result<(), String> {
     if brought.len() != bring.len() {
         return Err("a generation is brought twice".to_owned());
     }
-    match brought.difference(&prints).next() {
-        Some(other) => Err(format!("{other} is brought and not listed")),
+    if let Some(other) = brought.difference(&prints).next() {
+        return Err(format!("{other} is brought and not listed"));
+    }
+    let mut pruned = list.iter().filter(|g| g.state == Standing::Pruned);
+    match pruned.find(|g| brought.contains(&g.fingerprint)) {
+        Some(g) => Err(format!("{} is brought and pruned", g.fingerprint)),
         None => Ok(()),
     }
 }
@@ -221,7 +226,11 @@ pub fn may(
     no_strangers(key, copies, &prints(list))?;
     for (fingerprint, known) in &copies.known {
         let number = known.number;
+        let is_gone = known.listed == Some(Standing::Pruned) && copies.find(*fingerprint).is_none();
         let Some(entry) = list.iter().find(|g| g.fingerprint == *fingerprint) else {
+            if is_gone {
+                continue;
+            }
             return Err(format!(
                 "the list lacks generation {number}, {fingerprint}, which is on this store"
             ));
@@ -232,16 +241,19 @@ pub fn may(
                 entry.generation
             ));
         }
-        if known.listed == Some(Standing::Retired) && entry.state != Standing::Retired {
+        if let Some(here) = known.listed.filter(|here| !here.is_tried())
+            && entry.state < here
+        {
             return Err(format!(
-                "generation {number} is retired here, and {} on the list",
+                "generation {number} is {here} here, and {} on the list",
                 entry.state
             ));
         }
     }
     advances(copies, list)?;
     let is_new = |g: &&Generation| {
-        !copies.known.contains_key(&g.fingerprint) && copies.find(g.fingerprint).is_none()
+        let is_known = copies.known.contains_key(&g.fingerprint);
+        g.state != Standing::Pruned && !is_known && copies.find(g.fingerprint).is_none()
     };
     let mut new = list.iter().filter(is_new);
     match new.find(|g| !bring.contains(&g.fingerprint)) {
@@ -277,15 +289,54 @@ pub fn merge(survey: &Survey, merge: &Merge) -> Vec<Change> {
     let mut list = merge.list.clone();
     list.sort_by_key(|g| g.generation);
     let mut changes = files_of(&merge.key, copies, &list);
-    if let Some(state) = &survey.state
-        && state.keys.get(&merge.key) != Some(&list)
-    {
-        let mut state = state.clone();
-        state.keys.insert(merge.key.clone(), list.clone());
-        changes.push(Change::State(state));
-    }
+    changes.extend(restated(survey, &merge.key, &list));
     changes.extend(top(&merge.key, copies, &list));
     changes
+}
+
+/// Decides what takes a generation off a store: first the state says so, then the file goes. Only
+/// what is retired goes, and on a store that is not its owner's only what the owner has pruned.
+///
+/// # Errors
+/// Why it stays.
+pub fn prune(survey: &Survey, prune: &Prune) -> Result<Vec<Change>, String> {
+    let Prune {
+        key,
+        fingerprint,
+        by_owner,
+    } = prune;
+    let copies = survey.keys.get(key);
+    let copies = copies.ok_or_else(|| format!("{key} is not on this store"))?;
+    if let Some(damage) = copies.damage.first() {
+        return Err(damaged(&damage.to_string()));
+    }
+    let known = copies.known.get(fingerprint).copied();
+    let known = known.ok_or_else(|| format!("{key} has no generation {fingerprint}"))?;
+    match known.listed {
+        Some(Standing::Pruned) => {}
+        Some(Standing::Retired) if *by_owner => {}
+        Some(standing) => return Err(format!("{fingerprint} of {key} is {standing}")),
+        None => return Err(format!("{fingerprint} of {key} is on no list")),
+    }
+    let list = listed(copies).map(|g| match g.fingerprint == *fingerprint {
+        true => Generation {
+            state: Standing::Pruned,
+            ..g
+        },
+        false => g,
+    });
+    let mut list: Vec<Generation> = list.collect();
+    list.sort_by_key(|g| g.generation);
+    let state = restated(survey, key, &list);
+    let path = layout::generation_path(key, known.number, *fingerprint);
+    Ok(state.into_iter().chain([Change::Remove(path)]).collect())
+}
+
+/// The state with this list of a key, if it is another than it has.
+fn restated(survey: &Survey, key: &KeyName, list: &[Generation]) -> Option<Change> {
+    let mut state = survey.state.clone()?;
+    let before = state.keys.insert(key.clone(), list.to_vec());
+    (before.as_deref() != Some(list)).then_some(Change::State(state))
 }
 
 /// What makes the copy at the top the current generation.

@@ -167,7 +167,7 @@ pub(crate) fn holding(copies: Copies) -> Holding {
             verified,
             key,
         })
-        .filter(|generation| generation.standing != Standing::Retired)
+        .filter(|generation| generation.standing.is_tried())
         .collect();
     generations.sort_by_key(|g| (g.standing, std::cmp::Reverse(g.number)));
     Holding {

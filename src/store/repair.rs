@@ -1,6 +1,6 @@
 //! What has to be written on a store: decided purely, from what was found on it.
 //!
-//! Nothing is ever removed. A file is moved aside only when what belongs in its place is at hand,
+//! A repair removes nothing. A file is moved aside only when what belongs in its place is at hand,
 //! so that a damaged file without a second copy stays where a person can find it.
 
 use super::layout;
@@ -34,6 +34,8 @@ pub enum Change {
         /// What it is to hold.
         content: Content,
     },
+    /// Remove the file of a generation that is pruned. The only change that takes a key away.
+    Remove(String),
 }
 
 /// What a file is to hold.
@@ -218,8 +220,10 @@ fn files(name: &KeyName, copies: &Copies, entry: &[Generation]) -> Vec<Change> {
 /// The files of generations that are to be written, wherever a whole copy of their bytes is at hand.
 pub(super) fn files_of(name: &KeyName, copies: &Copies, entry: &[Generation]) -> Vec<Change> {
     let path = |g: &Generation| layout::generation_path(name, g.generation, g.fingerprint);
-    let is_to_be_written =
-        |g: &&Generation| !copies.sound.contains(&path(g)) && copies.find(g.fingerprint).is_some();
+    let is_to_be_written = |g: &&Generation| {
+        let is_at_hand = copies.find(g.fingerprint).is_some();
+        g.state != Standing::Pruned && !copies.sound.contains(&path(g)) && is_at_hand
+    };
     let entry = entry.iter().filter(is_to_be_written);
     entry
         .map(|g| write_key(path(g), name, g.fingerprint))

@@ -29,6 +29,15 @@ pub enum Standing {
     Retained,
     /// Replaced everywhere; kept for checkpoints, split mirrors and saved streams. Never tried.
     Retired,
+    /// Retired, and its owner has said that it may be taken off the stores. It is nowhere missed.
+    Pruned,
+}
+
+impl Standing {
+    /// Whether a boot tries it.
+    pub fn is_tried(self) -> bool {
+        !matches!(self, Standing::Retired | Standing::Pruned)
+    }
 }
 
 impl fmt::Display for Standing {
@@ -38,6 +47,7 @@ impl fmt::Display for Standing {
             Standing::Staged => "staged",
             Standing::Retained => "retained",
             Standing::Retired => "retired",
+            Standing::Pruned => "pruned",
         })
     }
 }

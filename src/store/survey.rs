@@ -179,6 +179,7 @@ fn missing(name: &KeyName, files: &[KeyFile], known: &BTreeMap<Fingerprint, Know
     let there: BTreeSet<String> = files.iter().map(|file| file.place.path(name)).collect();
     let generations = known
         .iter()
+        .filter(|(_, known)| known.listed != Some(Standing::Pruned))
         .map(|(fingerprint, known)| layout::generation_path(name, known.number, *fingerprint));
     // A key that is being taken over has no current generation yet, and nothing at the top.
     let mut listed = known.values().filter_map(|known| known.listed).peekable();

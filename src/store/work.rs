@@ -1,5 +1,5 @@
-//! What may be written on a key store: six pieces of work, each of which loses no key wherever it
-//! is cut.
+//! What may be written on a key store: seven pieces of work, each of which loses no key wherever it
+//! is cut, but for the one that a person has named to lose it.
 
 use crate::key::{Fingerprint, Nonce, Proof};
 use crate::names::KeyName;
@@ -28,6 +28,19 @@ pub enum Work {
     Stage(KeyName),
     /// Give the generations of a key the standings that its owner says.
     Merge(Merge),
+    /// Take a generation off that nothing needs any more.
+    Prune(Prune),
+}
+
+/// A generation that a person at the store has named.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prune {
+    /// The key.
+    pub key: KeyName,
+    /// The generation.
+    pub fingerprint: Fingerprint,
+    /// Whether this node owns the key. Else only what the owner has pruned may go.
+    pub by_owner: bool,
 }
 
 /// What the owner of a key says of its generations.
@@ -69,7 +82,7 @@ pub struct Worked {
     pub keys: BTreeMap<KeyName, Option<Fingerprint>>,
     /// The identity of the store, if its state file is whole.
     pub store: Option<String>,
-    /// After [`Work::Stage`] and [`Work::Merge`]: what the store holds of that key, read back.
+    /// After [`Work::Stage`], [`Work::Merge`] and [`Work::Prune`]: what the store holds of that key, read back.
     pub held: Vec<Held>,
     /// After those: whether no file of that key is damaged.
     pub sound: bool,

@@ -206,6 +206,12 @@ impl Medium for SimMedium {
         Ok(())
     }
 
+    fn remove(&mut self, path: &str) -> io::Result<()> {
+        self.step().map_err(|(_, e)| e)?;
+        self.change(Pending::Remove(path.to_owned()));
+        Ok(())
+    }
+
     fn discard(&mut self, temporary: &str) {
         if !self.cut && self.seen.files.contains_key(temporary) {
             self.change(Pending::Remove(temporary.to_owned()));

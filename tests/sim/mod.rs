@@ -1377,6 +1377,11 @@ impl Medium for Stepping<'_> {
         self.medium.sync(directory)
     }
 
+    fn remove(&mut self, path: &str) -> io::Result<()> {
+        self.sim.step();
+        self.medium.remove(path)
+    }
+
     fn discard(&mut self, temporary: &str) {
         self.medium.discard(temporary);
     }

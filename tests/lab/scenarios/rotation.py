@@ -12,6 +12,8 @@ import vm
 KEY = "f0.lan.buetow.org:zdata"
 ROOT = "zdata/enc"
 OPEN = {ROOT, "zroot/bhyve", "zdata/sink/f1/data"}
+# Each node has one stick.
+STICK = f"/dev/disk/by-id/usb-*{SERIAL['f0'][:6]}*"
 CUTS = int(os.environ.get("F3SKEYS_LAB_CUTS", "20"))
 BOOT_LIMIT = 300
 # Each file system in a stream of its own, as zrepl and syncoid do it; what fails is written down.
@@ -65,6 +67,18 @@ def state(node):
     standings = dict(re.findall(r"^  generation \d+ (\w+): (\w+)$", text, re.M))
     opened = dict(re.findall(r"^  (.+): opened by (\w+)$", text, re.M))
     return standings, opened
+
+
+def pruned(node, print_, status=0):
+    """Prunes a generation, and demands the exit status."""
+    done = node.f3skeys(f"prune {KEY} --generation {print_}", limit=200)
+    check(done.status == status, f"wanted exit {status}\n{done}")
+    return done
+
+
+def held(node, print_):
+    """Whether a file on the node's stick is this generation's."""
+    return print_ in node.ok(f"mount -o ro {STICK} /mnt; ls /mnt/.f3skeys/{KEY}; umount /mnt")
 
 
 def current(node):
@@ -137,7 +151,7 @@ def sealed_child(node, lab):
     node.ok("f3skeys new-key extra")
     file = f"file:///run/lab-keys/{key}.key"
     node.ok(f"""set -e
-mkdir -p /run/lab-keys; mount -o ro /dev/disk/by-id/usb-*{SERIAL['f0']}* /run/lab-keys
+mkdir -p /run/lab-keys; mount -o ro {STICK} /run/lab-keys
 zfs create -u -o encryption=on -o keyformat=raw -o keylocation={file} zdata/from
 zfs create -u zdata/from/child
 zfs snapshot -r zdata/from@a
@@ -199,12 +213,32 @@ def retire(node, lab):
     opened_by_boot(node.f1, COPY, f"{COPY}/deep")
 
 
+@scenario("pruned: refused while a root that nobody configured is opened by it, then gone from this stick, and from "
+          "the peer's by a person there; both boot without it")
+def prune(node, lab):
+    old = next(print_ for print_, standing in state(node)[0].items() if standing == "retired")
+    node.ok(f"set -e; mount -o ro {STICK} /mnt; zfs create -u -o encryption=on -o keyformat=raw "
+            f"-o keylocation=file:///mnt/.f3skeys/{KEY}/$(ls /mnt/.f3skeys/{KEY} | grep {old}) zroot/forgotten; "
+            "umount /mnt")
+    says(pruned(node, old, 69), "zroot/forgotten: is opened by", "-> ")
+    node.ok("zfs destroy zroot/forgotten")
+    says(pruned(node.f1, old, 69), "f0.lan.buetow.org has not pruned it")
+    says(node.f3skeys(f"prune {KEY}"), f"--generation {old}", "is the current generation")
+    check(held(node, old) and held(node.f1, old), "something was pruned already")
+    says(pruned(node, old), "removed .f3skeys/", "f1.lan.buetow.org: holds")
+    check(not held(node, old) and held(node.f1, old), "the wrong stick was pruned")
+    pruned(node.f1, old)
+    check(not held(node.f1, old), "it is there still")
+    for one, roots in ((node, OPEN), (node.f1, {"zpeer/data", COPY, f"{COPY}/deep"})):
+        power_cut(one)
+        opened_by_boot(one, *roots)
+    says(node.f3skeys("verify"), KEY)
+
+
 @scenario("what the articles do by hand still works: zfs load-key -L with the file at the top, on both nodes")
 def by_hand(node, lab):
     for one, root in ((node, ROOT), (node.f1, COPY)):
-        serial = SERIAL["f0" if one is node else "f1"]
-        one.ok(f"mount -o ro /dev/disk/by-id/usb-*{serial}* /mnt; zfs load-key -n -L file:///mnt/{KEY}.key {root}; "
-               "umount /mnt")
+        one.ok(f"mount -o ro {STICK} /mnt; zfs load-key -n -L file:///mnt/{KEY}.key {root}; umount /mnt")
 
 
 @scenario(f"the power of a node goes at {CUTS} moments of a rotation: every boot opens all, `--resume` finishes it")
@@ -231,11 +265,10 @@ def cut(node, lab):
 
 @scenario("the stick read-only, full, pulled: it fails and says so, all opens, `--resume` or a new run finishes it")
 def stick_faults(node, lab):
-    disk = f"/dev/disk/by-id/usb-*{SERIAL['f0']}*"
-    node.ok(f"mount {disk} /mnt; dd if=/dev/zero of=/mnt/holiday bs=1k 2> /dev/null; sync; umount /mnt")
+    node.ok(f"mount {STICK} /mnt; dd if=/dev/zero of=/mnt/holiday bs=1k 2> /dev/null; sync; umount /mnt")
     says(rotate(node, status=69), "full", "-> ")
     check("staged" not in state(node)[0].values(), state(node))
-    node.ok(f"mount {disk} /mnt; rm /mnt/holiday; umount /mnt")
+    node.ok(f"mount {STICK} /mnt; rm /mnt/holiday; umount /mnt")
     node.slow(60)
     ended = node.begin(f"f3skeys rotate {KEY}")
     node.until("pgrep -x f3skeys", 20, "it is at work")
