@@ -22,7 +22,7 @@ class Group:
 
 
 GROUPS = []
-LAST = ("rehearse", "replication", "failover", "rotation", "soak")
+LAST = ("rehearse", "replication", "rotation", "failover", "soak")
 
 
 def group(start):

@@ -28,6 +28,7 @@ Before={before}
 [Service]
 Type={kind}
 ExecStartPre=/bin/rm {units}/zfs.target.wants/once.service
+ExecStartPre=/bin/sh -c '{first}'
 ExecStart=/bin/sh -c '{command}'
 [Install]
 WantedBy=zfs.target
@@ -145,7 +146,9 @@ def the_pool_mounted_over_all(soak):
 
 @fault
 def the_dataset_unmounted_before_ready_is_killed(soak):
-    soak.once("f3sready.service", "umount /data/nfs/deep /data/nfs; " + kill(soak.chance.uniform(0, 1)), "simple")
+    # Unmounted before `ready` looks: were it between its look and its step, the child would come to lie
+    # in the directory underneath, which `ready` then names and leaves to a person.
+    soak.once("f3sready.service", kill(soak.chance.uniform(0, 1)), "simple", "umount /data/nfs/deep /data/nfs")
     yield soak.good
     soak.finish_by_hand()
     yield True
@@ -179,11 +182,12 @@ class Soak:
         """Waits until the boot has started NFS, or refused to."""
         self.f0.until(DECIDED, BOOT_LIMIT, "NFS is started or refused")
 
-    def once(self, before, command, kind="oneshot"):
-        """Has a command run in the next boot, before a unit of f3skeys."""
+    def once(self, before, command, kind="oneshot", first=":"):
+        """Has a command run in the next boot, before a unit of f3skeys; beside it if it is `simple`, after
+        what is done `first`."""
         after = "" if before == "f3skeys.service" else "zfs-mount.service"
         self.f0.write(f"{UNITS}/once.service", ONCE.format(
-            before=before, after=after, kind=kind, command=command, units=UNITS))
+            before=before, after=after, kind=kind, command=command, first=first, units=UNITS))
         self.f0.ok(f"ln -sf ../once.service {UNITS}/zfs.target.wants/")
 
     def finish_by_hand(self):
