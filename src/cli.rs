@@ -473,10 +473,7 @@ fn do_verb(verb: &Verb, config: &Config, node: Node, command: &[OsString]) -> u8
                 say(&made.text);
                 made.report.status
             }),
-            Err(what) => {
-                complain(&format!("f3skeys: {what}\n"));
-                USAGE
-            }
+            Err(wrong) => wrong_name(&wrong),
         },
         Verb::Doctor(Doctor { json }) => privileged(|| examine(node, config, *json)),
         Verb::Adopt(_) | Verb::Init(_) | Verb::Version(_) => 0,
@@ -663,58 +660,53 @@ impl Rotate {
     }
 }
 
-/// One key, or each in turn: what goes wrong with one does not keep the others.
 fn do_rotate(node: Node, config: &Config, asked: &Rotate) -> u8 {
-    let keys = match &asked.key {
-        Some(given) => rotate::name(config, given).map(|name| vec![name]),
-        None => Ok(rotate::own_keys(config)),
+    let what = asked.what();
+    let key = match &asked.key {
+        Some(given) => rotate::name(config, given).map(Some),
+        None => Ok(None),
     };
-    match keys {
-        Err(what) => {
-            complain(&format!("f3skeys: {what}\n"));
-            USAGE
-        }
-        Ok(keys) => privileged(|| {
-            let statuses = keys
-                .iter()
-                .map(|key| rotate_one(node, config, key, asked.what()));
-            statuses.max().unwrap_or(0)
+    match key {
+        Ok(key) => privileged(|| {
+            let rotated = match &key {
+                Some(key) => {
+                    rotate::rotate(node, config, key, what, &|change| progress(key, change))
+                }
+                None => rotate::all(node, config, what, &progress),
+            };
+            tell_rotated(&rotated, what.only_shows())
         }),
+        Err(wrong) => wrong_name(&wrong),
     }
+}
+
+fn wrong_name(wrong: &str) -> u8 {
+    complain(&format!("f3skeys: {wrong}\n"));
+    USAGE
 }
 
 fn do_prune(node: Node, config: &Config, asked: &Prune) -> u8 {
     let generation = asked.generation.as_deref();
     match rotate::name(config, &asked.key) {
         Ok(key) => privileged(|| {
-            let told = |progress: &dyn Fn(&str)| {
-                rotate::prune::prune(node, config, &key, generation, progress)
-            };
-            tell_rotated(&key, generation.is_none(), told)
+            let told = &|change: &str| progress(&key, change);
+            let pruned = rotate::prune::prune(node, config, &key, generation, told);
+            tell_rotated(&pruned, generation.is_none())
         }),
-        Err(what) => {
-            complain(&format!("f3skeys: {what}\n"));
-            USAGE
-        }
+        Err(wrong) => wrong_name(&wrong),
     }
 }
 
-fn rotate_one(node: Node, config: &Config, key: &KeyName, what: What) -> u8 {
-    let shows = matches!(what, What::Plan { .. } | What::Status);
-    tell_rotated(key, shows, |progress| {
-        rotate::rotate(node, config, key, what, progress)
-    })
+/// What was done about a key, when it is done: a rotation can take minutes.
+fn progress(key: &KeyName, change: &str) {
+    if io::stderr().is_terminal() {
+        complain(&format!("{key}: {change}\n"));
+    }
 }
 
-/// Does something about a key; `shows` is whether it only shows.
-fn tell_rotated(key: &KeyName, shows: bool, verb: impl FnOnce(&dyn Fn(&str)) -> Rotated) -> u8 {
-    let rotated = verb(&|change| {
-        if io::stderr().is_terminal() {
-            complain(&format!("{key}: {change}\n"));
-        }
-    });
+fn tell_rotated(rotated: &Rotated, only_shows: bool) -> u8 {
     complain(&rotated.report.complaints());
-    match shows {
+    match only_shows {
         true => say(&rotated.text),
         false => say(&rotated.report.results()),
     }

@@ -191,6 +191,25 @@ impl Report {
         self.status = self.fault.map_or(0, Fault::status);
     }
 
+    /// Takes in the report of a part, as one phase of this one.
+    pub fn take_in(&mut self, part: &str, result: &str, report: Report) {
+        self.phases.push(Phase {
+            name: part.to_owned(),
+            result: result.to_owned(),
+            millis: report.millis,
+        });
+        self.millis += report.millis;
+        self.changed.extend(report.changed);
+        for finding in report.findings {
+            if !self.findings.contains(&finding) {
+                self.findings.push(finding);
+            }
+        }
+        if let Some(fault) = report.fault {
+            self.fail(fault);
+        }
+    }
+
     /// Whether nothing was changed and there is nothing to complain of.
     pub fn has_no_news(&self) -> bool {
         self.changed.is_empty() && self.findings.is_empty() && self.fault.is_none()

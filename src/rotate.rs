@@ -60,6 +60,13 @@ pub enum What {
     Retire,
 }
 
+impl What {
+    /// Whether nothing is changed.
+    pub fn only_shows(self) -> bool {
+        matches!(self, What::Plan { .. } | What::Status)
+    }
+}
+
 /// What came of it.
 pub struct Rotated {
     /// The plan or the state, for standard output; empty for what changes something.
@@ -99,10 +106,44 @@ pub fn rotate(
             }
         }
     }
-    let report = match what {
-        What::Plan { .. } | What::Status => pass.report,
-        _ => pass.finish(),
+    let report = match what.only_shows() {
+        true => pass.report,
+        false => pass.finish(),
     };
+    Rotated { text, report }
+}
+
+/// Does it for every key that this node owns and its roots use, one after the other; what goes wrong
+/// with one does not keep the others.
+pub fn all(node: Node, config: &Config, what: What, progress: &dyn Fn(&KeyName, &str)) -> Rotated {
+    let mut report = Report::new("rotate", config.node.as_str(), node.system.boot_id());
+    let mut text = String::new();
+    for key in own_keys(config) {
+        let one = rotate(node, config, &key, what, &|change| progress(&key, change));
+        let result = match one.report.fault {
+            None => "done",
+            Some(_) => "REFUSED OR NOT FINISHED",
+        };
+        report.take_in(key.as_str(), result, one.report);
+        text += &one.text;
+    }
+    if report.phases.is_empty() {
+        let what = "owns no key that one of its roots uses";
+        report.find(Severity::Note, config.node.as_str(), what, "");
+    }
+    if !what.only_shows()
+        && report.fault != Some(Fault::Busy)
+        && let Err(e) = report.keep(node.db)
+    {
+        let what = format!("the report could not be kept: {e}");
+        let subject = node.db.display().to_string();
+        report.find(
+            Severity::Warning,
+            &subject,
+            &what,
+            "make the directory writable for root",
+        );
+    }
     Rotated { text, report }
 }
 
@@ -119,7 +160,7 @@ pub fn name(config: &Config, given: &str) -> Result<KeyName, String> {
 }
 
 /// The keys that this node owns and its roots use.
-pub fn own_keys(config: &Config) -> Vec<KeyName> {
+fn own_keys(config: &Config) -> Vec<KeyName> {
     let keys = config.keys().into_iter();
     keys.filter(|key| key.owner() == config.node.as_str())
         .collect()

@@ -8,7 +8,7 @@ use f3skeys::config::Config;
 use f3skeys::names::KeyName;
 use f3skeys::os::PoolState;
 use f3skeys::report::Report;
-use f3skeys::rotate::{Rotated, What, prune, rotate};
+use f3skeys::rotate::{self, Rotated, What, prune, rotate};
 use f3skeys::store::Wanted;
 use f3skeys::store::state::Standing;
 use f3skeys::store::survey::{Copies, Survey, survey};
@@ -797,4 +797,30 @@ fn law_7_pruning_cut_at_every_effect_leaves_everything_opening_and_is_done_by_th
         }
     }
     panic!("it never ended");
+}
+
+#[test]
+fn law_5_one_key_that_cannot_be_rotated_does_not_keep_the_others() {
+    let mut world = World::three_roots("all");
+    world.config = Config::parse(&THREE_ROOTS.replace(
+        r#"(dataset: "zdata/more", key: "f0:zdata""#,
+        r#"(dataset: "zdata/more", key: "f0:lost""#,
+    ))
+    .unwrap();
+    let run = |node: f3skeys::pass::Node| rotate::all(node, &world.config, START, &|_, _| {});
+    let rotated = world.f0.verb(run);
+    assert_eq!(rotated.report.status, 69);
+    let parts: Vec<_> = rotated
+        .report
+        .phases
+        .iter()
+        .map(|p| (p.name.as_str(), p.result.as_str()))
+        .collect();
+    assert_eq!(
+        parts,
+        [("f0:lost", "REFUSED OR NOT FINISHED"), (KEY, "done")]
+    );
+    assert_eq!(states(&world.f0), [Standing::Retained, Standing::Current]);
+    let kept = Report::last(&world.f0.db(), "rotate").unwrap();
+    assert_eq!(kept, rotated.report);
 }
