@@ -210,6 +210,21 @@ impl Report {
         }
     }
 
+    /// Makes one line of parts that were gone through several times.
+    pub fn fold(&mut self) {
+        let mut folded: Vec<Phase> = Vec::new();
+        for phase in self.phases.drain(..) {
+            match folded.iter_mut().find(|known| known.name == phase.name) {
+                Some(known) => {
+                    known.millis += phase.millis;
+                    known.result = phase.result;
+                }
+                None => folded.push(phase),
+            }
+        }
+        self.phases = folded;
+    }
+
     /// Whether nothing was changed and there is nothing to complain of.
     pub fn has_no_news(&self) -> bool {
         self.changed.is_empty() && self.findings.is_empty() && self.fault.is_none()

@@ -106,6 +106,7 @@ pub fn rotate(
             }
         }
     }
+    pass.report.fold();
     let report = match what.only_shows() {
         true => pass.report,
         false => pass.finish(),

@@ -19,11 +19,15 @@ pub fn start(facts: &Facts, take_over: bool) -> Vec<Finding> {
     };
     let key = facts.key.as_str();
     match (own.with(Standing::Staged), own.with(Standing::Current)) {
-        (Some(staged), _) => said.fail(
-            key,
-            &format!("a rotation to {} is open", staged.fingerprint),
-            &format!("`f3skeys rotate {key} --resume` finishes it, `--abort` gives it up"),
-        ),
+        // All else that is wrong may come of that.
+        (Some(staged), _) => {
+            said.fail(
+                key,
+                &format!("a rotation to {} is open", staged.fingerprint),
+                &format!("`f3skeys rotate {key} --resume` finishes it, `--abort` gives it up"),
+            );
+            return said.0;
+        }
         (None, Some(_)) => {}
         (None, None) if take_over && own.list.is_empty() => {}
         (None, None) => said.fail(key, "the store has no current generation of it", NEW_KEY),
@@ -398,7 +402,8 @@ fn enough_to_ask(facts: &Facts, said: &mut Findings) {
     }
 }
 
-fn names(datasets: &[DatasetName]) -> String {
+/// Names in a row.
+pub(super) fn names(datasets: &[DatasetName]) -> String {
     let names: Vec<&str> = datasets.iter().map(DatasetName::as_str).collect();
     names.join(", ")
 }

@@ -99,7 +99,10 @@ pub fn read(pass: &mut Pass, key: &KeyName) -> Result<(Copies, bool), String> {
                 Ok((survey.keys.remove(key).unwrap_or_default(), survey.plain))
             });
         let words = match &found {
-            Ok((copies, _)) => format!("{} generations of {key}", copies.known.len()),
+            Ok((copies, _)) => match copies.known.len() {
+                1 => format!("1 generation of {key}"),
+                many => format!("{many} generations of {key}"),
+            },
             Err(why) => why.clone(),
         };
         (found, words)

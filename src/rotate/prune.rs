@@ -47,6 +47,7 @@ pub fn prune(
             Some(digits) => run.prune(&facts, digits),
         }
     }
+    pass.report.fold();
     let report = match generation {
         None => pass.report,
         Some(_) => pass.finish(),
@@ -195,7 +196,7 @@ impl Run<'_, '_> {
     }
 }
 
-const LOST: &str = "with it would no longer open: pools that are not imported, checkpoints, split mirrors, disks and saved streams from the time of it";
+const LOST: &str = "what only it opens stays locked then: pools that are not imported, and checkpoints, split mirrors, disks and saved streams of its time";
 
 fn is_owner(facts: &Facts) -> bool {
     facts.key.owner() == facts.node.as_str()
@@ -322,10 +323,10 @@ fn gone(facts: &Facts, generation: &Generation) -> Vec<Finding> {
     let key = facts.key.as_str();
     let note = |subject: &str, what: &str| Finding::new(Severity::Note, subject, what, "");
     let mut notes = vec![
-        note(key, &format!("{print} is off this store; {LOST}")),
+        note(key, &format!("{print} is off this store: {LOST}")),
         note(
             key,
-            "the stick's own memory may keep the bytes for long; destroy a stick that must not be read",
+            "the stick's own memory may keep its bytes for long: destroy a stick that must not be read",
         ),
     ];
     for peer in &facts.peers {

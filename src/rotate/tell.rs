@@ -1,5 +1,6 @@
 //! A rotation in words.
 
+use super::decide;
 use super::facts::{Facts, Own, PeerFacts};
 use crate::peers::Opens;
 use crate::report::{Finding, Severity};
@@ -27,12 +28,20 @@ pub fn status(facts: &Facts) -> String {
         .ok()
         .and_then(|own| own.with(Standing::Staged));
     let key = &facts.key;
-    let _ = match staged {
-        None => writeln!(text, "  no rotation is open"),
-        Some(_) => writeln!(
+    let retained = facts
+        .store
+        .as_ref()
+        .is_ok_and(|own| own.with(Standing::Retained).is_some());
+    let _ = match (staged, retained) {
+        (Some(_), _) => writeln!(
             text,
             "  a rotation is open: `f3skeys rotate {key} --resume` finishes it"
         ),
+        (None, true) => writeln!(
+            text,
+            "  no rotation is open; once all is opened by the current generation, `f3skeys rotate {key} --retire`"
+        ),
+        (None, false) => writeln!(text, "  no rotation is open"),
     };
     text
 }
@@ -93,11 +102,11 @@ pub fn plan(facts: &Facts) -> String {
     };
     step("make a new generation and stage it on this node's store".to_owned());
     for peer in facts.peers.iter().filter(|peer| peer.told.is_ok()) {
-        let why = match peer.replicas.len() {
-            0 => String::new(),
-            count => format!(", which opens {count} replicas"),
+        let why = match peer.replicas.is_empty() {
+            true => String::new(),
+            false => format!(": it will need it for {}", decide::names(&peer.replicas)),
         };
-        step(format!("have {} hold it, and prove it{why}", peer.name));
+        step(format!("have {} hold it, and prove that{why}", peer.name));
     }
     for root in &facts.roots {
         step(format!("change the key of {}", root.dataset));
@@ -126,10 +135,9 @@ pub fn what_the_old_opens(facts: &Facts, list: &[Generation]) -> Vec<Finding> {
          all that was written until then, and with its wrapped key all that is written later"
     )];
     for peer in facts.peers.iter().filter(|peer| !peer.replicas.is_empty()) {
-        let replicas: Vec<&str> = peer.replicas.iter().map(|name| name.as_str()).collect();
         notes.push(format!(
             "{print} opens {} on {} until that has received what is sent from now on",
-            replicas.join(", "),
+            decide::names(&peer.replicas),
             peer.name
         ));
     }
