@@ -270,9 +270,12 @@ def cut(node, lab):
 @scenario("the stick read-only, full, pulled: it fails and says so, all opens, `--resume` or a new run finishes it")
 def stick_faults(node, lab):
     node.ok(f"mount {STICK} /mnt; dd if=/dev/zero of=/mnt/holiday bs=1k 2> /dev/null; sync; umount /mnt")
-    says(rotate(node, status=69), "No space left", "-> ")
-    check("staged" not in state(node)[0].values(), state(node))
+    before = state(node)[1]
+    says(rotate(node, status=69), "No space left", "--resume")
+    check(state(node)[1] == before, "a key was changed")
     node.ok(f"mount {STICK} /mnt; rm /mnt/holiday; umount /mnt")
+    rotate(node, "--resume")
+    check("staged" not in state(node)[0].values(), state(node))
     node.slow(60)
     ended = node.begin(f"f3skeys rotate {KEY}")
     node.until("pgrep -x f3skeys", 20, "it is at work")
