@@ -238,6 +238,21 @@ def by_hand(node, lab):
         one.ok(f"mount -o ro {STICK} /mnt; zfs load-key -n -L file:///mnt/{KEY}.key {root}; umount /mnt")
 
 
+@scenario("a loaded root with a hex key, and one with a passphrase, are taken over by raw keys of the store: the next boot "
+          "opens both")
+def taken_over(node, lab):
+    for name, secret in (("hex", f"{7:064d}"), ("pass", "correct horse battery staple")):
+        key, root = f"f0.lan.buetow.org:{name}", f"zdata/{name}"
+        node.ok(f"zfs load-key {root}", f"{secret}\n".encode())
+        node.ok("sed -i 's|^    roots: \\[|&(dataset: \"%s\", key: \"%s\", role: primary, required: false),|' "
+                "/etc/f3skeys.ron; sync" % (root, key))
+        says(rotate(node, status=69, key=key), "--take-over")
+        says(rotate(node, "--take-over", key=key), f"changed the key of {root}")
+        check(node.get("keyformat", root) == "raw", "it has its old format")
+    power_cut(node)
+    opened_by_boot(node, "zdata/hex", "zdata/pass", *OPEN)
+
+
 @scenario(f"the power of a node goes at {CUTS} moments of a rotation: every boot opens all, `--resume` finishes it")
 def cut(node, lab):
     rotate(node)
@@ -314,6 +329,12 @@ def could_not_ask(node, lab):
     node.ok("umount /usr/sbin/zfs")
     check(done.status == 69, done)
     says(done, "not known which key opens it")
+    hang(node, "change-key")
+    before = state(node)[1]
+    says(rotate(node, status=69), ROOT, "--resume")
+    node.ok("umount /usr/sbin/zfs")
+    check(state(node)[1] == before, "its key was changed by a zfs that hangs")
+    rotate(node, "--resume")
     suspend(node, "zroot")
     rotate(node)
     suspend(node, "zdata")
