@@ -45,7 +45,7 @@ pub fn status(node: Node, config: &Config) -> Status {
                 role: root.role.to_string(),
                 required: root.required,
                 open,
-                state,
+                state: format!("{state}; key {}", root.key),
             }
         })
         .collect();

@@ -855,6 +855,8 @@ fn the_last_report_survives_and_is_shown_by_status() {
         "{text}"
     );
     assert!(text.contains("not found after 30 s"), "{text}");
+    // For the day on which a stick is lost.
+    assert!(text.contains("; key f1.lan.buetow.org:zdata\n"), "{text}");
     assert!(!status.is_well());
 }
 
