@@ -234,6 +234,9 @@ impl Zfs for Watched<'_> {
     fn observe(&self, pool: &str, deadline: Deadline) -> Result<Vec<Dataset>, Trouble> {
         self.sim.observe(pool, deadline)
     }
+    fn has_checkpoint(&self, pool: &str, deadline: Deadline) -> Result<bool, Trouble> {
+        self.sim.has_checkpoint(pool, deadline)
+    }
     fn try_key(&self, root: &DatasetName, key: &Key, how: Try, deadline: Deadline) -> Answer {
         self.sim.try_key(root, key, how, deadline)
     }

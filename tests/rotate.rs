@@ -724,6 +724,13 @@ fn law_7_nothing_is_pruned_that_opens_something_or_of_which_that_is_not_known() 
     stays("hangs", "not known which key opens it", |w| {
         w.f0.hanging.borrow_mut().push("zroot".to_owned());
     });
+    stays(
+        "checkpoint",
+        "zdata: not known which key opens it: it has a checkpoint",
+        |w| {
+            w.f0.checkpoints.borrow_mut().push("zdata".to_owned());
+        },
+    );
     for peer in ["f1", "f2"] {
         let words = format!("{peer}: may need it, and does not answer");
         stays(peer, &words, |w| {

@@ -259,6 +259,10 @@ impl Zfs for Stage<'_> {
         Ok(world.pool(pool).unwrap_or_default().to_vec())
     }
 
+    fn has_checkpoint(&self, _pool: &str, _deadline: Deadline) -> Result<bool, Trouble> {
+        Err(not_here("zpool get checkpoint"))
+    }
+
     fn try_key(&self, root: &DatasetName, key: &Key, how: Try, deadline: Deadline) -> Answer {
         let question = (root.clone(), key.fingerprint());
         let known = self.answers.borrow().get(&question).cloned();

@@ -153,6 +153,7 @@ impl Run<'_, '_> {
                 None => said.push((name.clone(), Err("was not looked at".to_owned()))),
             }
         }
+        said.extend(pools.iter().filter_map(|pool| self.checkpoint(pool)));
         for dataset in self.pass.observed.datasets() {
             let is_root = dataset.encryption_root.as_ref() == Some(&dataset.name);
             let is_ours = facts.roots.iter().any(|root| root.dataset == dataset.name);
@@ -185,6 +186,22 @@ impl Run<'_, '_> {
         Ok(imported.into_iter().collect())
     }
 
+    /// What a pool's checkpoint needs, nobody can ask.
+    fn checkpoint(&self, pool: &str) -> Option<Other> {
+        if !matches!(self.pass.observed.pools.get(pool), Some(Pool::Seen(_))) {
+            return None;
+        }
+        let deadline = Deadline::after(self.pass.clock(), ONE_CALL);
+        let why = match self.pass.node.zfs.has_checkpoint(pool, deadline) {
+            Ok(false) => return None,
+            Ok(true) => format!(
+                "it has a checkpoint, and that cannot be asked; `zpool checkpoint -d {pool}` discards it"
+            ),
+            Err(trouble) => trouble.to_string(),
+        };
+        Some((pool.to_owned(), Err(why)))
+    }
+
     fn asked(&self, root: &DatasetName, key: &Key) -> Other {
         let deadline = Deadline::after(self.pass.clock(), ONE_CALL);
         let answer = match self.pass.node.zfs.try_key(root, key, Try::Probe, deadline) {
@@ -196,7 +213,7 @@ impl Run<'_, '_> {
     }
 }
 
-const LOST: &str = "what only it opens stays locked then: pools that are not imported, and checkpoints, split mirrors, disks and saved streams of its time";
+const LOST: &str = "what only it opens stays locked then: pools that are not imported, split mirrors, disks and saved streams of its time";
 
 fn is_owner(facts: &Facts) -> bool {
     facts.key.owner() == facts.node.as_str()

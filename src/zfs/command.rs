@@ -75,6 +75,18 @@ impl Zfs for Command<'_> {
         parse::datasets(&text).map_err(|why| Trouble::failed(&format!("zfs get -r {pool}"), &why))
     }
 
+    fn has_checkpoint(&self, pool: &str, deadline: Deadline) -> Result<bool, Trouble> {
+        let zpool = self.program.with_file_name("zpool");
+        let call = Call {
+            program: &zpool,
+            args: &["get", "-Hp", "-o", "value", "checkpoint", pool],
+            input: None,
+        };
+        let answer = child::run(&call, self.clock, deadline)?.success()?;
+        parse::checkpoint(&answer)
+            .map_err(|why| Trouble::failed(&format!("zpool get checkpoint {pool}"), &why))
+    }
+
     fn try_key(&self, root: &DatasetName, key: &Key, how: Try, deadline: Deadline) -> Answer {
         let args: &[&str] = match how {
             Try::Load => &["load-key", "-L", "prompt", root.as_str()],

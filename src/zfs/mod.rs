@@ -203,6 +203,13 @@ pub trait Zfs {
     /// The pool could not be asked, or its answer was not understood.
     fn observe(&self, pool: &str, deadline: Deadline) -> Result<Vec<Dataset>, Trouble>;
 
+    /// Whether a pool keeps a checkpoint of which something was overwritten since. A root in it is
+    /// opened by the key that it had then.
+    ///
+    /// # Errors
+    /// The pool could not be asked, or its answer was not understood.
+    fn has_checkpoint(&self, pool: &str, deadline: Deadline) -> Result<bool, Trouble>;
+
     /// Tries a key on an encryption root.
     fn try_key(&self, root: &DatasetName, key: &Key, how: Try, deadline: Deadline) -> Answer;
 

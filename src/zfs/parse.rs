@@ -210,6 +210,22 @@ fn source(text: &str) -> Result<Source, String> {
     }
 }
 
+/// What `zpool get -Hp -o value checkpoint` says: the bytes that a checkpoint holds back, or `-`.
+///
+/// # Errors
+/// It is neither.
+pub fn checkpoint(answer: &[u8]) -> Result<bool, String> {
+    match answer {
+        b"-\n" => Ok(false),
+        bytes => {
+            let text = std::str::from_utf8(bytes).ok();
+            let held = text.and_then(|text| text.strip_suffix('\n')?.parse::<u64>().ok());
+            let held = held.ok_or_else(|| "its answer is not understood".to_owned())?;
+            Ok(held > 0)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,6 +264,25 @@ zroot/bhyve/vol\tf3skeys:promotion\t-\t-
 
     fn here(text: &str) -> String {
         text.replace("JAILED", JAILED_PROPERTY)
+    }
+
+    #[test]
+    fn a_checkpoint_is_bytes_or_a_dash_and_nothing_else() {
+        assert_eq!(checkpoint(b"-\n"), Ok(false));
+        assert_eq!(checkpoint(b"0\n"), Ok(false));
+        assert_eq!(checkpoint(b"77824\n"), Ok(true));
+        for other in [
+            &b""[..],
+            b"-",
+            b"\n",
+            b"12",
+            b"12K\n",
+            b"-\n-\n",
+            b"\xff\n",
+            b"-1\n",
+        ] {
+            assert!(checkpoint(other).is_err(), "{other:?}");
+        }
     }
 
     #[test]

@@ -221,6 +221,8 @@ pub struct Sim {
     pub trace: RefCell<Vec<Event>>,
     /// Pools whose every answer takes for ever.
     pub hanging: RefCell<Vec<String>>,
+    /// Pools that have a checkpoint.
+    pub checkpoints: RefCell<Vec<String>>,
     /// Datasets whose mounting takes for ever.
     pub hanging_mounts: RefCell<Vec<String>>,
     /// How often a hanging pool was asked.
@@ -316,6 +318,7 @@ impl Sim {
             files_on: RefCell::default(),
             trace: RefCell::default(),
             hanging: RefCell::default(),
+            checkpoints: RefCell::default(),
             hanging_mounts: RefCell::default(),
             asked_in_vain: Cell::new(0),
             probes: Cell::new(0),
@@ -980,6 +983,11 @@ impl Zfs for Sim {
     fn pools(&self, _deadline: Deadline) -> Result<Vec<String>, Trouble> {
         self.sleep(ONE_CALL);
         Ok(self.states.borrow().keys().cloned().collect())
+    }
+
+    fn has_checkpoint(&self, pool: &str, deadline: Deadline) -> Result<bool, Trouble> {
+        self.call(&format!("zpool get checkpoint {pool}"), pool, deadline)?;
+        Ok(self.checkpoints.borrow().iter().any(|name| name == pool))
     }
 
     fn observe(&self, pool: &str, deadline: Deadline) -> Result<Vec<Dataset>, Trouble> {

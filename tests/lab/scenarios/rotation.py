@@ -218,7 +218,9 @@ def prune(node, lab):
             f"-o keylocation=file:///mnt/.f3skeys/{KEY}/$(ls /mnt/.f3skeys/{KEY} | grep {old}) zroot/forgotten; "
             "umount /mnt")
     says(pruned(node, old, 69), "zroot/forgotten: is opened by", "-> ")
-    node.ok("zfs destroy zroot/forgotten")
+    node.ok("zfs destroy zroot/forgotten; zpool checkpoint zroot; zfs create zroot/x; zfs destroy zroot/x; zpool sync zroot")
+    says(pruned(node, old, 69), "zroot: not known which key opens it: it has a checkpoint")
+    node.ok("zpool checkpoint -d -w zroot")
     says(pruned(node.f1, old, 69), "f0.lan.buetow.org has not pruned it")
     says(node.f3skeys(f"prune {KEY}"), f"--generation {old}", "is the current generation")
     check(held(node, old) and held(node.f1, old), "something was pruned already")
