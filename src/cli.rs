@@ -352,8 +352,10 @@ fn wrong_together(verb: &Verb) -> Option<&'static str> {
         Verb::Rotate(rotate) if rotate.modes() > 1 => {
             Some("`rotate` takes one of --plan, --status, --resume, --abort and --retire")
         }
-        Verb::Rotate(rotate) if rotate.take_over && rotate.modes() > 0 && !rotate.plan => {
-            Some("`rotate --take-over` begins a rotation; it goes with --plan alone")
+        Verb::Rotate(rotate)
+            if rotate.take_over && rotate.modes() > 0 && !rotate.plan && !rotate.resume =>
+        {
+            Some("`rotate --take-over` goes with --plan or --resume, or alone")
         }
         Verb::Verify(verify) if verify.store.is_some() && verify.pools => {
             Some("`verify --pools` is about this node's own store; it takes no --store")
@@ -652,7 +654,7 @@ impl Rotate {
         match self {
             Rotate { plan: true, .. } => What::Plan { take_over },
             Rotate { status: true, .. } => What::Status,
-            Rotate { resume: true, .. } => What::Resume,
+            Rotate { resume: true, .. } => What::Resume { take_over },
             Rotate { abort: true, .. } => What::Abort,
             Rotate { retire: true, .. } => What::Retire,
             _ => What::Start { take_over },

@@ -53,7 +53,10 @@ pub enum What {
     /// Say how things stand.
     Status,
     /// Go on with what was begun.
-    Resume,
+    Resume {
+        /// As for [`What::Start`]; needed when the note of the rotation is lost.
+        take_over: bool,
+    },
     /// Give up a rotation that has changed no key yet.
     Abort,
     /// Let boots no longer try what was replaced, once nothing needs it.
@@ -95,7 +98,7 @@ pub fn rotate(
         };
         match what {
             What::Start { take_over } => run.start(facts, take_over),
-            What::Resume => run.go_on(facts),
+            What::Resume { take_over } => run.go_on(facts, take_over),
             What::Abort => run.abort(facts),
             What::Retire => run.retire(facts),
             What::Status => text = tell::status(&facts),
@@ -207,13 +210,13 @@ impl Run<'_, '_> {
             ));
         }
         let facts = look::look(self.pass, self.key);
-        self.go_on(facts);
+        self.go_on(facts, take_over);
     }
 
     /// From wherever it stands to the end, as far as it goes.
-    fn go_on(&mut self, facts: Facts) {
+    fn go_on(&mut self, facts: Facts, take_over: bool) {
         let mut facts = self.mended(facts);
-        if !self.may(decide::go_on(&facts)) {
+        if !self.may(decide::go_on(&facts, take_over)) {
             return;
         }
         let Ok(own) = facts.store.clone() else { return };

@@ -280,13 +280,14 @@ fn bytes(sim: &Sim, print: Print) -> [u8; 32] {
     found.next().unwrap().1[..].try_into().unwrap()
 }
 
+const RESUME: What = What::Resume { take_over: false };
 const START: What = What::Start { take_over: false };
 /// Far beyond the steps of any rotation here.
 const MOST: u32 = 5_000;
 
 /// Goes on, as a person would: what was begun is resumed; where nothing was begun, begin.
 fn finish(world: &World, case: &str) {
-    let resumed = world.rotate(What::Resume);
+    let resumed = world.rotate(RESUME);
     assert_eq!(resumed.status, 0, "{case}: {}", resumed.complaints());
     if generations(&world.f0).len() == 1 {
         let started = world.rotate(START);
@@ -348,7 +349,7 @@ fn law_a_resume_cut_at_every_effect_after_every_cut_loses_nothing_either() {
             for second in 1..MOST {
                 let case = format!("{name}, cut at {first}, then at {second}");
                 let world = begun.fork(&format!("twice-{name}-{first}-{second}"));
-                if world.dies_at(second, What::Resume).is_some() {
+                if world.dies_at(second, RESUME).is_some() {
                     break;
                 }
                 world.comes_back(&case);
@@ -601,7 +602,7 @@ fn a_loaded_root_with_a_passphrase_is_taken_over_by_a_key_of_the_store() {
             .dies_at(step, What::Start { take_over: true })
             .is_none();
         if died {
-            world.rotate(What::Resume);
+            world.rotate(RESUME);
             world.rotate(What::Start { take_over: true });
         }
         assert_eq!(
@@ -830,4 +831,35 @@ fn law_5_one_key_that_cannot_be_rotated_does_not_keep_the_others() {
     assert_eq!(states(&world.f0), [Standing::Retained, Standing::Current]);
     let kept = Report::last(&world.f0.db(), "rotate").unwrap();
     assert_eq!(kept, rotated.report);
+}
+
+/// The note is on the system's disk, and that may be set up anew.
+#[test]
+fn a_rotation_without_its_note_is_resumed_and_not_given_up() {
+    for step in 1..MOST {
+        let world = World::one_root(&format!("note-{step}"));
+        world.f0.sticks.borrow_mut()[0] = stick(&[("f0:other", [5; 32])]);
+        world
+            .f0
+            .wrapped
+            .borrow_mut()
+            .insert("zdata/enc".to_owned(), [0x77; 32]);
+        let taking = What::Start { take_over: true };
+        if world.dies_at(step, taking).is_some() {
+            assert!(step > 5, "it has no steps");
+            return;
+        }
+        let _ = std::fs::remove_dir_all(world.f0.db());
+        if states(&world.f0) != [Standing::Staged] {
+            continue;
+        }
+        let changed = world.f0.wrapped.borrow()["zdata/enc"] != [0x77; 32];
+        assert_ne!(world.rotate(What::Abort).status, 0, "{step}");
+        let plain = world.rotate(RESUME);
+        assert_eq!(plain.status == 0, changed, "{step}: {}", plain.complaints());
+        let resumed = world.rotate(What::Resume { take_over: true });
+        assert_eq!(resumed.status, 0, "{step}: {}", resumed.complaints());
+        world.comes_back(&format!("without its note, cut at {step}"));
+    }
+    panic!("it never ended");
 }

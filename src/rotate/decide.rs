@@ -42,8 +42,9 @@ pub fn start(facts: &Facts, take_over: bool) -> Vec<Finding> {
 
 const NEW_KEY: &str = "`f3skeys new-key`, or `--take-over` for a root that is loaded";
 
-/// Why an open rotation may not go on; empty when it may.
-pub fn go_on(facts: &Facts) -> Vec<Finding> {
+/// Why an open rotation may not go on; empty when it may. Roots that no key of the store opens go with
+/// it when its note says so, or a person does now.
+pub fn go_on(facts: &Facts, take_over: bool) -> Vec<Finding> {
     let mut said = Findings::default();
     let Some(own) = common(facts, &mut said) else {
         return said.0;
@@ -54,11 +55,11 @@ pub fn go_on(facts: &Facts) -> Vec<Finding> {
         return said.0;
     };
     let left = to_change(facts, target.fingerprint);
-    let take_over = matches!(&facts.record, Ok(Some(record)) if record.take_over);
+    let noted = matches!(&facts.record, Ok(Some(record)) if record.take_over);
     for root in &left {
         match &root.opens {
             Opens::By(_) => {}
-            Opens::NoKey if take_over => {}
+            Opens::NoKey if take_over || noted => {}
             other => not_opened(root, other, &mut said),
         }
     }
@@ -279,7 +280,7 @@ fn not_opened(root: &RootFacts, opens: &Opens, said: &mut Findings) {
         _ => said.fail(
             subject,
             "no key of the store opens it",
-            "`rotate --take-over` gives a loaded root a key of the store",
+            "`--take-over` gives a loaded root a key of the store, also with `--resume`",
         ),
     }
 }
