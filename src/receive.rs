@@ -10,7 +10,9 @@ use crate::names::{DatasetName, KeyName, NodeName};
 use crate::os::PoolState;
 use crate::os::worker::readable;
 use crate::pass::Node;
-use crate::peers::{Ask, LARGEST, Question, ReplicaState, Reply, Told, VERSION, plain};
+use crate::peers::{
+    Ask, LARGEST, Question, ReplicaState, Reply, Told, VERSION, other_version, plain, speaks,
+};
 use crate::promotion::Promoted;
 use crate::store::merge;
 use crate::time::{Clock, Deadline};
@@ -180,16 +182,25 @@ pub fn understand(config: &Config, from: &NodeName, question: &[u8]) -> Result<A
     if question.len() > LARGEST {
         return Err(too_long("question"));
     }
-    let question: Question = serde_json::from_slice(question)
-        .map_err(|e| Refused::new(DATA, format!("not a question: {}", plain(&e.to_string()))))?;
+    let question: Question = serde_json::from_slice(question).map_err(|e| {
+        Refused::new(
+            DATA,
+            match other_version(question) {
+                Some(version) => format!("the question {}", speaks(version)),
+                None => format!("not a question: {}", plain(&e.to_string())),
+            },
+        )
+    })?;
     let Question {
         version,
         from: asking,
         ask,
     } = question;
     if version != VERSION {
-        let what = format!("the question has version {version}, this is version {VERSION}");
-        return Err(Refused::new(DATA, what));
+        return Err(Refused::new(
+            DATA,
+            format!("the question {}", speaks(version)),
+        ));
     }
     if asking != *from {
         let what = format!("the key belongs to {from}, and {asking} asks");
