@@ -42,6 +42,7 @@
 //!   directory; [`time`] has the deadlines; [`trouble`] is "could not ask".
 
 pub mod adopt;
+pub mod backup;
 pub mod boot;
 pub mod carp;
 pub mod child;
