@@ -83,7 +83,6 @@ fn run(pass: &mut Pass, peers: &[&Peer], scope: Scope, progress: &dyn Fn(&str)) 
         let what = "has no key of its own on its store";
         pass.report.find(Severity::Note, own, what, "");
     }
-    let begun = pass.clock().now();
     let round = Round {
         config: pass.config,
         system: pass.node.system,
@@ -94,9 +93,8 @@ fn run(pass: &mut Pass, peers: &[&Peer], scope: Scope, progress: &dyn Fn(&str)) 
         progress,
     };
     let visits = ask_all(pass.node, round, peers, &stock);
-    let took = millis(pass.clock().now() - begun);
     for visit in visits {
-        tell(pass, visit, stock.len(), took, scope);
+        tell(pass, visit, stock.len(), scope);
     }
 }
 
@@ -150,7 +148,7 @@ fn tell_unvouched(pass: &mut Pass, stock: &mut Vec<Stock>) {
 }
 
 /// Tells what came of a visit.
-fn tell(pass: &mut Pass, visit: Visit, keys: usize, took: u64, scope: Scope) {
+fn tell(pass: &mut Pass, visit: Visit, keys: usize, scope: Scope) {
     let peer = &visit.peer.name;
     let well = visit.seen.iter().filter(|seen| seen.is_well()).count();
     pass.report.phases.push(Phase {
@@ -159,7 +157,7 @@ fn tell(pass: &mut Pass, visit: Visit, keys: usize, took: u64, scope: Scope) {
             None => format!("{well} of {keys} keys proven"),
             Some(_) => format!("{well} of {keys} keys proven; NOT ALL ASKED"),
         },
-        millis: took,
+        millis: millis(visit.took),
     });
     pass.report.changed.extend(visit.changed);
     if let Some(why) = &visit.no_receipt {

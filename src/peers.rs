@@ -28,8 +28,8 @@ pub const LARGEST: usize = 1 << 20;
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest piece of a peer's words that is shown, in characters.
 const LONGEST_WORDS: usize = 300;
-/// Its path on FreeBSD and Linux.
-const SSH: &str = "/usr/bin/ssh";
+/// The path of `ssh` on FreeBSD and Linux.
+pub const SSH: &str = "/usr/bin/ssh";
 /// Between two looks at several peers.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
@@ -225,6 +225,8 @@ pub trait Talk<'k> {
 
 /// Peers by way of the system's `ssh`.
 pub struct Ssh<'a> {
+    /// The program.
+    pub program: &'a Path,
     /// The clock of the deadlines.
     pub clock: &'a dyn Clock,
 }
@@ -292,7 +294,7 @@ impl Ssh<'_> {
         let input = std::iter::once(Cow::Owned(line)).chain(keys).collect();
         let args = arguments(peer, &question.from);
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let running = Running::begin(Path::new(SSH), &args, Some(input), self.clock, deadline);
+        let running = Running::begin(self.program, &args, Some(input), self.clock, deadline);
         running.map_err(|trouble| of_peer(peer, trouble))
     }
 

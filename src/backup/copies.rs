@@ -192,6 +192,9 @@ fn remedy(peer: &NodeName, stock: &Stock, seen: Option<&Seen>) -> String {
         Some(seen) if seen.is_damaged_here() => {
             format!("`f3skeys verify --repair` here, then `f3skeys backup --to {peer}`")
         }
+        Some(seen) if seen.is_only_otherwise() => format!(
+            "`f3skeys backup --to {peer}`; what that leaves, `f3skeys verify --repair` there mends"
+        ),
         Some(_) => format!("`f3skeys backup --to {peer}`"),
         None => format!("see why it does not answer, then `f3skeys backup --to {peer}`"),
     }

@@ -65,7 +65,8 @@ impl Receipts {
     /// They cannot be read or understood.
     pub fn read(db: &Path, peer: &NodeName) -> io::Result<Receipts> {
         match fs::read(path(db, peer)) {
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Receipts::default()),
             Err(e) => Err(e),
         }

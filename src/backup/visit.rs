@@ -16,6 +16,7 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 /// What all visits of a run have in common.
 #[derive(Clone, Copy)]
@@ -96,8 +97,17 @@ impl Seen {
 
     /// Whether all of it is proven, and nothing else is wrong with it.
     pub fn is_well(&self) -> bool {
+        self.is_all_proven() && self.otherwise.is_none()
+    }
+
+    /// Whether all generations are proven, and something else is wrong.
+    pub fn is_only_otherwise(&self) -> bool {
+        self.is_all_proven() && self.otherwise.is_some()
+    }
+
+    fn is_all_proven(&self) -> bool {
         let mut states = self.generations.iter().map(|(_, state)| *state);
-        states.all(|state| state == State::Proven) && self.otherwise.is_none()
+        states.all(|state| state == State::Proven)
     }
 
     /// What is not as it should be.
@@ -148,6 +158,9 @@ pub(super) struct Visit<'k> {
     pub gone: Option<String>,
     /// Why a receipt could not be kept.
     pub no_receipt: Option<String>,
+    begun: Duration,
+    /// How long it took.
+    pub took: Duration,
 }
 
 /// What is being asked.
@@ -176,6 +189,8 @@ impl<'k> Visit<'k> {
             changed: Vec::new(),
             gone: None,
             no_receipt: None,
+            begun: round.system.clock().now(),
+            took: Duration::ZERO,
         }
     }
 
@@ -255,6 +270,10 @@ impl<'k> Visit<'k> {
 
     fn did(&mut self, before: &Seen, seen: &Seen) {
         let (peer, lacked) = (&self.peer.name, before.lacking());
+        // What only a person there can mend is no change, however often it is tried.
+        if lacked == seen.lacking() {
+            return;
+        }
         let then = match seen.is_well() {
             true => "handed over, and proven".to_owned(),
             false => format!("handed over; still {}", seen.lacking()),
@@ -292,6 +311,7 @@ impl<'k> Visit<'k> {
 
 impl<'k> Talk<'k> for Visit<'k> {
     fn next(&mut self, answered: Option<Result<Reply, Trouble>>) -> Option<Asking<'k>> {
+        self.took = self.round.system.clock().now() - self.begun;
         if let Some(asking) = answered.and_then(|answered| self.take(answered)) {
             return Some(asking);
         }
