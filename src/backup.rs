@@ -72,7 +72,7 @@ fn run(pass: &mut Pass, peers: &[&Peer], scope: Scope, progress: &dyn Fn(&str)) 
         Ok(stock) => stock,
         Err((fault, why)) => return no_stock(pass, fault, &why),
     };
-    tell_unvouched(pass, &mut stock);
+    tell_unknown(pass, &mut stock);
     if peers.is_empty() {
         let remedy = "add the other nodes to `peers`";
         let what = "no peer is configured, so its keys are on no other store";
@@ -134,17 +134,17 @@ fn no_stock(pass: &mut Pass, fault: Fault, why: &str) {
     pass.report.fail(fault);
 }
 
-/// Takes out keys for which nothing on the store vouches: what they are, nobody can tell a peer.
-fn tell_unvouched(pass: &mut Pass, stock: &mut Vec<Stock>) {
-    let (vouched, unvouched) = stock.drain(..).partition(|stock| !stock.list.is_empty());
-    *stock = vouched;
-    for Stock { key, .. } in unvouched {
-        let what = "nothing on the store vouches for it, so it is on no peer";
-        let remedy = "`f3skeys verify --repair` takes it in";
-        pass.report
-            .find(Severity::Failure, key.as_str(), what, remedy);
+/// Takes out keys of which no peer can be told what they are.
+fn tell_unknown(pass: &mut Pass, stock: &mut Vec<Stock>) {
+    stock.retain(|stock| {
+        let Some((what, remedy)) = stock.trouble(&pass.config.node) else {
+            return true;
+        };
+        let key = stock.key.as_str();
+        pass.report.find(Severity::Failure, key, what, &remedy);
         pass.report.fail(Fault::Unavailable);
-    }
+        false
+    });
 }
 
 /// Tells what came of a visit.

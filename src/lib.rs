@@ -28,6 +28,7 @@
 //!   (mountpoints) and [`roles`] (what is said of replicas).
 //! - [`promote`] makes a replica writable and read-only again, as [`promotion`] records; [`receive`]
 //!   answers another node's question.
+//! - [`backup`] puts every key of this node on the peers' stores and has them prove it.
 //! - [`rotate`] gives the roots of a key another one, by way of this store and the peers'; how keys
 //!   are handed to a peer is [`handover`].
 //! - [`adopt`] proposes a configuration for a host that exists; [`init`] makes an empty store.

@@ -458,7 +458,7 @@ fn a_key_that_is_damaged_here_or_vouched_for_by_nothing_is_never_called_backed_u
     assert!(
         report
             .complaints()
-            .contains("f0:laid: nothing on the store vouches")
+            .contains("f0:laid: nothing on this node's store vouches")
     );
     // The others are handed over all the same.
     assert!(
@@ -469,6 +469,33 @@ fn a_key_that_is_damaged_here_or_vouched_for_by_nothing_is_never_called_backed_u
             .all(|p| p.result == "2 of 2 keys proven")
     );
     assert_eq!(strange.copies("f0").status, 69);
+}
+
+#[test]
+fn a_key_of_a_root_that_this_store_has_lost_is_named_with_the_way_to_get_it_back() {
+    let world = World::backed_up("own-lost");
+    world.change_stick("f0", |stick| {
+        stick.files = store("00", &[("f0:more", &[Current])]);
+    });
+    let way = "`f3skeys receive --rebuild` here, `f3skeys backup --to f0 --rebuild` there";
+    let report = world.backup("f0", &[]);
+    let said = report.complaints();
+    assert_eq!(report.status, 69, "{said}");
+    assert!(
+        said.contains("f0:data: is not on this node's store"),
+        "{said}"
+    );
+    assert!(said.contains(way), "{said}");
+    let told = world.copies("f0");
+    assert_eq!(told.status, 69);
+    let text = told.text();
+    assert!(text.contains("this peer holds some of it"), "{text}");
+    assert!(text.contains(way), "{text}");
+    // And that way leads there.
+    world.open("f0", None, 5);
+    assert_eq!(world.backup_with("f2", &["f0"], true).status, 0);
+    assert_eq!(world.backup("f0", &[]).status, 0);
+    assert_eq!(world.copies("f0").status, 0);
 }
 
 #[test]
@@ -780,6 +807,30 @@ fn law_7_the_stick_of_a_peer_fills_up_or_is_pulled_at_every_step() {
 }
 
 #[test]
+fn law_7_the_new_stick_fills_up_or_is_pulled_at_every_step_of_a_rebuild() {
+    let mut cases = 0;
+    for step in 0..30 {
+        for fault in [
+            Fault::FullAt(step),
+            Fault::GoneFrom(step),
+            Fault::CutAt(step, 9),
+        ] {
+            let world = World::backed_up("rebuild-fault");
+            world.loses_its_stick("f1");
+            world.open("f1", None, 60);
+            world.change_stick("f1", |stick| stick.fault = Some(fault));
+            let report = world.backup_with("f0", &["f1"], true);
+            cases += usize::from(report.status != 0);
+            let again = world.backup_with("f0", &["f1"], true);
+            assert_eq!(again.status, 0, "{fault:?}: {}", again.complaints());
+            assert_all_there(&world.files("f1"), &format!("{fault:?}"));
+        }
+    }
+    println!("{cases} failures of the stick");
+    assert!(cases > 20, "{cases}");
+}
+
+#[test]
 fn a_lost_stick_is_rebuilt_from_one_peer_and_the_node_boots() {
     let world = World::backed_up("rebuild");
     world.loses_its_stick("f1");
@@ -1075,7 +1126,12 @@ fn law_2_no_message_makes_a_node_send_a_key_byte() {
                 }));
                 asks.push(Ask::Put(merge));
             }
+            asks.push(Ask::Replicas(vec!["zf1".parse().unwrap()]));
             for ask in asks {
+                // A new kind of question is to be asked here as well.
+                match &ask {
+                    Ask::Key { .. } | Ask::Put(_) | Ask::Replicas(_) => {}
+                }
                 let told = answer_line(world, "f0", "f1", ask);
                 let text = match &told {
                     Ok(line) => {

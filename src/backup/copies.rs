@@ -93,7 +93,13 @@ pub fn copies(node: Node, config: &Config) -> Copies {
     let now = node.system.wall();
     let looks: Vec<Look> = visits
         .iter()
-        .map(|visit| Look::of(node, visit, now))
+        .map(|visit| Look {
+            own: &config.node,
+            visit,
+            // Receipts that cannot be read are as good as none: nothing is decided by them.
+            receipts: Receipts::read(node.db, &visit.peer.name).unwrap_or_default(),
+            now,
+        })
         .collect();
     let keys: Vec<KeyCopies> = stock
         .iter()
@@ -118,7 +124,7 @@ pub fn copies(node: Node, config: &Config) -> Copies {
 fn unknown(config: &Config, fault: Fault, why: String) -> Copies {
     Copies {
         node: config.node.to_string(),
-        unknown: Some(why),
+        unknown: Some(format!("key device {}: {why}", config.store.wanted)),
         keys: Vec::new(),
         status: fault.status(),
     }
@@ -126,21 +132,13 @@ fn unknown(config: &Config, fault: Fault, why: String) -> Copies {
 
 /// What there is to tell of a peer: what it said, and what it has proven before.
 struct Look<'v, 'k> {
+    own: &'k NodeName,
     visit: &'v Visit<'k>,
     receipts: Receipts,
     now: u64,
 }
 
-impl<'v, 'k> Look<'v, 'k> {
-    /// Receipts that cannot be read are as good as none: nothing is decided by them.
-    fn of(node: Node, visit: &'v Visit<'k>, now: u64) -> Look<'v, 'k> {
-        Look {
-            visit,
-            receipts: Receipts::read(node.db, &visit.peer.name).unwrap_or_default(),
-            now,
-        }
-    }
-
+impl Look<'_, '_> {
     fn copy(&self, stock: &Stock) -> PeerCopy {
         let seen = self.visit.seen.iter().find(|seen| seen.key == stock.key);
         let well = seen.is_some_and(Seen::is_well) && !stock.list.is_empty();
@@ -155,15 +153,19 @@ impl<'v, 'k> Look<'v, 'k> {
                 .collect(),
             remedy: match well {
                 true => String::new(),
-                false => remedy(&self.visit.peer.name, stock, seen),
+                false => self.remedy(stock, seen),
             },
         }
     }
 
     fn why(&self, stock: &Stock, seen: Option<&Seen>) -> String {
+        let trouble = stock.trouble(self.own).map(|(what, _)| what);
         match (seen, &self.visit.gone) {
-            _ if stock.list.is_empty() => "nothing on this node's store vouches for it".to_owned(),
-            (Some(seen), _) => seen.otherwise.unwrap_or_default().to_owned(),
+            (Some(seen), _) => match (trouble, seen.is_there) {
+                (Some(what), true) => format!("{what}; this peer holds some of it"),
+                (Some(what), false) => format!("{what}, and this peer holds nothing of it"),
+                (None, _) => seen.otherwise.unwrap_or_default().to_owned(),
+            },
             (None, Some(why)) => format!("does not answer: {why}"),
             (None, None) => "was not asked".to_owned(),
         }
@@ -183,20 +185,23 @@ impl<'v, 'k> Look<'v, 'k> {
             age: last_proven.and_then(|then| self.now.checked_sub(then)),
         }
     }
-}
 
-/// The command that mends it.
-fn remedy(peer: &NodeName, stock: &Stock, seen: Option<&Seen>) -> String {
-    match seen {
-        _ if stock.list.is_empty() => "`f3skeys verify --repair`".to_owned(),
-        Some(seen) if seen.is_damaged_here() => {
-            format!("`f3skeys verify --repair` here, then `f3skeys backup --to {peer}`")
+    /// The command that mends it.
+    fn remedy(&self, stock: &Stock, seen: Option<&Seen>) -> String {
+        if let Some((_, remedy)) = stock.trouble(self.own) {
+            return remedy;
         }
-        Some(seen) if seen.is_only_otherwise() => format!(
-            "`f3skeys backup --to {peer}`; what that leaves, `f3skeys verify --repair` there mends"
-        ),
-        Some(_) => format!("`f3skeys backup --to {peer}`"),
-        None => format!("see why it does not answer, then `f3skeys backup --to {peer}`"),
+        let peer = &self.visit.peer.name;
+        match seen {
+            Some(seen) if seen.is_damaged_here() => {
+                format!("`f3skeys verify --repair` here, then `f3skeys backup --to {peer}`")
+            }
+            Some(seen) if seen.is_only_otherwise() => format!(
+                "`f3skeys backup --to {peer}`; what that leaves, `f3skeys verify --repair` there mends"
+            ),
+            Some(_) => format!("`f3skeys backup --to {peer}`"),
+            None => format!("see why it does not answer, then `f3skeys backup --to {peer}`"),
+        }
     }
 }
 
@@ -205,11 +210,9 @@ impl Copies {
     pub fn text(&self) -> String {
         let mut text = format!("keys of {} on its peers\n", self.node);
         if let Some(why) = &self.unknown {
-            let _ = writeln!(
-                text,
-                "  not known: this node's key store could not be read: {why}"
-            );
-            text.push_str("  -> insert the stick: without the bytes no proof can be checked\n");
+            let _ = writeln!(text, "  NOT KNOWN: {why}");
+            text.push_str("  -> mend that: without the bytes here no proof can be checked\n");
+            return text;
         }
         for key in &self.keys {
             let _ = writeln!(text, "{}", key.key);
@@ -219,6 +222,9 @@ impl Copies {
             if key.peers.is_empty() {
                 text.push_str("  ON NO OTHER STORE\n  -> add the other nodes to `peers`\n");
             }
+        }
+        if self.keys.is_empty() {
+            text.push_str("  it has none of its own\n");
         }
         let copies = || self.keys.iter().flat_map(|key| &key.peers);
         let well = copies().filter(|copy| copy.well).count();

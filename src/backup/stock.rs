@@ -3,7 +3,7 @@
 use crate::boot;
 use crate::exit::Fault;
 use crate::handover;
-use crate::names::KeyName;
+use crate::names::{KeyName, NodeName};
 use crate::pass::Pass;
 use crate::store::merge::recordable;
 use crate::store::state::{Generation, Standing};
@@ -24,6 +24,23 @@ pub(super) struct Stock {
 }
 
 impl Stock {
+    /// Why no peer can be told what there is of it; `None` when one can. And the way out.
+    pub fn trouble(&self, own: &NodeName) -> Option<(&'static str, String)> {
+        match (self.list.is_empty(), self.copies.good.is_empty()) {
+            (false, _) => None,
+            (true, false) => Some((
+                "nothing on this node's store vouches for it",
+                "`f3skeys verify --repair` takes it in".to_owned(),
+            )),
+            (true, true) => Some((
+                "is not on this node's store",
+                format!(
+                    "if a peer holds it: `f3skeys receive --rebuild` here, `f3skeys backup --to {own} --rebuild` there"
+                ),
+            )),
+        }
+    }
+
     /// The generations that every store is to have.
     pub fn wanted(&self) -> impl Iterator<Item = &Generation> {
         self.list.iter().filter(|g| g.state != Standing::Pruned)
@@ -54,8 +71,14 @@ fn take(pass: &mut Pass, meant: impl Fn(&KeyName) -> bool) -> Result<Vec<Stock>,
     let unusable = |why: String| (Fault::Unavailable, why);
     let survey = survey(Wanted::All, reading).map_err(|format| unusable(format.to_string()))?;
     recordable(&survey).map_err(unusable)?;
-    let keys = survey.keys.into_iter();
+    let mut keys = survey.keys;
+    // A key that a root needs and that is not here is no key less to be looked after.
+    let own = |key: &KeyName| key.owner() == pass.config.node.as_str();
+    for key in pass.config.keys().into_iter().filter(own) {
+        keys.entry(key).or_default();
+    }
     Ok(keys
+        .into_iter()
         .filter(|(key, _)| meant(key))
         .map(|(key, copies)| Stock {
             list: handover::list(&copies),

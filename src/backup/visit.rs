@@ -68,6 +68,8 @@ pub(super) struct Seen {
     pub key: KeyName,
     /// The identity of the peer's store.
     pub store: String,
+    /// Whether the peer holds anything of it.
+    pub is_there: bool,
     /// Every generation that is to be there.
     pub generations: Vec<(Generation, State)>,
     /// What else is not as it should be, in a few words.
@@ -89,6 +91,7 @@ impl Seen {
         Seen {
             key: stock.key.clone(),
             store: told.store.clone(),
+            is_there: !told.held.is_empty(),
             generations: stock.wanted().map(of).collect(),
             otherwise,
             refused: None,
