@@ -81,18 +81,21 @@ pub(super) struct Seen {
 impl Seen {
     fn of(stock: &Stock, told: &KeyTold, proven: &BTreeSet<Fingerprint>, is_own: bool) -> Seen {
         let of = |g: &Generation| (g.clone(), state(stock, told, proven, g.fingerprint));
+        let generations: Vec<_> = stock.wanted().map(of).collect();
         let theirs = told.held.iter().map(|held| &held.generation);
-        let otherwise = match (told.sound, theirs.eq(&stock.list)) {
-            (false, _) => Some("a file of it damaged or missing"),
-            // Another node's list may be newer there.
-            (true, false) if is_own => Some("listed otherwise"),
-            (true, _) => None,
+        let is_listed = theirs.eq(&stock.list);
+        // That says enough; and another node's list may be newer there.
+        let is_missing = generations.iter().any(|(_, is)| *is == State::Missing);
+        let otherwise = match told.sound {
+            false => Some("a file of it damaged or missing"),
+            true if is_own && !is_listed && !is_missing => Some("listed otherwise"),
+            true => None,
         };
         Seen {
             key: stock.key.clone(),
             store: told.store.clone(),
             is_there: !told.held.is_empty(),
-            generations: stock.wanted().map(of).collect(),
+            generations,
             otherwise,
             refused: None,
         }
