@@ -42,14 +42,16 @@ pub const KEY_PATIENCE: Duration = Duration::from_secs(75);
 pub enum Ask {
     /// How replicas stand, by their names on the peer, with all below them.
     Replicas(Vec<DatasetName>),
-    /// What the peer's store holds of a key of the asker, and what opens the peer's roots with it.
+    /// What the peer's store holds of a key of the asker, and what opens the peer's roots with it; in a
+    /// rebuild, what it holds of any key.
     Key {
         /// The key.
         key: KeyName,
         /// What the bytes are to be proven with.
         nonce: Nonce,
     },
-    /// Take the asker's generations of its key as they are here.
+    /// Take the asker's generations of its key as they are here; in a rebuild, of any key that the
+    /// peer's store holds nothing of.
     Put(Merge),
 }
 
@@ -142,7 +144,8 @@ pub struct KeyTold {
     /// Whether no file of the key is damaged or missing there. The same list once more mends what a
     /// run that died has left; what it does not mend, `verify --repair` there does.
     pub sound: bool,
-    /// Its configured roots with this key. After [`Ask::Put`] they are not asked, and none is told.
+    /// Its configured roots with this key. After [`Ask::Put`], and to a node that
+    /// does not own the key, none is told.
     pub roots: Vec<RootTold>,
 }
 
