@@ -5,6 +5,7 @@ use crate::os::worker::readable;
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use std::borrow::Cow;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -74,64 +75,132 @@ impl Finished {
 /// It could not be started, wrote too much, or was not done at the deadline; then it is killed,
 /// and left behind where the kernel holds it.
 pub fn run(call: &Call, clock: &dyn Clock, deadline: Deadline) -> Result<Finished, Trouble> {
-    let command = shown(call);
-    let failed = |e: io::Error| Trouble::failed(&command, &e.to_string());
-    if !call.program.is_absolute() {
-        return Err(Trouble::failed(&command, "not an absolute path"));
-    }
-    if deadline.passed(clock) {
-        return Err(Trouble::timed_out(&command));
-    }
-    let mut child = start(call).map_err(failed)?;
-    let mut streams = Streams::of(&mut child);
-    let mut input = match Input::of(&mut child, call.input.unwrap_or_default()) {
-        Ok(input) => input,
-        Err(e) => {
-            give_up(&mut child);
-            return Err(failed(e));
-        }
-    };
+    let input = call.input.map(|pieces| {
+        let pieces = pieces.iter();
+        pieces.map(|piece| Cow::Borrowed(*piece)).collect()
+    });
+    let mut running = Running::begin(call.program, call.args, input, clock, deadline)?;
     loop {
-        if let Err(e) = input.feed() {
-            give_up(&mut child);
-            return Err(failed(e));
-        }
-        let ended = child.try_wait().map_err(failed)?;
-        let more = streams.drain().map_err(failed)?;
-        if let Some(status) = ended {
-            return Ok(Finished {
-                status: status.code(),
-                stdout: streams.out,
-                stderr: streams.err,
-                command,
-            });
-        }
-        if deadline.passed(clock) {
-            give_up(&mut child);
-            return Err(Trouble::timed_out(&command));
-        }
-        if !more {
-            streams.wait(deadline.left(clock).min(BETWEEN_LOOKS));
+        match running.look(clock)? {
+            Look::Ended(finished) => return Ok(finished),
+            Look::Moved => {}
+            Look::Waits => running.wait(clock),
         }
     }
 }
 
-fn shown(call: &Call) -> String {
-    let name = call.program.file_name().unwrap_or_default();
+/// A program that is under way, so that several can be at once. Each has its own deadline.
+pub struct Running<'a> {
+    command: String,
+    child: Child,
+    streams: Streams,
+    input: Input<'a>,
+    deadline: Deadline,
+}
+
+/// What a look at a program has shown.
+pub enum Look {
+    /// It is over.
+    Ended(Finished),
+    /// It has written something, and may have more.
+    Moved,
+    /// It is at work.
+    Waits,
+}
+
+impl<'a> Running<'a> {
+    /// Starts a program. What it reads on standard input is as for [`Call`]; a piece that is owned is
+    /// no secret.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub fn begin(
+        program: &Path,
+        args: &[&str],
+        input: Option<Vec<Cow<'a, [u8]>>>,
+        clock: &dyn Clock,
+        deadline: Deadline,
+    ) -> Result<Running<'a>, Trouble> {
+        let command = shown(program, args);
+        let failed = |e: io::Error| Trouble::failed(&command, &e.to_string());
+        if !program.is_absolute() {
+            return Err(Trouble::failed(&command, "not an absolute path"));
+        }
+        if deadline.passed(clock) {
+            return Err(Trouble::timed_out(&command));
+        }
+        let mut child = start(program, args, input.is_some()).map_err(failed)?;
+        let streams = Streams::of(&mut child);
+        match Input::of(&mut child, input.unwrap_or_default()) {
+            Ok(input) => Ok(Running {
+                command,
+                child,
+                streams,
+                input,
+                deadline,
+            }),
+            Err(e) => {
+                give_up(&mut child);
+                Err(failed(e))
+            }
+        }
+    }
+
+    /// Moves what there is to be moved, and never waits.
+    ///
+    /// # Errors
+    /// As for [`run`]; the program is given up then, and must not be looked at again.
+    pub fn look(&mut self, clock: &dyn Clock) -> Result<Look, Trouble> {
+        let looked = self.look_once(clock);
+        if looked.is_err() {
+            give_up(&mut self.child);
+        }
+        looked
+    }
+
+    fn look_once(&mut self, clock: &dyn Clock) -> Result<Look, Trouble> {
+        let failed = |e: io::Error| Trouble::failed(&self.command, &e.to_string());
+        self.input.feed().map_err(failed)?;
+        let ended = self.child.try_wait().map_err(failed)?;
+        let more = self.streams.drain().map_err(failed)?;
+        if let Some(status) = ended {
+            return Ok(Look::Ended(Finished {
+                status: status.code(),
+                stdout: std::mem::take(&mut self.streams.out),
+                stderr: std::mem::take(&mut self.streams.err),
+                command: self.command.clone(),
+            }));
+        }
+        match (self.deadline.passed(clock), more) {
+            (true, _) => Err(Trouble::timed_out(&self.command)),
+            (false, true) => Ok(Look::Moved),
+            (false, false) => Ok(Look::Waits),
+        }
+    }
+
+    /// Waits a little, or until it has written something.
+    pub fn wait(&self, clock: &dyn Clock) {
+        self.streams
+            .wait(self.deadline.left(clock).min(BETWEEN_LOOKS));
+    }
+}
+
+fn shown(program: &Path, args: &[&str]) -> String {
+    let name = program.file_name().unwrap_or_default();
     let mut words = vec![name.to_string_lossy().into_owned()];
-    words.extend(call.args.iter().map(|arg| (*arg).to_owned()));
+    words.extend(args.iter().map(|arg| (*arg).to_owned()));
     words.join(" ")
 }
 
-fn start(call: &Call) -> io::Result<Child> {
-    Command::new(call.program)
-        .args(call.args)
+fn start(program: &Path, args: &[&str], has_input: bool) -> io::Result<Child> {
+    Command::new(program)
+        .args(args)
         .env_clear()
         .env("LC_ALL", "C")
         .current_dir("/")
-        .stdin(match call.input {
-            Some(_) => Stdio::piped(),
-            None => Stdio::null(),
+        .stdin(match has_input {
+            true => Stdio::piped(),
+            false => Stdio::null(),
         })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -142,37 +211,41 @@ fn start(call: &Call) -> io::Result<Child> {
 /// does not read holds nobody up.
 struct Input<'a> {
     pipe: Option<ChildStdin>,
-    /// The rest of the piece that is being written.
-    rest: &'a [u8],
+    /// The piece that is being written.
+    piece: Cow<'a, [u8]>,
+    /// How much of it is written.
+    written: usize,
     /// The pieces after it.
-    pieces: std::slice::Iter<'a, &'a [u8]>,
+    pieces: std::vec::IntoIter<Cow<'a, [u8]>>,
 }
 
 impl<'a> Input<'a> {
-    fn of(child: &mut Child, pieces: &'a [&'a [u8]]) -> io::Result<Input<'a>> {
+    fn of(child: &mut Child, pieces: Vec<Cow<'a, [u8]>>) -> io::Result<Input<'a>> {
         let pipe = child.stdin.take();
         if let Some(pipe) = &pipe {
             fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         }
         Ok(Input {
             pipe,
-            rest: &[],
-            pieces: pieces.iter(),
+            piece: Cow::Borrowed(&[]),
+            written: 0,
+            pieces: pieces.into_iter(),
         })
     }
 
     /// Writes what the pipe takes without waiting; closes it after the last byte.
     fn feed(&mut self) -> io::Result<()> {
         while let Some(pipe) = &mut self.pipe {
-            if self.rest.is_empty() {
+            let rest = self.piece.get(self.written..).unwrap_or_default();
+            if rest.is_empty() {
                 match self.pieces.next() {
-                    Some(piece) => self.rest = piece,
+                    Some(piece) => (self.piece, self.written) = (piece, 0),
                     None => self.pipe = None,
                 }
                 continue;
             }
-            match pipe.write(self.rest) {
-                Ok(written) => self.rest = self.rest.get(written..).unwrap_or_default(),
+            match pipe.write(rest) {
+                Ok(written) => self.written += written,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 // It ended without reading; its own words say why.
@@ -259,6 +332,45 @@ mod tests {
     }
 
     const LONG: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn two_that_wait_for_one_another_are_under_way_at_once() {
+        let clock = SystemClock::start();
+        let directory = std::env::temp_dir().join(format!("f3skeys-child-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let (one, other) = (directory.join("one"), directory.join("other"));
+        let sh = |script: &str| {
+            let input = vec![Cow::Borrowed(&b"word"[..])];
+            let deadline = Deadline::after(&clock, LONG);
+            Running::begin(
+                Path::new("/bin/sh"),
+                &["-c", script],
+                Some(input),
+                &clock,
+                deadline,
+            )
+        };
+        // Each ends only once the other has begun.
+        let script = |mine: &Path, theirs: &Path| {
+            let (mine, theirs) = (mine.display(), theirs.display());
+            format!("cat > {mine}; until [ -e {theirs} ]; do sleep 0.01; done; cat {mine}")
+        };
+        let mut under_way = vec![
+            sh(&script(&one, &other)).unwrap(),
+            sh(&script(&other, &one)).unwrap(),
+        ];
+        while !under_way.is_empty() {
+            under_way.retain_mut(|running| match running.look(&clock).unwrap() {
+                Look::Ended(finished) => {
+                    assert_eq!(finished.success().unwrap(), b"word");
+                    false
+                }
+                Look::Moved | Look::Waits => true,
+            });
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
 
     #[test]
     fn output_and_status_are_whole() {

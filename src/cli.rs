@@ -1,5 +1,6 @@
 //! The command line: reads it, calls the verb, prints, and gives the exit status.
 
+use crate::backup::copies;
 use crate::config::Config;
 use crate::exit::{Fault, USAGE};
 use crate::gate::Answer;
@@ -9,14 +10,15 @@ use crate::key::Key;
 use crate::names::{DatasetName, KeyName, NodeName};
 use crate::os::{self, PATHS};
 use crate::pass::Node;
-use crate::peers::Ssh;
+use crate::peers::{SSH, Ssh};
+use crate::receive::rebuild;
 use crate::report::Report;
 use crate::rotate::{Rotated, What};
 use crate::services::Manager;
 use crate::system::{Machine, System};
 use crate::usb::UsbDisks;
 use crate::{
-    adopt, boot, carp, doctor, init, late, lock, new_key, preview, promote, ready, receive,
+    adopt, backup, boot, carp, doctor, init, late, lock, new_key, preview, promote, ready, receive,
     reconcile, rehearse, rotate, status, verify, zfs,
 };
 use argh::FromArgs;
@@ -43,6 +45,7 @@ struct Arguments {
 #[argh(subcommand)]
 enum Verb {
     Adopt(Adopt),
+    Backup(Backup),
     Boot(Boot),
     Carp(Carp),
     Demote(Demote),
@@ -138,16 +141,39 @@ struct Demote {
     dataset: DatasetName,
 }
 
-/// Answer a peer's question on standard input. The forced command of its ssh key.
+/// Answer a peer's question on standard input. The forced command of its ssh key. With --rebuild, by
+/// a person whose stick is lost: let peers give this store what it holds nothing of.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "receive")]
 struct Receive {
-    /// the peer that asks, as the configuration names it
+    /// the peer that asks, as the configuration names it; with --rebuild, the one that may give
     #[argh(option, arg_name = "NODE")]
-    from: NodeName,
+    from: Option<NodeName>,
     /// print the line for root's authorized_keys that lets the peer ask, and answer nothing
     #[argh(switch)]
     print_authorized_keys_line: bool,
+    /// let peers put keys on this store that it holds nothing of, also those of others, for a while
+    #[argh(switch)]
+    rebuild: bool,
+    /// for how long (60)
+    #[argh(option, long = "for", arg_name = "MINUTES")]
+    minutes: Option<u32>,
+    /// let them no more
+    #[argh(switch)]
+    end: bool,
+}
+
+/// Put every key of this node on the store of every peer, and have each prove it. Exit 0: every peer
+/// has proven every key.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "backup")]
+struct Backup {
+    /// only this peer; may be given several times
+    #[argh(option, arg_name = "NODE")]
+    to: Vec<NodeName>,
+    /// also the keys of other nodes, to the one peer whose store is lost and that is open for it
+    #[argh(switch)]
+    rebuild: bool,
 }
 
 /// Show what boot and ready would do now. Changes nothing.
@@ -169,6 +195,9 @@ struct Rehearse {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "status")]
 struct Status {
+    /// ask every peer to prove each key of this node instead. Exit 0: all copies are proven
+    #[argh(switch)]
+    peers: bool,
     /// as JSON
     #[argh(switch)]
     json: bool,
@@ -357,6 +386,10 @@ fn wrong_together(verb: &Verb) -> Option<&'static str> {
         {
             Some("`rotate --take-over` goes with --plan or --resume, or alone")
         }
+        Verb::Backup(backup) if backup.rebuild && backup.to.len() != 1 => {
+            Some("`backup --rebuild` is for one peer: --to names it")
+        }
+        Verb::Receive(receive) => receive.wrong_together(),
         Verb::Verify(verify) if verify.store.is_some() && verify.pools => {
             Some("`verify --pools` is about this node's own store; it takes no --store")
         }
@@ -420,6 +453,7 @@ fn with_machine(verb: impl FnOnce(Node, &UsbDisks) -> u8) -> u8 {
             clock: machine.clock(),
         },
         peers: &Ssh {
+            program: Path::new(SSH),
             clock: machine.clock(),
         },
         run: Path::new(PATHS.run),
@@ -448,7 +482,12 @@ fn do_verb(verb: &Verb, config: &Config, node: Node, command: &[OsString]) -> u8
         Verb::Demote(Demote { dataset }) => {
             privileged(|| show(&promote::demote(node, config, dataset)))
         }
-        Verb::Receive(question) => privileged(|| answer_peer(node, config, question)),
+        Verb::Receive(receive) => privileged(|| do_receive(node, config, receive)),
+        Verb::Backup(Backup { to, rebuild }) => privileged(|| {
+            let rebuild = *rebuild;
+            let scope = backup::Scope { to, rebuild };
+            show(&backup::backup(node, config, scope, &told))
+        }),
         Verb::Gate(gate) => ask_gate(node, config, &gate.name, command),
         Verb::Plan(_) => privileged(|| {
             let preview = preview::preview(node, config);
@@ -460,7 +499,10 @@ fn do_verb(verb: &Verb, config: &Config, node: Node, command: &[OsString]) -> u8
             let hooks = hooks::hooks(&Host::here(), PATHS.init);
             show_rehearsal(&rehearse::rehearse(node, config, &hooks), *json)
         }),
-        Verb::Status(Status { json }) => show_status(&status::status(node, config), *json),
+        Verb::Status(Status { peers: true, json }) => {
+            privileged(|| show_copies(&copies::copies(node, config), *json))
+        }
+        Verb::Status(Status { json, .. }) => show_status(&status::status(node, config), *json),
         Verb::Verify(options) => privileged(|| {
             let (pools, repair) = (options.pools, options.repair);
             let told = verify::verify(node, config, verify::Options { pools, repair });
@@ -526,16 +568,47 @@ fn boot_by_hand(node: Node, config: &Config, root: &DatasetName) -> u8 {
     }
 }
 
-fn answer_peer(node: Node, config: &Config, receive: &Receive) -> u8 {
-    let from = &receive.from;
-    let answered = if receive.print_authorized_keys_line {
-        let program = std::env::current_exe().unwrap_or_else(|_| "f3skeys".into());
-        let program = program.display().to_string();
-        receive::authorized_keys_line(config, from, &program).map(String::into_bytes)
-    } else {
-        // Not by way of `Stdin`: what waits in its buffer cannot be waited for, nor left to others.
-        let input = io::stdin().as_fd().try_clone_to_owned().map(File::from);
-        receive::serve(node, config, from, input)
+impl Receive {
+    fn wrong_together(&self) -> Option<&'static str> {
+        match self {
+            Receive { rebuild: true, .. } if self.print_authorized_keys_line => {
+                Some("`receive --rebuild` prints no line for authorized_keys")
+            }
+            Receive { rebuild: true, .. } => {
+                let ends_as_well = self.end && (self.from.is_some() || self.minutes.is_some());
+                ends_as_well.then_some("`receive --rebuild --end` takes nothing more")
+            }
+            Receive { from: None, .. } => Some("`receive` takes --from, or --rebuild"),
+            _ if self.end || self.minutes.is_some() => {
+                Some("`receive` takes --for and --end only with --rebuild")
+            }
+            _ => None,
+        }
+    }
+}
+
+fn do_receive(node: Node, config: &Config, receive: &Receive) -> u8 {
+    let from = receive.from.as_ref();
+    let answered = match (receive, from) {
+        (Receive { rebuild: true, .. }, _) => match receive.end {
+            true => rebuild::end(node),
+            false => {
+                let minutes = receive.minutes.unwrap_or(rebuild::USUAL);
+                rebuild::open(node, config, from, minutes)
+            }
+        }
+        .map(String::into_bytes),
+        (_, None) => return USAGE,
+        (receive, Some(from)) if receive.print_authorized_keys_line => {
+            let program = std::env::current_exe().unwrap_or_else(|_| "f3skeys".into());
+            let program = program.display().to_string();
+            receive::authorized_keys_line(config, from, &program).map(String::into_bytes)
+        }
+        (_, Some(from)) => {
+            // Not by way of `Stdin`: what waits in its buffer cannot be waited for, nor left to others.
+            let input = io::stdin().as_fd().try_clone_to_owned().map(File::from);
+            receive::serve(node, config, from, input)
+        }
     };
     match answered {
         Ok(text) => match io::stdout().write_all(&text) {
@@ -701,8 +774,13 @@ fn do_prune(node: Node, config: &Config, asked: &Prune) -> u8 {
 
 /// What was done about a key, when it is done: a rotation can take minutes.
 fn progress(key: &KeyName, change: &str) {
+    told(&format!("{key}: {change}"));
+}
+
+/// What was just done, to a person who waits for the end of it.
+fn told(change: &str) {
     if io::stderr().is_terminal() {
-        complain(&format!("{key}: {change}\n"));
+        complain(&format!("{change}\n"));
     }
 }
 
@@ -749,6 +827,14 @@ fn show_status(status: &status::Status, json: bool) -> u8 {
     } else {
         Fault::Unavailable.status()
     }
+}
+
+fn show_copies(copies: &copies::Copies, json: bool) -> u8 {
+    match json {
+        true => say_json(copies),
+        false => say(&copies.text()),
+    }
+    copies.status
 }
 
 fn examine(node: Node, config: &Config, json: bool) -> u8 {
@@ -827,6 +913,15 @@ mod tests {
             "f3skeys init",
             "f3skeys adopt /dev/da0",
             "f3skeys boot -- ls",
+            "f3skeys receive",
+            "f3skeys receive --from f1 --for 5",
+            "f3skeys receive --from f1 --end",
+            "f3skeys receive --rebuild --end --for 5",
+            "f3skeys receive --rebuild --for soon",
+            "f3skeys receive --rebuild --from f1 --print-authorized-keys-line",
+            "f3skeys backup f1",
+            "f3skeys backup --rebuild",
+            "f3skeys backup --rebuild --to f1 --to f2",
         ] {
             assert_eq!(run(&words(line)), USAGE, "{line}");
         }

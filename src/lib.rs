@@ -28,7 +28,9 @@
 //!   (mountpoints) and [`roles`] (what is said of replicas).
 //! - [`promote`] makes a replica writable and read-only again, as [`promotion`] records; [`receive`]
 //!   answers another node's question.
-//! - [`rotate`] gives the roots of a key another one, by way of this store and the peers'.
+//! - [`backup`] puts every key of this node on the peers' stores and has them prove it.
+//! - [`rotate`] gives the roots of a key another one, by way of this store and the peers'; how keys
+//!   are handed to a peer is [`handover`].
 //! - [`adopt`] proposes a configuration for a host that exists; [`init`] makes an empty store.
 //! - [`report`], [`verdict`], [`exit`]: what is said, and the exit status.
 //!
@@ -41,6 +43,7 @@
 //!   directory; [`time`] has the deadlines; [`trouble`] is "could not ask".
 
 pub mod adopt;
+pub mod backup;
 pub mod boot;
 pub mod carp;
 pub mod child;
@@ -52,6 +55,7 @@ mod evaluate;
 pub mod exit;
 pub mod gate;
 pub mod guard;
+pub mod handover;
 pub mod host;
 pub mod init;
 pub mod key;

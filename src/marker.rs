@@ -39,10 +39,23 @@ pub fn path(run: &Path, gate: &GateName) -> PathBuf {
 /// # Errors
 /// It is there and cannot be trusted: not a plain file of ours, or not a marker.
 pub fn read(run: &Path, gate: &GateName) -> io::Result<Option<Marker>> {
+    let Some(bytes) = read_file(&path(run, gate))? else {
+        return Ok(None);
+    };
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|_| io::Error::other("is not a marker"))
+}
+
+/// Reads a small file that only root may have written; `None` when there is none.
+///
+/// # Errors
+/// It is there and cannot be trusted.
+pub fn read_file(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let file = match File::options()
         .read(true)
         .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
-        .open(path(run, gate))
+        .open(path)
     {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -55,9 +68,7 @@ pub fn read(run: &Path, gate: &GateName) -> io::Result<Option<Marker>> {
     }
     let mut text = Vec::new();
     file.take(LARGEST).read_to_end(&mut text)?;
-    serde_json::from_slice(&text)
-        .map(Some)
-        .map_err(|_| io::Error::other("is not a marker"))
+    Ok(Some(text))
 }
 
 /// Puts a marker in place, atomically; tells whether that changed anything.

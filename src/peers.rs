@@ -2,7 +2,7 @@
 //! means for this node. [`judge`] is pure. What comes from a peer is bounded, read strictly, and shown
 //! without control characters.
 
-use crate::child::{self, Call};
+use crate::child::{Finished, Look, Running};
 use crate::config::{Config, Gate, Peer, ReplicaOf};
 use crate::gate::{self, Answer};
 use crate::key::{Fingerprint, Key, Nonce};
@@ -15,6 +15,7 @@ use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
 use crate::zfs::Past;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -27,8 +28,10 @@ pub const LARGEST: usize = 1 << 20;
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest piece of a peer's words that is shown, in characters.
 const LONGEST_WORDS: usize = 300;
-/// Its path on FreeBSD and Linux.
-const SSH: &str = "/usr/bin/ssh";
+/// The path of `ssh` on FreeBSD and Linux.
+pub const SSH: &str = "/usr/bin/ssh";
+/// Between two looks at several peers.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
 /// The longest that a peer may take to answer about a key: it may have to write its store.
 pub const KEY_PATIENCE: Duration = Duration::from_secs(75);
@@ -39,14 +42,16 @@ pub const KEY_PATIENCE: Duration = Duration::from_secs(75);
 pub enum Ask {
     /// How replicas stand, by their names on the peer, with all below them.
     Replicas(Vec<DatasetName>),
-    /// What the peer's store holds of a key of the asker, and what opens the peer's roots with it.
+    /// What the peer's store holds of a key of the asker, and what opens the peer's roots with it; in a
+    /// rebuild, what it holds of any key.
     Key {
         /// The key.
         key: KeyName,
         /// What the bytes are to be proven with.
         nonce: Nonce,
     },
-    /// Take the asker's generations of its key as they are here.
+    /// Take the asker's generations of its key as they are here; in a rebuild, of any key that the
+    /// peer's store holds nothing of.
     Put(Merge),
 }
 
@@ -139,7 +144,8 @@ pub struct KeyTold {
     /// Whether no file of the key is damaged or missing there. The same list once more mends what a
     /// run that died has left; what it does not mend, `verify --repair` there does.
     pub sound: bool,
-    /// Its configured roots with this key. After [`Ask::Put`] they are not asked, and none is told.
+    /// Its configured roots with this key. After [`Ask::Put`], and to a node that
+    /// does not own the key, none is told.
     pub roots: Vec<RootTold>,
 }
 
@@ -182,10 +188,48 @@ pub trait Peers {
         keys: &[&Key],
         deadline: Deadline,
     ) -> Result<Reply, Trouble>;
+
+    /// Talks with several peers, each by itself: what one does is no matter of the others. Here it is
+    /// one after the other.
+    fn talk<'k>(&self, talks: &mut [&mut dyn Talk<'k>]) {
+        for talk in talks {
+            let mut answered = None;
+            while let Some(asking) = talk.next(answered.take()) {
+                let Asking {
+                    peer,
+                    question,
+                    keys,
+                    deadline,
+                } = &asking;
+                answered = Some(self.ask(peer, question, keys, *deadline));
+            }
+        }
+    }
+}
+
+/// A question that is to be asked, as [`Peers::ask`] asks it.
+pub struct Asking<'k> {
+    /// Who is asked.
+    pub peer: &'k Peer,
+    /// What.
+    pub question: Question,
+    /// The keys that go with it, where they lie.
+    pub keys: Vec<&'k Key>,
+    /// When the answer must be there.
+    pub deadline: Deadline,
+}
+
+/// One end of a talk with a peer.
+pub trait Talk<'k> {
+    /// What is to be asked next, after the answer to what was asked before, if anything was. `None`
+    /// when there is no more to ask; it is not called again then.
+    fn next(&mut self, answered: Option<Result<Reply, Trouble>>) -> Option<Asking<'k>>;
 }
 
 /// Peers by way of the system's `ssh`.
 pub struct Ssh<'a> {
+    /// The program.
+    pub program: &'a Path,
     /// The clock of the deadlines.
     pub clock: &'a dyn Clock,
 }
@@ -198,31 +242,110 @@ impl Peers for Ssh<'_> {
         keys: &[&Key],
         deadline: Deadline,
     ) -> Result<Reply, Trouble> {
-        let failed = |why: &str| Trouble::failed(peer.name.as_str(), &plain(why));
-        let line = question.line(keys).map_err(|why| failed(&why))?;
-        // The bytes go from their boxes into the pipe, and nowhere else.
-        let keys = keys.iter().map(|key| &key.expose()[..]);
-        let input: Vec<&[u8]> = std::iter::once(&line[..]).chain(keys).collect();
+        let mut running = self.begin(peer, question, keys, deadline)?;
+        loop {
+            match running.look(self.clock) {
+                Ok(Look::Ended(finished)) => return heard(peer, &finished),
+                Ok(Look::Moved) => {}
+                Ok(Look::Waits) => running.wait(self.clock),
+                Err(trouble) => return Err(of_peer(peer, trouble)),
+            }
+        }
+    }
+
+    /// All at once, in one thread: no `ssh` waits for another.
+    fn talk<'k>(&self, talks: &mut [&mut dyn Talk<'k>]) {
+        let lines = talks.iter_mut().map(|talk| (talk, Line::Free(None)));
+        let mut lines: Vec<_> = lines.collect();
+        loop {
+            let mut waiting = true;
+            for (talk, line) in &mut lines {
+                waiting &= !self.move_on(&mut ***talk, line);
+            }
+            if lines.iter().all(|(_, line)| matches!(line, Line::Over)) {
+                return;
+            }
+            if waiting {
+                self.clock.sleep(BETWEEN_LOOKS);
+            }
+        }
+    }
+}
+
+/// How a talk stands.
+enum Line<'k> {
+    /// Nothing is being asked; this was answered before.
+    Free(Option<Result<Reply, Trouble>>),
+    /// An answer is waited for.
+    Asked(&'k Peer, Running<'k>),
+    /// There is no more to ask.
+    Over,
+}
+
+impl Ssh<'_> {
+    /// The bytes go from their boxes into the pipe, and nowhere else.
+    fn begin<'k>(
+        &self,
+        peer: &Peer,
+        question: &Question,
+        keys: &[&'k Key],
+        deadline: Deadline,
+    ) -> Result<Running<'k>, Trouble> {
+        let line = question.line(keys);
+        let line = line.map_err(|why| Trouble::failed(peer.name.as_str(), &plain(&why)))?;
+        let keys = keys.iter().map(|key| Cow::Borrowed(&key.expose()[..]));
+        let input = std::iter::once(Cow::Owned(line)).chain(keys).collect();
         let args = arguments(peer, &question.from);
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let call = Call {
-            program: Path::new(SSH),
-            args: &args,
-            input: Some(&input),
-        };
-        let finished = child::run(&call, self.clock, deadline).map_err(|trouble| match trouble
-            .is_timeout()
-        {
-            true => Trouble::timed_out(&format!("ssh to {}", peer.name)),
-            false => trouble,
-        })?;
-        if finished.status != Some(0) {
-            let words = String::from_utf8_lossy(&finished.stderr);
-            let status = finished.status.map_or(-1, |status| status);
-            return Err(failed(&format!("ssh exits with {status}: {words}")));
-        }
-        reply(&finished.stdout).map_err(|why| failed(&why))
+        let running = Running::begin(self.program, &args, Some(input), self.clock, deadline);
+        running.map_err(|trouble| of_peer(peer, trouble))
     }
+
+    /// Does what can be done for a talk without waiting; tells whether that was anything.
+    fn move_on<'k>(&self, talk: &mut dyn Talk<'k>, line: &mut Line<'k>) -> bool {
+        let (moved, then) = match std::mem::replace(line, Line::Over) {
+            Line::Over => (false, Line::Over),
+            Line::Free(answered) => match talk.next(answered) {
+                None => (true, Line::Over),
+                Some(Asking {
+                    peer,
+                    question,
+                    keys,
+                    deadline,
+                }) => match self.begin(peer, &question, &keys, deadline) {
+                    Ok(running) => (true, Line::Asked(peer, running)),
+                    Err(trouble) => (true, Line::Free(Some(Err(trouble)))),
+                },
+            },
+            Line::Asked(peer, mut running) => match running.look(self.clock) {
+                Ok(Look::Ended(finished)) => (true, Line::Free(Some(heard(peer, &finished)))),
+                Ok(Look::Moved) => (true, Line::Asked(peer, running)),
+                Ok(Look::Waits) => (false, Line::Asked(peer, running)),
+                Err(trouble) => (true, Line::Free(Some(Err(of_peer(peer, trouble))))),
+            },
+        };
+        *line = then;
+        moved
+    }
+}
+
+/// A command line of ssh says less than the peer's name.
+fn of_peer(peer: &Peer, trouble: Trouble) -> Trouble {
+    match trouble.is_timeout() {
+        true => Trouble::timed_out(&format!("ssh to {}", peer.name)),
+        false => trouble,
+    }
+}
+
+/// What a peer has answered by an `ssh` that is over.
+fn heard(peer: &Peer, finished: &Finished) -> Result<Reply, Trouble> {
+    let failed = |why: &str| Trouble::failed(peer.name.as_str(), &plain(why));
+    if finished.status != Some(0) {
+        let words = String::from_utf8_lossy(&finished.stderr);
+        let status = finished.status.map_or(-1, |status| status);
+        return Err(failed(&format!("ssh exits with {status}: {words}")));
+    }
+    reply(&finished.stdout).map_err(|why| failed(&why))
 }
 
 /// No question, no password, no unknown host, nothing forwarded. The peer's forced command decides
@@ -253,7 +376,29 @@ pub fn reply(bytes: &[u8]) -> Result<Reply, String> {
     if bytes.len() > LARGEST {
         return Err(format!("its answer has more than {LARGEST} bytes"));
     }
-    serde_json::from_slice(bytes).map_err(|e| format!("its answer is not understood: {e}"))
+    serde_json::from_slice(bytes).map_err(|e| match other_version(bytes) {
+        Some(version) => format!("its answer {}", speaks(version)),
+        None => format!("its answer is not understood: {e}"),
+    })
+}
+
+/// Only the version, so that another one is told apart from what is no message at all.
+#[derive(Deserialize)]
+struct Spoken {
+    version: u32,
+}
+
+/// The version of a message that is not of this one.
+pub(crate) fn other_version(message: &[u8]) -> Option<u32> {
+    let spoken: Spoken = serde_json::from_slice(message).ok()?;
+    (spoken.version != VERSION).then_some(spoken.version)
+}
+
+/// That a message is of another version, and the way out.
+pub(crate) fn speaks(version: u32) -> String {
+    format!(
+        "has version {version}, this is version {VERSION}; install the same f3skeys on both nodes"
+    )
 }
 
 /// A peer's words on one line, cut, and without what a terminal would take for a command.
@@ -337,7 +482,7 @@ fn own_past(node: Node, dataset: &DatasetName, deadline: Deadline) -> Result<Vec
 pub fn judge(config: &Config, peer: &NodeName, reply: &Reply, own: &[Past]) -> Answer {
     if reply.version != VERSION {
         return Answer::CannotTell(format!(
-            "it answers in version {} of the protocol, this is version {VERSION}",
+            "it answers in version {} of the protocol, this is version {VERSION}; install the same f3skeys on both nodes",
             reply.version
         ));
     }

@@ -1,8 +1,10 @@
 //! `f3skeys receive`: the forced command of a peer's ssh key. Answers one question: about the
 //! replicas that this node holds for the peer, or about a key of the peer's. Changes nothing, but that
-//! it takes new generations of the peer's own keys; hands no key out, and tells of nothing else.
+//! it takes new generations of the peer's own keys, and of others' what its store holds nothing of
+//! while a person has opened it for that ([`rebuild`]); hands no key out, and tells of nothing else.
 
 mod keys;
+pub mod rebuild;
 
 use crate::config::{Config, Role};
 use crate::exit::{DATA, Fault, REFUSED};
@@ -10,7 +12,9 @@ use crate::names::{DatasetName, KeyName, NodeName};
 use crate::os::PoolState;
 use crate::os::worker::readable;
 use crate::pass::Node;
-use crate::peers::{Ask, LARGEST, Question, ReplicaState, Reply, Told, VERSION, plain};
+use crate::peers::{
+    Ask, LARGEST, Question, ReplicaState, Reply, Told, VERSION, other_version, plain, speaks,
+};
 use crate::promotion::Promoted;
 use crate::store::merge;
 use crate::time::{Clock, Deadline};
@@ -84,12 +88,12 @@ pub fn serve(
     let reading = Deadline::after(clock, READING);
     let mut input = input.map_err(|e| Refused::new(DATA, e.to_string()))?;
     let question = read(&mut input, clock, reading)?;
-    let ask = understand(config, from, &question)?;
+    let ask = understand(config, from, &question, &rebuild::admits(node, from))?;
     // Keys are read by the worker that writes them, and by nobody else.
     if !ask.brings_keys() {
         end(&mut input, clock, reading)?;
     }
-    answer(node, config, ask, time)
+    answer(node, config, from, ask, time)
 }
 
 /// Reads a question to the end of its line, byte by byte: what stands behind it may be keys, and is
@@ -152,11 +156,19 @@ fn too_long(what: &str) -> Refused {
 ///
 /// # Errors
 /// ZFS or the store could not be asked, or the store takes no such keys.
-pub fn answer(node: Node, config: &Config, ask: Ask, time: Time) -> Result<Vec<u8>, Refused> {
+pub fn answer(
+    node: Node,
+    config: &Config,
+    from: &NodeName,
+    ask: Ask,
+    time: Time,
+) -> Result<Vec<u8>, Refused> {
     let answer = match ask {
         Ask::Replicas(datasets) => Told::Replicas(states(node, config, &datasets, time.replicas)?),
-        Ask::Key { key, nonce } => Told::Key(keys::tell(node, config, &key, &nonce, time.keys)?),
-        Ask::Put(merge) => Told::Key(keys::put(node, config, merge, time.keys)?),
+        Ask::Key { key, nonce } => {
+            Told::Key(keys::tell(node, config, from, &key, &nonce, time.keys)?)
+        }
+        Ask::Put(merge) => Told::Key(keys::put(node, config, from, merge, time.keys)?),
     };
     let reply = Reply {
         version: VERSION,
@@ -171,25 +183,40 @@ pub fn answer(node: Node, config: &Config, ask: Ask, time: Time) -> Result<Vec<u
     }
 }
 
-/// What is asked, if it may be. Pure.
+/// What is asked, if it may be: `rebuild` says why the peer may not give keys that are not its own,
+/// or that it may. Pure.
 ///
 /// # Errors
 /// Why it may not.
-pub fn understand(config: &Config, from: &NodeName, question: &[u8]) -> Result<Ask, Refused> {
+pub fn understand(
+    config: &Config,
+    from: &NodeName,
+    question: &[u8],
+    rebuild: &Result<(), String>,
+) -> Result<Ask, Refused> {
     known(config, from)?;
     if question.len() > LARGEST {
         return Err(too_long("question"));
     }
-    let question: Question = serde_json::from_slice(question)
-        .map_err(|e| Refused::new(DATA, format!("not a question: {}", plain(&e.to_string()))))?;
+    let question: Question = serde_json::from_slice(question).map_err(|e| {
+        Refused::new(
+            DATA,
+            match other_version(question) {
+                Some(version) => format!("the question {}", speaks(version)),
+                None => format!("not a question: {}", plain(&e.to_string())),
+            },
+        )
+    })?;
     let Question {
         version,
         from: asking,
         ask,
     } = question;
     if version != VERSION {
-        let what = format!("the question has version {version}, this is version {VERSION}");
-        return Err(Refused::new(DATA, what));
+        return Err(Refused::new(
+            DATA,
+            format!("the question {}", speaks(version)),
+        ));
     }
     if asking != *from {
         let what = format!("the key belongs to {from}, and {asking} asks");
@@ -197,9 +224,9 @@ pub fn understand(config: &Config, from: &NodeName, question: &[u8]) -> Result<A
     }
     match &ask {
         Ask::Replicas(datasets) => may_ask_about(config, datasets)?,
-        Ask::Key { key, .. } => owns(from, key)?,
+        Ask::Key { key, .. } => may_touch(from, key, rebuild)?,
         Ask::Put(merge) => {
-            owns(from, &merge.key)?;
+            may_touch(from, &merge.key, rebuild)?;
             let shape = merge::shape(&merge.list, &merge.bring);
             shape.map_err(|why| Refused::new(DATA, why))?;
         }
@@ -207,15 +234,20 @@ pub fn understand(config: &Config, from: &NodeName, question: &[u8]) -> Result<A
     Ok(ask)
 }
 
-/// A key is the business of its owner, and of nobody else.
-fn owns(from: &NodeName, key: &KeyName) -> Result<(), Refused> {
-    match key.owner() == from.as_str() {
-        true => Ok(()),
-        false => {
-            let what = format!("{key} is a key of {}, and {from} asks", key.owner());
+/// A key is the business of its owner, and of nobody else but in a rebuild.
+fn may_touch(from: &NodeName, key: &KeyName, rebuild: &Result<(), String>) -> Result<(), Refused> {
+    match rebuild {
+        _ if owns(from, key) => Ok(()),
+        Ok(()) => Ok(()),
+        Err(why) => {
+            let what = format!("{key} is a key of {}, and {from} asks; {why}", key.owner());
             Err(Refused::new(REFUSED, what))
         }
     }
+}
+
+fn owns(from: &NodeName, key: &KeyName) -> bool {
+    key.owner() == from.as_str()
 }
 
 fn may_ask_about(config: &Config, datasets: &[DatasetName]) -> Result<(), Refused> {
@@ -348,7 +380,8 @@ mod tests {
 
     fn understood(from: &str, question: &[u8]) -> Result<Ask, Refused> {
         let config = Config::parse(CONFIG).unwrap();
-        understand(&config, &from.parse().unwrap(), question)
+        let closed = Err("closed".to_owned());
+        understand(&config, &from.parse().unwrap(), question, &closed)
     }
 
     #[test]

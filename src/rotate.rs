@@ -15,14 +15,15 @@ pub mod tell;
 use crate::boot;
 use crate::config::Config;
 use crate::exit::Fault;
+use crate::handover::{self, Handing, is_same};
 use crate::key::{Fingerprint, Key};
 use crate::names::{DatasetName, KeyName, NodeName};
 use crate::pass::{Node, Pass};
-use crate::peers::{Ask, KeyTold};
+use crate::peers::KeyTold;
 use crate::report::{Finding, Report, Severity};
 use crate::store::state::{Generation, Standing};
 use crate::store::survey::Copies;
-use crate::store::work::{Held, Merge, Work, Worked};
+use crate::store::work::{Merge, Work, Worked};
 use crate::time::Deadline;
 use crate::trouble::Trouble;
 use crate::verify::WRITE_STORE;
@@ -342,28 +343,9 @@ impl Run<'_, '_> {
         let mut peers = self.pass.config.peers.iter();
         let to = peers.find(|one| one.name == peer.name);
         let to = to.ok_or_else(|| Trouble::failed(peer.name.as_str(), "is no peer"))?;
-        let whole = |print: Fingerprint| {
-            let mut held = told.held.iter();
-            held.any(|held| held.whole && held.generation.fingerprint == print)
-        };
-        let lacking = |g: &&Generation| g.state != Standing::Pruned && !whole(g.fingerprint);
-        let keys: Vec<&Key> = match copies {
-            Some(copies) => list
-                .iter()
-                .filter(lacking)
-                .filter_map(|g| copies.good.get(&g.fingerprint))
-                .collect(),
-            None => Vec::new(),
-        };
-        let nonce = look::nonce()?;
-        let put = Merge {
-            key: self.key.clone(),
-            list: list.to_vec(),
-            bring: keys.iter().map(|key| key.fingerprint()).collect(),
-            nonce: Some(nonce),
-        };
-        let told = look::ask(self.pass, to, Ask::Put(put), &keys)?;
-        let proven = copies.map(|copies| look::proven(&told, &nonce, copies));
+        let Handing { ask, keys, nonce } = handover::handing(self.key, told, list, copies)?;
+        let told = handover::ask(self.pass, to, ask, &keys)?;
+        let proven = copies.map(|copies| handover::proven(&told, &nonce, copies));
         Ok((told, proven.unwrap_or_default()))
     }
 
@@ -658,11 +640,4 @@ fn locations(roots: &[RootFacts]) -> BTreeMap<DatasetName, String> {
 fn location(root: &RootFacts) -> Option<String> {
     let location = root.seen.as_ref().ok()?.location.clone()?;
     (location != "prompt").then_some(location)
-}
-
-/// Whether a peer has this very list, and all of it whole.
-fn is_same(told: &KeyTold, list: &[Generation]) -> bool {
-    let theirs = told.held.iter().map(|held| &held.generation);
-    let is_there = |held: &Held| held.whole || held.generation.state == Standing::Pruned;
-    told.sound && told.held.iter().all(is_there) && theirs.eq(list)
 }

@@ -11,13 +11,14 @@ use crate::store::work::{Work, Worked};
 use crate::store::{Reading, Wanted};
 use crate::time::{Clock, Deadline, SystemClock};
 use crate::trouble::Trouble;
+use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The machine that the program runs on.
 pub trait System {
@@ -44,6 +45,11 @@ pub trait System {
     ) -> Result<Beneath, Trouble>;
     /// The time of day, in seconds since 1970, by a clock that may be wrong.
     fn wall(&self) -> u64;
+    /// The time since this boot by the kernel's monotonic clock, which every process reads alike.
+    ///
+    /// # Errors
+    /// The kernel did not say.
+    fn since_boot(&self) -> Result<Duration, Trouble>;
     /// `net.inet.carp.allow`: whether this node takes part in CARP; `None` where there is no CARP.
     ///
     /// # Errors
@@ -180,6 +186,12 @@ impl System for Machine {
 
     fn wall(&self) -> u64 {
         seconds_since_1970()
+    }
+
+    fn since_boot(&self) -> Result<Duration, Trouble> {
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC);
+        let now = now.map_err(|e| Trouble::failed("the monotonic clock", &e.to_string()))?;
+        Ok(Duration::from(now))
     }
 
     fn carp(&self) -> Result<Option<bool>, Trouble> {

@@ -179,7 +179,7 @@ impl KeyDevices for UsbDisks<'_> {
             note: self.note(),
         };
         let stdin = io::stdin();
-        let input = needs_input(work).then(|| stdin.as_fd());
+        let input = work.brings().map(|_| stdin.as_fd());
         worker::run_with(&what, self.clock, deadline, input, || {
             write_mounted(&place, work, self.clock, deadline).map_err(|e| e.to_string())
         })?
@@ -335,20 +335,15 @@ fn read_mounted(place: &Place, read: impl FnOnce(&Path) -> io::Result<Told>) -> 
     })
 }
 
-/// Whether keys come with the work.
-fn needs_input(work: &Work) -> bool {
-    matches!(work, Work::Merge(merge) if !merge.bring.is_empty())
-}
-
 /// The keys that come with the work, from standard input to its end. Not by way of `Stdin`, whose
 /// buffer is not guarded.
 fn take_in(work: &Work) -> io::Result<Vec<Key>> {
-    match work {
-        Work::Merge(merge) if needs_input(work) => {
+    match work.brings() {
+        Some(merge) => {
             let stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
             writer::incoming(merge, stdin)
         }
-        _ => Ok(Vec::new()),
+        None => Ok(Vec::new()),
     }
 }
 

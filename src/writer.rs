@@ -62,7 +62,7 @@ pub trait Medium {
 pub type Random<'a> = &'a mut dyn FnMut(&mut [u8]) -> io::Result<()>;
 
 /// Does a piece of work on a store of which everything was read; tells what was done, and what
-/// could not be. `brought` are the keys that come with a [`Work::Merge`].
+/// could not be. `brought` are the keys that come with a [`Work::Merge`] or a [`Work::Add`].
 ///
 /// # Errors
 /// The work does not fit this store; nothing was changed then.
@@ -77,9 +77,12 @@ pub fn work(
     let mut survey = survey.map_err(io::Error::other)?;
     let changes = decide(work, brought, &mut survey, random).map_err(io::Error::other)?;
     let go_on = match work {
-        Work::NewKey(_) | Work::Found | Work::Stage(_) | Work::Merge(_) | Work::Prune(_) => {
-            GoOn::WhileAllWorks
-        }
+        Work::NewKey(_)
+        | Work::Found
+        | Work::Stage(_)
+        | Work::Merge(_)
+        | Work::Add(_)
+        | Work::Prune(_) => GoOn::WhileAllWorks,
         Work::TakeIn | Work::Repair { .. } => GoOn::Always,
     };
     let done = perform(&changes, &survey, medium, go_on);
@@ -107,6 +110,12 @@ fn decide(
         Work::NewKey(name) => new_key(name, survey, &id, random),
         Work::Stage(name) => stage(name, survey, random),
         Work::Merge(merge) => merge_in(merge, brought, survey),
+        Work::Add(merge) => {
+            if let Some(copies) = survey.keys.get(&merge.key) {
+                merge::may_add(&merge.key, copies, &merge.list)?;
+            }
+            merge_in(merge, brought, survey)
+        }
         Work::Prune(prune) => {
             merge::recordable(survey)?;
             merge::prune(survey, prune)
@@ -383,7 +392,7 @@ pub fn worked(work: &Work, done: Done, back: &Survey, notes: Vec<String>) -> Wor
     let store = back.state.as_ref().map(|state| state.store.clone());
     let about = match work {
         Work::Stage(key) => Some((key, None)),
-        Work::Merge(merge) => Some((&merge.key, merge.nonce.as_ref())),
+        Work::Merge(merge) | Work::Add(merge) => Some((&merge.key, merge.nonce.as_ref())),
         Work::Prune(prune) => Some((&prune.key, None)),
         _ => None,
     };

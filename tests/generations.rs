@@ -122,13 +122,13 @@ fn standings(files: &Files) -> Vec<(u32, Standing)> {
 }
 
 fn brought(work: &Work) -> Vec<u8> {
-    match work {
-        Work::Merge(merge) => {
+    match work.list() {
+        Some(merge) => {
             let number = |p: &Fingerprint| (1..200).find(|n| print(*n) == *p).unwrap();
             let bytes = |p| bytes(number(p));
             merge.bring.iter().flat_map(bytes).collect()
         }
-        _ => Vec::new(),
+        None => Vec::new(),
     }
 }
 
@@ -151,9 +151,9 @@ fn perform(
 ) -> (SimMedium, std::io::Result<writer::Done>) {
     let mut medium = SimMedium::new(files, fault);
     let reading = everything(files, formatted);
-    let incoming = match work {
-        Work::Merge(merge) => writer::incoming(merge, &brought(work)[..]).unwrap(),
-        _ => Vec::new(),
+    let incoming = match work.list() {
+        Some(merge) => writer::incoming(merge, &brought(work)[..]).unwrap(),
+        None => Vec::new(),
     };
     let done = writer::work(work, incoming, reading, &mut medium, &mut random(seed));
     (medium, done)
@@ -193,6 +193,14 @@ fn start(
         files: store(before),
         work: put(wanted, bring),
         wanted: wanted.to_vec(),
+    }
+}
+
+/// As a node gives it that does not own the key.
+fn add(said: &[(u32, Standing)], bring: &[u32]) -> Work {
+    match put(said, bring) {
+        Work::Merge(merge) => Work::Add(merge),
+        other => other,
     }
 }
 
@@ -254,8 +262,15 @@ fn starts() -> Vec<Start> {
         ),
         start("put again", &both, &[2], &both),
         ailing(),
+        Start {
+            work: add(&GIVEN, &[2, 3, 4]),
+            ..start("add what the store holds nothing of", &[], &[], &GIVEN)
+        },
     ]
 }
+
+/// A key with all that there may be of it.
+const GIVEN: [(u32, Standing); 4] = [(1, Pruned), (2, Retired), (3, Current), (4, Staged)];
 
 fn assert_wanted(start: &Start, files: &Files, case: &str) {
     assert_eq!(standings(files), start.wanted, "{case}");
@@ -488,6 +503,43 @@ fn law_7_every_list_of_three_generations_on_every_store_of_three() {
     }
     println!("{merged} lists to be merged, {refused} refused");
     assert!(merged > 500 && refused > 50_000);
+}
+
+#[test]
+fn law_7_who_does_not_own_a_key_changes_nothing_of_it_that_is_there() {
+    let (mut same, mut refused, mut new) = (0, 0, 0);
+    let possible = |of: &Vec<(u32, Standing)>| count(of, Current) <= 1 && count(of, Staged) <= 1;
+    for here in ways().iter().filter(|of| possible(of)) {
+        let files = store(here);
+        for said in ways().iter().filter(|of| possible(of) && !of.is_empty()) {
+            let brought: Vec<u32> = said
+                .iter()
+                .filter(|(_, state)| *state != Pruned)
+                .map(|(n, _)| *n)
+                .collect();
+            let told = work(&add(said, &brought), &files, 1);
+            let case = format!("{here:?} {said:?}");
+            match told {
+                Ok((after, _)) if here.is_empty() => {
+                    assert_eq!(standings(&after), *said, "{case}");
+                    new += 1;
+                }
+                Ok((after, worked)) => {
+                    assert_eq!((here, after), (said, files.clone()), "{case}");
+                    assert!(worked.did.is_empty(), "{case}");
+                    same += 1;
+                }
+                Err(why) => {
+                    assert_ne!(here, said, "{case}: {why}");
+                    assert!(!here.is_empty(), "{case}: {why}");
+                    assert!(why.contains("is on this store already"), "{case}: {why}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    println!("{new} taken, {same} there already, {refused} refused");
+    assert!(new > 100 && same > 100 && refused > 10_000);
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! What a peer may ask about its own keys, and have written: how they stand on this node's store,
 //! what opens this node's roots with them, and new generations. No key byte ever goes back.
 
-use super::Refused;
+use super::{Refused, owns};
 use crate::boot;
 use crate::config::{Config, Root};
 use crate::device::{Candidate, Filesystem};
 use crate::exit::Fault;
 use crate::key::Nonce;
 use crate::marker;
-use crate::names::{DatasetName, KeyName};
+use crate::names::{DatasetName, KeyName, NodeName};
 use crate::pass::{Node, ONE_CALL, Pass};
 use crate::peers::{KeyTold, Opens, RootTold};
 use crate::plan::Pool;
@@ -24,6 +24,7 @@ use std::time::Duration;
 pub(super) fn tell(
     node: Node,
     config: &Config,
+    from: &NodeName,
     key: &KeyName,
     nonce: &Nonce,
     deadline: Deadline,
@@ -53,7 +54,11 @@ pub(super) fn tell(
         store: id.unwrap_or_default(),
         held,
         sound,
-        roots: ask_roots(node, config, key, &usable, deadline),
+        // What opens what is the owner's business alone.
+        roots: match owns(from, key) {
+            true => ask_roots(node, config, key, &usable, deadline),
+            false => Vec::new(),
+        },
     })
 }
 
@@ -62,15 +67,20 @@ fn sort(names: &[KeyName], reading: Reading) -> Result<Survey, Refused> {
     survey.map_err(|format| Refused::unavailable(format.to_string()))
 }
 
-/// Has the owner's generations written as the list says; tells what was read back.
+/// Has the owner's generations written as the list says, or those of another node of whose key the
+/// store holds nothing; tells what was read back.
 pub(super) fn put(
     node: Node,
     config: &Config,
+    from: &NodeName,
     merge: Merge,
     deadline: Deadline,
 ) -> Result<KeyTold, Refused> {
     let at = &config.store.mountpoint;
-    let work = Work::Merge(merge);
+    let work = match owns(from, &merge.key) {
+        true => Work::Merge(merge),
+        false => Work::Add(merge),
+    };
     let worked = with_store(node, config, |device, filesystem| {
         node.devices.work(device, filesystem, at, &work, deadline)
     })?;

@@ -21,6 +21,7 @@ use crate::zfs::{Answer, Dataset, KeyStatus, Mountpoint, Past, Try, Zfs};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// An imagined node in front of the real one.
 pub(super) struct Stage<'a> {
@@ -432,6 +433,10 @@ impl System for Stage<'_> {
 
     fn wall(&self) -> u64 {
         self.real.system.wall()
+    }
+
+    fn since_boot(&self) -> Result<Duration, Trouble> {
+        self.real.system.since_boot()
     }
 
     fn carp(&self) -> Result<Option<bool>, Trouble> {

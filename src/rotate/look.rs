@@ -5,19 +5,17 @@ use super::record::Record;
 use crate::boot;
 use crate::config::{Config, Peer, Role, Root};
 use crate::gate::Questions;
-use crate::key::{Fingerprint, Key, Nonce};
+use crate::handover::{ask, nonce, proven};
+use crate::key::Fingerprint;
 use crate::names::{DatasetName, KeyName};
 use crate::pass::{ONE_CALL, Pass};
-use crate::peers::{Ask, KEY_PATIENCE, KeyTold, Opens, Question, Told, VERSION};
+use crate::peers::{Ask, Opens};
 use crate::plan::Pool;
 use crate::store::Wanted;
 use crate::store::merge::held;
 use crate::store::survey::{Copies, survey};
-use crate::store::work::Held;
 use crate::time::Deadline;
-use crate::trouble::Trouble;
 use crate::verify::READ_STORE;
-use crate::writer::kernel_random;
 use crate::zfs::{Answer, Dataset, KeyFormat, KeyStatus, Kind, Try};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -285,50 +283,6 @@ fn ask_peer(pass: &Pass, key: &KeyName, peer: &Peer, copies: Option<&Copies>) ->
             .map_err(|trouble| trouble.to_string()),
         proven,
     }
-}
-
-/// Asks one peer about keys; `keys` go with the question.
-///
-/// # Errors
-/// It did not answer, or not for itself.
-pub fn ask(pass: &Pass, peer: &Peer, ask: Ask, keys: &[&Key]) -> Result<KeyTold, Trouble> {
-    let question = Question {
-        version: VERSION,
-        from: pass.config.node.clone(),
-        ask,
-    };
-    let deadline = Deadline::after(pass.clock(), KEY_PATIENCE);
-    let reply = pass.node.peers.ask(peer, &question, keys, deadline)?;
-    let failed = |why: &str| Trouble::failed(peer.name.as_str(), why);
-    if reply.version != VERSION {
-        return Err(failed("it answers in another version of the protocol"));
-    }
-    if reply.node != peer.name {
-        return Err(failed(&format!("it answers as {}", reply.node)));
-    }
-    match reply.answer {
-        Told::Key(told) => Ok(told),
-        Told::Replicas(_) => Err(failed("it answers another question")),
-    }
-}
-
-/// A number that was never used before, so that an old proof is none.
-///
-/// # Errors
-/// The kernel gave no random bytes.
-pub fn nonce() -> Result<Nonce, Trouble> {
-    Nonce::random(kernel_random).map_err(|e| Trouble::failed("/dev/random", &e.to_string()))
-}
-
-/// The generations that a peer has proven to hold, held against the bytes here.
-pub fn proven(told: &KeyTold, nonce: &Nonce, copies: &Copies) -> BTreeSet<Fingerprint> {
-    let is_proven = |held: &&Held| {
-        let print = held.generation.fingerprint;
-        let key = copies.good.get(&print);
-        key.is_some_and(|key| held.proof == Some(key.prove(nonce, &told.store)))
-    };
-    let held = told.held.iter().filter(is_proven);
-    held.map(|held| held.generation.fingerprint).collect()
 }
 
 /// The configured replicas on a peer of what this key wraps here.

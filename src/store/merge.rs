@@ -265,6 +265,34 @@ pub fn may(
     }
 }
 
+/// Whether a key that is on this store may be given to it by a node that does not own the key: only
+/// where all there is of it is a part of this very list, as a cut run leaves it.
+///
+/// # Errors
+/// The store holds something of the key.
+pub fn may_add(key: &KeyName, copies: &Copies, list: &[Generation]) -> Result<(), String> {
+    if let Some(damage) = copies.damage.iter().find(|damage| damage.what != MISSING) {
+        return Err(damaged(&damage.to_string()));
+    }
+    let count = listed(copies).count();
+    let is_part = copies.known.iter().all(|(print, known)| {
+        list.iter().any(|g| {
+            let is_it = g.fingerprint == *print && g.generation == known.number;
+            is_it && known.listed.is_none_or(|here| here == g.state)
+        })
+    });
+    let current = list.iter().find(|g| g.state == Standing::Current);
+    let is_top = |print| count > 0 && current.is_some_and(|g| g.fingerprint == print);
+    let is_cut = is_part && (count == 0 || count == list.len());
+    match is_cut && copies.top.is_none_or(is_top) {
+        true => Ok(()),
+        false => Err(format!(
+            "{key} is on this store already, and only {} changes it",
+            key.owner()
+        )),
+    }
+}
+
 /// What is current never goes away, and never goes back.
 fn advances(copies: &Copies, list: &[Generation]) -> Result<(), String> {
     let current = |g: &&Generation| g.state == Standing::Current;

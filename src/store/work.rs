@@ -1,4 +1,4 @@
-//! What may be written on a key store: seven pieces of work, each of which loses no key wherever it
+//! What may be written on a key store: eight pieces of work, each of which loses no key wherever it
 //! is cut, but for the one that a person has named to lose it.
 
 use crate::key::{Fingerprint, Nonce, Proof};
@@ -28,8 +28,25 @@ pub enum Work {
     Stage(KeyName),
     /// Give the generations of a key the standings that its owner says.
     Merge(Merge),
+    /// Take a key over from a node that does not own it, if the store holds nothing of it.
+    Add(Merge),
     /// Take a generation off that nothing needs any more.
     Prune(Prune),
+}
+
+impl Work {
+    /// The list of generations that is taken in, if any.
+    pub fn list(&self) -> Option<&Merge> {
+        match self {
+            Work::Merge(merge) | Work::Add(merge) => Some(merge),
+            _ => None,
+        }
+    }
+
+    /// As [`Work::list`], if keys come with it.
+    pub fn brings(&self) -> Option<&Merge> {
+        self.list().filter(|merge| !merge.bring.is_empty())
+    }
 }
 
 /// A generation that a person at the store has named.
@@ -82,7 +99,7 @@ pub struct Worked {
     pub keys: BTreeMap<KeyName, Option<Fingerprint>>,
     /// The identity of the store, if its state file is whole.
     pub store: Option<String>,
-    /// After [`Work::Stage`], [`Work::Merge`] and [`Work::Prune`]: what the store holds of that key, read back.
+    /// After [`Work::Stage`], [`Work::Merge`], [`Work::Add`] and [`Work::Prune`]: what the store holds of that key, read back.
     pub held: Vec<Held>,
     /// After those: whether no file of that key is damaged.
     pub sound: bool,

@@ -16,7 +16,7 @@ use f3skeys::os::{Mount, PoolState};
 use f3skeys::pass::Node;
 use f3skeys::peers::{self, Peers, Question, Reply};
 use f3skeys::promotion::{self, Promoted};
-use f3skeys::receive::{self, Refused};
+use f3skeys::receive::{self, Refused, rebuild};
 use f3skeys::services::Services;
 use f3skeys::store::layout::{self, Place};
 use f3skeys::store::state::{FORMAT, Generation, Standing, State};
@@ -743,8 +743,12 @@ fn receive_at(
     sim.keys_elsewhere.set(keys_alive());
     let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let time = receive::Time::begin(sim);
-        let ask = receive::understand(config, &question.from, &line)?;
-        sim.verb(|node| receive::answer(node, config, ask, time))
+        sim.verb(|node| {
+            let from = &question.from;
+            let admitted = rebuild::admits(node, from);
+            let ask = receive::understand(config, from, &line, &admitted)?;
+            receive::answer(node, config, from, ask, time)
+        })
     }));
     sim.incoming.borrow_mut().clear();
     sim.keys_elsewhere.set(0);
@@ -872,6 +876,10 @@ impl System for Sim {
 
     fn wall(&self) -> u64 {
         self.wall.get() + self.now().as_secs()
+    }
+
+    fn since_boot(&self) -> Result<Duration, Trouble> {
+        Ok(self.now())
     }
 
     fn carp(&self) -> Result<Option<bool>, Trouble> {
@@ -1335,12 +1343,12 @@ impl Sim {
     }
 
     fn take_incoming(&self, work: &Work) -> io::Result<Vec<Key>> {
-        match work {
-            Work::Merge(merge) if !merge.bring.is_empty() => {
+        match work.brings() {
+            Some(merge) => {
                 let bytes = self.incoming.take();
                 writer::incoming(merge, &bytes[..])
             }
-            _ => Ok(Vec::new()),
+            None => Ok(Vec::new()),
         }
     }
 
