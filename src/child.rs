@@ -74,6 +74,19 @@ impl Finished {
 /// It could not be started, wrote too much, or was not done at the deadline; then it is killed,
 /// and left behind where the kernel holds it.
 pub fn run(call: &Call, clock: &dyn Clock, deadline: Deadline) -> Result<Finished, Trouble> {
+    run_at_most(call, LONGEST_OUTPUT, clock, deadline)
+}
+
+/// As [`run`], for a program that must not write more than `most` bytes on a stream.
+///
+/// # Errors
+/// As for [`run`].
+pub fn run_at_most(
+    call: &Call,
+    most: usize,
+    clock: &dyn Clock,
+    deadline: Deadline,
+) -> Result<Finished, Trouble> {
     let command = shown(call);
     let failed = |e: io::Error| Trouble::failed(&command, &e.to_string());
     if !call.program.is_absolute() {
@@ -83,7 +96,7 @@ pub fn run(call: &Call, clock: &dyn Clock, deadline: Deadline) -> Result<Finishe
         return Err(Trouble::timed_out(&command));
     }
     let mut child = start(call).map_err(failed)?;
-    let mut streams = Streams::of(&mut child);
+    let mut streams = Streams::of(&mut child, most);
     let mut input = match Input::of(&mut child, call.input.unwrap_or_default()) {
         Ok(input) => input,
         Err(e) => {
@@ -97,7 +110,13 @@ pub fn run(call: &Call, clock: &dyn Clock, deadline: Deadline) -> Result<Finishe
             return Err(failed(e));
         }
         let ended = child.try_wait().map_err(failed)?;
-        let more = streams.drain().map_err(failed)?;
+        let more = match streams.drain() {
+            Ok(more) => more,
+            Err(e) => {
+                give_up(&mut child);
+                return Err(failed(e));
+            }
+        };
         if let Some(status) = ended {
             return Ok(Finished {
                 status: status.code(),
@@ -195,22 +214,24 @@ struct Streams {
     stderr: Option<ChildStderr>,
     out: Vec<u8>,
     err: Vec<u8>,
+    most: usize,
 }
 
 impl Streams {
-    fn of(child: &mut Child) -> Streams {
+    fn of(child: &mut Child, most: usize) -> Streams {
         Streams {
             stdout: child.stdout.take(),
             stderr: child.stderr.take(),
             out: Vec::new(),
             err: Vec::new(),
+            most,
         }
     }
 
     /// Reads what is there without waiting; tells whether anything was.
     fn drain(&mut self) -> io::Result<bool> {
-        let out = drain(&mut self.stdout, &mut self.out)?;
-        let err = drain(&mut self.stderr, &mut self.err)?;
+        let out = drain(&mut self.stdout, &mut self.out, self.most)?;
+        let err = drain(&mut self.stderr, &mut self.err, self.most)?;
         Ok(out || err)
     }
 
@@ -225,7 +246,11 @@ impl Streams {
     }
 }
 
-fn drain<S: Read + AsFd>(stream: &mut Option<S>, into: &mut Vec<u8>) -> io::Result<bool> {
+fn drain<S: Read + AsFd>(
+    stream: &mut Option<S>,
+    into: &mut Vec<u8>,
+    most: usize,
+) -> io::Result<bool> {
     let mut any = false;
     let mut chunk = [0; 16384];
     while let Some(open) = stream
@@ -235,7 +260,7 @@ fn drain<S: Read + AsFd>(stream: &mut Option<S>, into: &mut Vec<u8>) -> io::Resu
             0 => *stream = None,
             n => into.extend_from_slice(&chunk[..n]),
         }
-        if into.len() > LONGEST_OUTPUT {
+        if into.len() > most {
             return Err(io::Error::other("it writes without end"));
         }
         any = true;
@@ -321,6 +346,24 @@ mod tests {
         assert_eq!(done.stdout, pieces.concat());
         let answer = sh("sleep 1000", Some(pieces), Duration::from_millis(100));
         assert!(answer.unwrap_err().is_timeout());
+    }
+
+    #[test]
+    fn a_program_that_writes_too_much_is_ended() {
+        let clock = SystemClock::start();
+        let told = |script| {
+            let call = Call {
+                program: Path::new("/bin/sh"),
+                args: &["-c", script],
+                input: None,
+            };
+            run_at_most(&call, 1000, &clock, Deadline::after(&clock, LONG))
+        };
+        assert_eq!(told("printf %1000s").unwrap().stdout.len(), 1000);
+        for script in ["printf %1001s", "cat /dev/zero", "cat /dev/zero >&2"] {
+            let why = told(script).unwrap_err().to_string();
+            assert!(why.contains("writes without end"), "{why}");
+        }
     }
 
     #[test]

@@ -2,12 +2,14 @@
 //! means for this node. [`judge`] is pure. What comes from a peer is bounded, read strictly, and shown
 //! without control characters.
 
+pub mod reader;
+
 use crate::child::{self, Call};
 use crate::config::{Config, Gate, Peer, ReplicaOf};
 use crate::gate::{self, Answer};
 use crate::key::{Fingerprint, Key, Nonce};
 use crate::names::{DatasetName, KeyName, NodeName};
-use crate::os::PoolState;
+use crate::os::{self, PoolState};
 use crate::pass::{Node, ONE_CALL};
 use crate::promotion::Promoted;
 use crate::store::work::{Held, Merge};
@@ -210,9 +212,8 @@ impl Peers for Ssh<'_> {
             args: &args,
             input: Some(&input),
         };
-        let finished = child::run(&call, self.clock, deadline).map_err(|trouble| match trouble
-            .is_timeout()
-        {
+        let finished = child::run_at_most(&call, LARGEST, self.clock, deadline);
+        let finished = finished.map_err(|trouble| match trouble.is_timeout() {
             true => Trouble::timed_out(&format!("ssh to {}", peer.name)),
             false => trouble,
         })?;
@@ -221,7 +222,9 @@ impl Peers for Ssh<'_> {
             let status = finished.status.map_or(-1, |status| status);
             return Err(failed(&format!("ssh exits with {status}: {words}")));
         }
-        reply(&finished.stdout).map_err(|why| failed(&why))
+        let program = os::own_program().map_err(|e| failed(&e.to_string()))?;
+        let reply = reader::read(&program, &finished.stdout, self.clock, deadline);
+        reply.map_err(|why| failed(&why))
     }
 }
 
@@ -245,15 +248,13 @@ fn arguments(peer: &Peer, from: &NodeName) -> Vec<String> {
     words
 }
 
-/// Reads an answer, strictly.
+/// Reads an answer, strictly: what the process that reads it and who asked do with it, in one
+/// process. Pure.
 ///
 /// # Errors
 /// It is too long, or no answer.
 pub fn reply(bytes: &[u8]) -> Result<Reply, String> {
-    if bytes.len() > LARGEST {
-        return Err(format!("its answer has more than {LARGEST} bytes"));
-    }
-    serde_json::from_slice(bytes).map_err(|e| format!("its answer is not understood: {e}"))
+    reader::taken(&reader::told(bytes))
 }
 
 /// A peer's words on one line, cut, and without what a terminal would take for a command.
@@ -263,7 +264,8 @@ pub fn plain(words: &str) -> String {
         true => '?',
         false => c,
     });
-    shown.take(LONGEST_WORDS).collect()
+    let cut: String = shown.take(LONGEST_WORDS).collect();
+    cut.trim_end().to_owned()
 }
 
 /// Asks every peer that the gate depends on, now, and judges what each says.
