@@ -88,7 +88,7 @@ fn put_tagged(tag: u8, what: &impl Flat, out: &mut Vec<u8>) -> Result<(), Unfit>
 fn refusal(why: Unfit) -> Vec<u8> {
     let mut out = Vec::new();
     // Too short to be unfit itself.
-    let _ = put_tagged(1, &why.to_owned(), &mut out);
+    let _ = put_tagged(1, &format!("it says more than it may: {why}"), &mut out);
     out
 }
 
@@ -751,7 +751,7 @@ mod tests {
             ask: Ask::Replicas(vec![name("z"); MOST_ASKED + 1]),
         };
         let why = read::<Question>(&write(&Ok(many))).unwrap_err();
-        assert_eq!(why, TOO_MANY);
+        assert!(why.ends_with(TOO_MANY), "{why}");
         let long = ReplicaState {
             dataset: name(&format!("z/{}", "a".repeat(253))),
             ..replicas().remove(0)
@@ -762,7 +762,7 @@ mod tests {
             answer: Told::Replicas(vec![long.clone(); count]),
         };
         let why = read::<Reply>(&write(&Ok(much(5000)))).unwrap_err();
-        assert_eq!(why, "it is too long");
+        assert!(why.ends_with("it is too long"), "{why}");
         assert!(read::<Reply>(&write(&Ok(much(3000)))).is_ok());
     }
 }

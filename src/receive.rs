@@ -78,11 +78,9 @@ pub fn serve(
     from: &NodeName,
     input: std::io::Result<impl AsFd>,
 ) -> Result<Vec<u8>, Refused> {
-    let clock = node.system.clock();
-    let time = Time::begin(clock);
-    let reading = Deadline::after(clock, READING);
+    let time = Time::begin(node.system.clock());
     let input = input.map_err(|e| Refused::new(DATA, e.to_string()))?;
-    let question = question::ask(clock, reading, input.as_fd())?;
+    let question = question::ask(READING, input.as_fd())?;
     let ask = allowed(config, from, question)?;
     answer(node, config, ask, time)
 }

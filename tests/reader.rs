@@ -77,13 +77,12 @@ fn what_is_no_answer_is_refused_in_words_that_do_nothing_to_a_terminal() {
         ),
         ("[".repeat(100_000), "is not understood"),
         (" ".repeat(LARGEST + 1), "has more than"),
-        // More names than it has memory for.
         (
             good.replace(
                 "[\"z/sink/f0/a\"]",
                 &format!("[{}\"z\"]", "\"z\",".repeat(250_000)),
             ),
-            "could not be read",
+            "a list is too long",
         ),
     ] {
         let why = read(answer.as_bytes()).unwrap_err();
@@ -103,8 +102,7 @@ fn a_program_that_is_another_or_none_reads_nothing() {
     }
 }
 
-/// Waits until a process that is about to wait for its input does so, and gives what the kernel says
-/// of it.
+/// What the kernel says of a process.
 #[cfg(target_os = "linux")]
 fn status_of(process: u32, field: &str) -> String {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();

@@ -6,20 +6,20 @@ use crate::exit::{DATA, Fault};
 use crate::flat;
 use crate::os::worker;
 use crate::peers::{Question, plain};
-use crate::time::{Clock, Deadline};
+use crate::time::{Deadline, SystemClock};
 use std::io::Read;
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 /// The longest question, in bytes: as many datasets with the longest names as it may name, twice.
 const LARGEST: usize = 1 << 17;
 
-/// Reads one question from `input`, and leaves the keys behind it where they are.
-pub(super) fn ask(
-    clock: &dyn Clock,
-    deadline: Deadline,
-    input: BorrowedFd,
-) -> Result<Question, Refused> {
+/// Reads one question from `input` in this time, and leaves the keys behind it where they are.
+pub(super) fn ask(time: Duration, input: BorrowedFd) -> Result<Question, Refused> {
     let what = "reading the question";
+    // Of its own, since what is waited for is real also where the rest of the node is simulated.
+    let clock = &SystemClock::start();
+    let deadline = Deadline::after(clock, time);
     let job = |input: &std::fs::File| told(input);
     let told = worker::run_without_rights(what, clock, deadline, input, flat::LARGEST, job);
     let told = told.map_err(|trouble| match trouble.is_timeout() {
@@ -81,11 +81,9 @@ fn understand(line: &[u8]) -> Result<Question, String> {
 mod tests {
     use super::*;
     use crate::peers::{Ask, VERSION};
-    use crate::time::SystemClock;
     use std::io::Write;
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
-    use std::time::Duration;
 
     const GOOD: &[u8] = br#"{"version":1,"from":"f0","ask":{"replicas":["z/sink/f0/nfs"]}}"#;
     const LONG: Duration = Duration::from_secs(30);
@@ -107,8 +105,7 @@ mod tests {
             let _ = theirs.write_all(&bytes);
             (!close).then_some(theirs)
         });
-        let clock = SystemClock::start();
-        let asked = ask(&clock, Deadline::after(&clock, time), ours.as_fd());
+        let asked = ask(time, ours.as_fd());
         drop(ours);
         drop(writer.join());
         asked
@@ -149,8 +146,7 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(5));
             }
         });
-        let clock = SystemClock::start();
-        let refused = ask(&clock, Deadline::after(&clock, SHORT), ours.as_fd()).unwrap_err();
+        let refused = ask(SHORT, ours.as_fd()).unwrap_err();
         assert!(refused.what.contains("does not end"), "{refused:?}");
         drop(ours);
         writer.join().unwrap();
@@ -170,9 +166,7 @@ mod tests {
         let (mut ours, mut theirs) = UnixStream::pair().unwrap();
         let line = serde_json::to_vec(&put).unwrap();
         theirs.write_all(&[&line[..], b"\nkey"].concat()).unwrap();
-        let clock = SystemClock::start();
-        let soon = Deadline::after(&clock, LONG);
-        assert_eq!(ask(&clock, soon, ours.as_fd()), Ok(put));
+        assert_eq!(ask(LONG, ours.as_fd()), Ok(put));
         let mut left = [0; 3];
         ours.read_exact(&mut left).unwrap();
         assert_eq!(&left, b"key");
