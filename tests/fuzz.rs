@@ -184,6 +184,44 @@ fn value(random: &mut Random) -> Value {
     }
 }
 
+/// Another word of the same kind, so that a message is wrong in what it says alone.
+fn alike(text: &str, random: &mut Random) -> String {
+    let standings = ["current", "staged", "retained", "retired", "pruned"];
+    match text {
+        _ if standings.contains(&text) => (*random.one_of(&standings)).to_owned(),
+        _ if text.len() == 64 => Fingerprint::of(random.one_of(&[OLD, NEW, OWN])).hex(),
+        _ if text.contains(':') => {
+            let keys = [
+                "f0:zdata", "f0:other", "f1:zdata", "f1:other", "f2:zdata", "f2:other",
+            ];
+            (*random.one_of(&keys)).to_owned()
+        }
+        _ => (*random.one_of(&["f0", "f1", "f2", "z/sink/f0", "z/enc", "z"])).to_owned(),
+    }
+}
+
+/// All that has nothing in it.
+fn leaves(value_here: &mut Value) -> Vec<&mut Value> {
+    match value_here {
+        Value::Array(all) => all.iter_mut().flat_map(leaves).collect(),
+        Value::Object(fields) => fields.values_mut().flat_map(leaves).collect(),
+        leaf => vec![leaf],
+    }
+}
+
+/// Changes one word or number of a message.
+fn change_leaf(message: &mut Value, random: &mut Random) {
+    let mut leaves = leaves(message);
+    let place = random.below(leaves.len());
+    if let Some(leaf) = leaves.get_mut(place) {
+        **leaf = match leaf {
+            Value::String(text) if random.below(4) > 0 => json!(alike(text, random)),
+            Value::Number(_) if random.below(2) == 0 => json!(random.below(4)),
+            _ => value(random),
+        };
+    }
+}
+
 /// Changes something somewhere in a message, which stays JSON.
 fn change(value_here: &mut Value, random: &mut Random) {
     let is_leaf = match value_here {
@@ -270,12 +308,15 @@ fn mutated(corpus: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
         && let Ok(mut message) = serde_json::from_slice::<Value>(&bytes[..line])
     {
         for _ in 0..=random.below(3) {
-            change(&mut message, random);
+            match random.below(2) {
+                0 => change_leaf(&mut message, random),
+                _ => change(&mut message, random),
+            }
         }
         let changed = serde_json::to_vec(&message).unwrap();
         bytes.splice(..line, changed);
     }
-    if random.below(2) > 0 {
+    if random.below(3) == 0 {
         for _ in 0..=random.below(4) {
             spoil(&mut bytes, random);
         }
@@ -321,8 +362,9 @@ fn generation(number: u32, bytes: [u8; 32], state: Standing) -> Generation {
     }
 }
 
-/// Every valid question, with the keys behind it.
-fn questions() -> Vec<Vec<u8>> {
+/// Every valid question, and some that only the rules keep out, with the keys behind them; and how
+/// many are valid.
+fn questions() -> (Vec<Vec<u8>>, usize) {
     use Standing::{Current, Retained, Staged};
     let nonce = Nonce::from([9; 32]);
     let put = |key: &str, states: &[Standing], bring: &[[u8; 32]], nonce| {
@@ -348,7 +390,11 @@ fn questions() -> Vec<Vec<u8>> {
         put("f0:zdata", &[Retained, Current], &[NEW], Some(nonce)),
         put("f0:zdata", &[Current, Staged], &[OLD, NEW], None),
         put("f0:other", &[Current], &[OLD], Some(nonce)),
+        put("f1:other", &[Current], &[OLD], Some(nonce)),
+        put("f2:other", &[Staged], &[OLD], None),
+        put("f0:zdata", &[Staged], &[OLD], None),
     ];
+    let valid = asks.len() - 3;
     let question = |(ask, keys): (Ask, Vec<u8>)| {
         let question = Question {
             version: VERSION,
@@ -357,7 +403,7 @@ fn questions() -> Vec<Vec<u8>> {
         };
         [serde_json::to_vec(&question).unwrap(), b"\n".to_vec(), keys].concat()
     };
-    asks.into_iter().map(question).collect()
+    (asks.into_iter().map(question).collect(), valid)
 }
 
 /// A node that is asked, again and again from the same start.
@@ -470,6 +516,16 @@ impl Target {
         }
         let state = |files: &Files| State::parse(&files[layout::STATE]).unwrap();
         let (mut before, mut now) = (state(&self.before), state(after));
+        for known in before.keys.get(&key).into_iter().flatten() {
+            let mut listed = now.keys[&key].iter();
+            let is_it = |g: &&Generation| g.fingerprint == known.fingerprint;
+            assert!(listed.any(|g| is_it(&g)), "{known:?} is forgotten");
+            let mut listed = now.keys[&key].iter();
+            assert!(
+                listed.any(|g| g.state == Standing::Current),
+                "none is current"
+            );
+        }
         for state in [&mut before, &mut now] {
             state.keys.remove(&key);
         }
@@ -542,11 +598,12 @@ fn ask_case(target: &mut Target, input: &[u8], by_worker: bool, done: &mut Done)
 
 /// Questions until `enough`; each `nth` by way of a worker.
 fn ask_until(seed: u64, nth: usize, enough: impl Fn(&Done) -> bool) -> Done {
-    let (corpus, mut target, mut done) = (questions(), Target::new(), Done::default());
+    let (corpus, valid) = questions();
+    let (mut target, mut done) = (Target::new(), Done::default());
     for input in &corpus {
         ask_case(&mut target, input, true, &mut done);
     }
-    assert_eq!(done.answered, 2 * corpus.len(), "what is valid is answered");
+    assert_eq!(done.answered, 2 * valid, "what is valid is answered");
     while !enough(&done) {
         // A run with this seed begins with this case.
         let case = seed.wrapping_add((done.cases - corpus.len()) as u64);
@@ -615,7 +672,7 @@ fn hand_over<T: flat::Flat + PartialEq + std::fmt::Debug>(bytes: &[u8]) {
 }
 
 fn readers() -> Vec<(&'static str, Vec<Vec<u8>>, Reader)> {
-    let questions = questions();
+    let (questions, _) = questions();
     let reply = json!({"version": 1, "node": "f1", "answer": {"key": {
         "store": "00", "sound": true,
         "held": [{"generation": generation(1, OLD, Standing::Current), "whole": true, "proof": null}],
