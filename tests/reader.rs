@@ -5,9 +5,7 @@ use f3skeys::peers::{KeyTold, LARGEST, Opens, Reply, RootTold, Told, VERSION, re
 use f3skeys::store::state::{Generation, Standing};
 use f3skeys::store::work::Held;
 use f3skeys::time::{Deadline, SystemClock};
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_f3skeys");
@@ -102,51 +100,57 @@ fn a_program_that_is_another_or_none_reads_nothing() {
     }
 }
 
-/// What the kernel says of a process.
 #[cfg(target_os = "linux")]
-fn status_of(process: u32, field: &str) -> String {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
-    let words: Vec<&str> = line.split_whitespace().skip(1).collect();
-    words.join(" ")
-}
+mod linux {
+    use super::{PROGRAM, good, json, reader};
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    use std::time::Duration;
 
-#[test]
-#[cfg(target_os = "linux")]
-fn who_reads_an_answer_has_no_rights_before_the_first_byte() {
-    let mut child = Command::new(PROGRAM)
-        .arg(reader::READER)
-        .env_clear()
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let limits = || std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
-    // Its last step is to seal itself; nothing was written to it so far.
-    let sealed = || status_of(child.id(), "NoNewPrivs:") == "1";
-    let mut looks = 0;
-    while !sealed() {
-        std::thread::sleep(Duration::from_millis(5));
-        looks += 1;
-        assert!(looks < 10_000, "it keeps its rights");
+    /// What the kernel says of a process.
+    fn status_of(process: u32, field: &str) -> String {
+        let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+        let words: Vec<&str> = line.split_whitespace().skip(1).collect();
+        words.join(" ")
     }
-    let nobody = "65534 65534 65534 65534";
-    if nix::unistd::geteuid().is_root() {
-        assert_eq!(status_of(child.id(), "Uid:"), nobody);
-        assert_eq!(status_of(child.id(), "Gid:"), nobody);
-        assert_eq!(status_of(child.id(), "Groups:"), "");
-        for set in ["CapPrm:", "CapEff:", "CapInh:", "CapAmb:"] {
-            assert_eq!(status_of(child.id(), set), "0".repeat(16), "{set}");
+
+    #[test]
+    fn who_reads_an_answer_has_no_rights_before_the_first_byte() {
+        let mut child = Command::new(PROGRAM)
+            .arg(reader::READER)
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let limits = || std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
+        // Its last step is to seal itself; nothing was written to it so far.
+        let sealed = || status_of(child.id(), "NoNewPrivs:") == "1";
+        let mut looks = 0;
+        while !sealed() {
+            std::thread::sleep(Duration::from_millis(5));
+            looks += 1;
+            assert!(looks < 10_000, "it keeps its rights");
         }
+        let nobody = "65534 65534 65534 65534";
+        if nix::unistd::geteuid().is_root() {
+            assert_eq!(status_of(child.id(), "Uid:"), nobody);
+            assert_eq!(status_of(child.id(), "Gid:"), nobody);
+            assert_eq!(status_of(child.id(), "Groups:"), "");
+            for set in ["CapPrm:", "CapEff:", "CapInh:", "CapAmb:"] {
+                assert_eq!(status_of(child.id(), set), "0".repeat(16), "{set}");
+            }
+        }
+        for limit in ["Max open files", "Max processes", "Max file size"] {
+            let limits = limits();
+            let line = limits.lines().find(|line| line.starts_with(limit)).unwrap();
+            let words: Vec<&str> = line[limit.len()..].split_whitespace().collect();
+            assert_eq!(words[..2], ["0", "0"], "{line}");
+        }
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(json(&good()).as_bytes()).unwrap();
+        drop(input);
+        assert!(child.wait_with_output().unwrap().status.success());
     }
-    for limit in ["Max open files", "Max processes", "Max file size"] {
-        let limits = limits();
-        let line = limits.lines().find(|line| line.starts_with(limit)).unwrap();
-        let words: Vec<&str> = line[limit.len()..].split_whitespace().collect();
-        assert_eq!(words[..2], ["0", "0"], "{line}");
-    }
-    let mut input = child.stdin.take().unwrap();
-    input.write_all(json(&good()).as_bytes()).unwrap();
-    drop(input);
-    assert!(child.wait_with_output().unwrap().status.success());
 }
