@@ -75,11 +75,24 @@ impl Finished {
 /// It could not be started, wrote too much, or was not done at the deadline; then it is killed,
 /// and left behind where the kernel holds it.
 pub fn run(call: &Call, clock: &dyn Clock, deadline: Deadline) -> Result<Finished, Trouble> {
+    run_at_most(call, LONGEST_OUTPUT, clock, deadline)
+}
+
+/// As [`run`], for a program that must not write more than `most` bytes on a stream.
+///
+/// # Errors
+/// As for [`run`].
+pub fn run_at_most(
+    call: &Call,
+    most: usize,
+    clock: &dyn Clock,
+    deadline: Deadline,
+) -> Result<Finished, Trouble> {
     let input = call.input.map(|pieces| {
         let pieces = pieces.iter();
         pieces.map(|piece| Cow::Borrowed(*piece)).collect()
     });
-    let mut running = Running::begin(call.program, call.args, input, clock, deadline)?;
+    let mut running = Running::begin(call.program, call.args, input, most, clock, deadline)?;
     loop {
         match running.look(clock)? {
             Look::Ended(finished) => return Ok(finished),
@@ -109,8 +122,8 @@ pub enum Look {
 }
 
 impl<'a> Running<'a> {
-    /// Starts a program. What it reads on standard input is as for [`Call`]; a piece that is owned is
-    /// no secret.
+    /// Starts a program that must not write more than `most` bytes on a stream. What it reads on standard
+    /// input is as for [`Call`]; a piece that is owned is no secret.
     ///
     /// # Errors
     /// It could not be started.
@@ -118,6 +131,7 @@ impl<'a> Running<'a> {
         program: &Path,
         args: &[&str],
         input: Option<Vec<Cow<'a, [u8]>>>,
+        most: usize,
         clock: &dyn Clock,
         deadline: Deadline,
     ) -> Result<Running<'a>, Trouble> {
@@ -130,7 +144,7 @@ impl<'a> Running<'a> {
             return Err(Trouble::timed_out(&command));
         }
         let mut child = start(program, args, input.is_some()).map_err(failed)?;
-        let streams = Streams::of(&mut child);
+        let streams = Streams::of(&mut child, most);
         match Input::of(&mut child, input.unwrap_or_default()) {
             Ok(input) => Ok(Running {
                 command,
@@ -268,22 +282,24 @@ struct Streams {
     stderr: Option<ChildStderr>,
     out: Vec<u8>,
     err: Vec<u8>,
+    most: usize,
 }
 
 impl Streams {
-    fn of(child: &mut Child) -> Streams {
+    fn of(child: &mut Child, most: usize) -> Streams {
         Streams {
             stdout: child.stdout.take(),
             stderr: child.stderr.take(),
             out: Vec::new(),
             err: Vec::new(),
+            most,
         }
     }
 
     /// Reads what is there without waiting; tells whether anything was.
     fn drain(&mut self) -> io::Result<bool> {
-        let out = drain(&mut self.stdout, &mut self.out)?;
-        let err = drain(&mut self.stderr, &mut self.err)?;
+        let out = drain(&mut self.stdout, &mut self.out, self.most)?;
+        let err = drain(&mut self.stderr, &mut self.err, self.most)?;
         Ok(out || err)
     }
 
@@ -298,7 +314,11 @@ impl Streams {
     }
 }
 
-fn drain<S: Read + AsFd>(stream: &mut Option<S>, into: &mut Vec<u8>) -> io::Result<bool> {
+fn drain<S: Read + AsFd>(
+    stream: &mut Option<S>,
+    into: &mut Vec<u8>,
+    most: usize,
+) -> io::Result<bool> {
     let mut any = false;
     let mut chunk = [0; 16384];
     while let Some(open) = stream
@@ -308,7 +328,7 @@ fn drain<S: Read + AsFd>(stream: &mut Option<S>, into: &mut Vec<u8>) -> io::Resu
             0 => *stream = None,
             n => into.extend_from_slice(&chunk[..n]),
         }
-        if into.len() > LONGEST_OUTPUT {
+        if into.len() > most {
             return Err(io::Error::other("it writes without end"));
         }
         any = true;
@@ -346,6 +366,7 @@ mod tests {
                 Path::new("/bin/sh"),
                 &["-c", script],
                 Some(input),
+                LONGEST_OUTPUT,
                 &clock,
                 deadline,
             )
@@ -433,6 +454,24 @@ mod tests {
         assert_eq!(done.stdout, pieces.concat());
         let answer = sh("sleep 1000", Some(pieces), Duration::from_millis(100));
         assert!(answer.unwrap_err().is_timeout());
+    }
+
+    #[test]
+    fn a_program_that_writes_too_much_is_ended() {
+        let clock = SystemClock::start();
+        let told = |script| {
+            let call = Call {
+                program: Path::new("/bin/sh"),
+                args: &["-c", script],
+                input: None,
+            };
+            run_at_most(&call, 1000, &clock, Deadline::after(&clock, LONG))
+        };
+        assert_eq!(told("printf %1000s").unwrap().stdout.len(), 1000);
+        for script in ["printf %1001s", "cat /dev/zero", "cat /dev/zero >&2"] {
+            let why = told(script).unwrap_err().to_string();
+            assert!(why.contains("writes without end"), "{why}");
+        }
     }
 
     #[test]

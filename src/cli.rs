@@ -10,7 +10,7 @@ use crate::key::Key;
 use crate::names::{DatasetName, KeyName, NodeName};
 use crate::os::{self, PATHS};
 use crate::pass::Node;
-use crate::peers::{SSH, Ssh};
+use crate::peers::{SSH, Ssh, reader};
 use crate::receive::rebuild;
 use crate::report::Report;
 use crate::rotate::{Rotated, What};
@@ -331,6 +331,9 @@ pub fn run(arguments: &[OsString]) -> u8 {
         complain("f3skeys: the command line is not UTF-8\n");
         return USAGE;
     };
+    if own.get(1..) == Some(&[reader::READER]) {
+        return read_answer();
+    }
     let parsed = match Arguments::from_args(&["f3skeys"], own.get(1..).unwrap_or_default()) {
         Ok(parsed) => parsed,
         Err(exit) => return show_usage(&exit),
@@ -618,6 +621,17 @@ fn do_receive(node: Node, config: &Config, receive: &Receive) -> u8 {
         Err(refused) => {
             complain(&format!("f3skeys: {}\n", refused.what));
             refused.status
+        }
+    }
+}
+
+/// Is the process without rights that reads a peer's answer for another.
+fn read_answer() -> u8 {
+    match reader::be_reader(io::stdin(), io::stdout()) {
+        Ok(()) => 0,
+        Err((status, why)) => {
+            complain(&format!("f3skeys: {why}\n"));
+            status
         }
     }
 }

@@ -142,6 +142,24 @@ impl From<Proof> for String {
     }
 }
 
+/// As bytes, for what goes between processes of this program.
+macro_rules! of_bytes {
+    ($($name:ident),*) => {$(
+        impl From<[u8; 32]> for $name {
+            fn from(bytes: [u8; 32]) -> $name {
+                $name(bytes)
+            }
+        }
+
+        impl From<$name> for [u8; 32] {
+            fn from(from: $name) -> [u8; 32] {
+                from.0
+            }
+        }
+    )*};
+}
+of_bytes!(Fingerprint, Nonce, Proof);
+
 /// Hashes in a stack frame of its own, which [`burn_stack`] reaches afterwards.
 #[inline(never)]
 fn keyed_hash(key: &[u8; KEY_LEN], parts: [&[u8]; 3]) -> Proof {

@@ -39,6 +39,7 @@
 //! - [`usb`] finds and mounts the key device, [`reader`] reads it, [`writer`] writes it.
 //! - [`host`] reads the files of the host that a boot depends on, and judges the boot hooks.
 //! - [`child`] is the one place that starts programs, [`os::worker`] the one place that forks.
+//! - What comes from a peer is read by a process without rights; [`flat`] is what it hands to root.
 //! - [`key`] holds key bytes; [`os`] is the platform and all `unsafe`; [`marker`] is the run
 //!   directory; [`time`] has the deadlines; [`trouble`] is "could not ask".
 
@@ -53,6 +54,7 @@ pub mod device;
 pub mod doctor;
 mod evaluate;
 pub mod exit;
+pub mod flat;
 pub mod gate;
 pub mod guard;
 pub mod handover;

@@ -2,12 +2,14 @@
 //! means for this node. [`judge`] is pure. What comes from a peer is bounded, read strictly, and shown
 //! without control characters.
 
+pub mod reader;
+
 use crate::child::{Finished, Look, Running};
 use crate::config::{Config, Gate, Peer, ReplicaOf};
 use crate::gate::{self, Answer};
 use crate::key::{Fingerprint, Key, Nonce};
 use crate::names::{DatasetName, KeyName, NodeName};
-use crate::os::PoolState;
+use crate::os::{self, PoolState};
 use crate::pass::{Node, ONE_CALL};
 use crate::promotion::Promoted;
 use crate::store::work::{Held, Merge};
@@ -245,7 +247,7 @@ impl Peers for Ssh<'_> {
         let mut running = self.begin(peer, question, keys, deadline)?;
         loop {
             match running.look(self.clock) {
-                Ok(Look::Ended(finished)) => return heard(peer, &finished),
+                Ok(Look::Ended(finished)) => return heard(peer, &finished, self.clock),
                 Ok(Look::Moved) => {}
                 Ok(Look::Waits) => running.wait(self.clock),
                 Err(trouble) => return Err(of_peer(peer, trouble)),
@@ -297,7 +299,14 @@ impl Ssh<'_> {
         let input = std::iter::once(Cow::Owned(line)).chain(keys).collect();
         let args = arguments(peer, &question.from);
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let running = Running::begin(self.program, &args, Some(input), self.clock, deadline);
+        let running = Running::begin(
+            self.program,
+            &args,
+            Some(input),
+            LARGEST,
+            self.clock,
+            deadline,
+        );
         running.map_err(|trouble| of_peer(peer, trouble))
     }
 
@@ -318,7 +327,9 @@ impl Ssh<'_> {
                 },
             },
             Line::Asked(peer, mut running) => match running.look(self.clock) {
-                Ok(Look::Ended(finished)) => (true, Line::Free(Some(heard(peer, &finished)))),
+                Ok(Look::Ended(finished)) => {
+                    (true, Line::Free(Some(heard(peer, &finished, self.clock))))
+                }
                 Ok(Look::Moved) => (true, Line::Asked(peer, running)),
                 Ok(Look::Waits) => (false, Line::Asked(peer, running)),
                 Err(trouble) => (true, Line::Free(Some(Err(of_peer(peer, trouble))))),
@@ -338,14 +349,15 @@ fn of_peer(peer: &Peer, trouble: Trouble) -> Trouble {
 }
 
 /// What a peer has answered by an `ssh` that is over.
-fn heard(peer: &Peer, finished: &Finished) -> Result<Reply, Trouble> {
+fn heard(peer: &Peer, finished: &Finished, clock: &dyn Clock) -> Result<Reply, Trouble> {
     let failed = |why: &str| Trouble::failed(peer.name.as_str(), &plain(why));
     if finished.status != Some(0) {
         let words = String::from_utf8_lossy(&finished.stderr);
         let status = finished.status.map_or(-1, |status| status);
         return Err(failed(&format!("ssh exits with {status}: {words}")));
     }
-    reply(&finished.stdout).map_err(|why| failed(&why))
+    let program = os::own_program().map_err(|e| failed(&e.to_string()))?;
+    reader::read(&program, &finished.stdout, clock).map_err(|why| failed(&why))
 }
 
 /// No question, no password, no unknown host, nothing forwarded. The peer's forced command decides
@@ -368,18 +380,13 @@ fn arguments(peer: &Peer, from: &NodeName) -> Vec<String> {
     words
 }
 
-/// Reads an answer, strictly.
+/// Reads an answer, strictly: what the process that reads it and who asked do with it, in one
+/// process. Pure.
 ///
 /// # Errors
 /// It is too long, or no answer.
 pub fn reply(bytes: &[u8]) -> Result<Reply, String> {
-    if bytes.len() > LARGEST {
-        return Err(format!("its answer has more than {LARGEST} bytes"));
-    }
-    serde_json::from_slice(bytes).map_err(|e| match other_version(bytes) {
-        Some(version) => format!("its answer {}", speaks(version)),
-        None => format!("its answer is not understood: {e}"),
-    })
+    reader::taken(&reader::told(bytes))
 }
 
 /// Only the version, so that another one is told apart from what is no message at all.
@@ -408,7 +415,8 @@ pub fn plain(words: &str) -> String {
         true => '?',
         false => c,
     });
-    shown.take(LONGEST_WORDS).collect()
+    let cut: String = shown.take(LONGEST_WORDS).collect();
+    cut.trim_end().to_owned()
 }
 
 /// Asks every peer that the gate depends on, now, and judges what each says.

@@ -4,23 +4,20 @@
 //! while a person has opened it for that ([`rebuild`]); hands no key out, and tells of nothing else.
 
 mod keys;
+mod question;
 pub mod rebuild;
 
 use crate::config::{Config, Role};
 use crate::exit::{DATA, Fault, REFUSED};
 use crate::names::{DatasetName, KeyName, NodeName};
 use crate::os::PoolState;
-use crate::os::worker::readable;
 use crate::pass::Node;
-use crate::peers::{
-    Ask, LARGEST, Question, ReplicaState, Reply, Told, VERSION, other_version, plain, speaks,
-};
+use crate::peers::{Ask, LARGEST, Question, ReplicaState, Reply, Told, VERSION, speaks};
 use crate::promotion::Promoted;
 use crate::store::merge;
 use crate::time::{Clock, Deadline};
 use crate::zfs::{Dataset, Past};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -31,7 +28,7 @@ const ANSWERING: Duration = Duration::from_secs(9);
 /// The longest that everything may take when it is about a key.
 const ANSWERING_KEYS: Duration = Duration::from_secs(60);
 /// The most datasets that one question may name.
-const MOST: usize = 256;
+pub const MOST: usize = 256;
 
 /// When it must all be over, which depends on what is asked.
 #[derive(Debug, Clone, Copy)]
@@ -81,71 +78,13 @@ pub fn serve(
     node: Node,
     config: &Config,
     from: &NodeName,
-    input: std::io::Result<impl Read + AsFd>,
+    input: std::io::Result<impl AsFd>,
 ) -> Result<Vec<u8>, Refused> {
-    let clock = node.system.clock();
-    let time = Time::begin(clock);
-    let reading = Deadline::after(clock, READING);
-    let mut input = input.map_err(|e| Refused::new(DATA, e.to_string()))?;
-    let question = read(&mut input, clock, reading)?;
-    let ask = understand(config, from, &question, &rebuild::admits(node, from))?;
-    // Keys are read by the worker that writes them, and by nobody else.
-    if !ask.brings_keys() {
-        end(&mut input, clock, reading)?;
-    }
+    let time = Time::begin(node.system.clock());
+    let input = input.map_err(|e| Refused::new(DATA, e.to_string()))?;
+    let question = question::ask(READING, input.as_fd())?;
+    let ask = allowed(config, from, question, &rebuild::admits(node, from))?;
     answer(node, config, from, ask, time)
-}
-
-/// Reads a question to the end of its line, byte by byte: what stands behind it may be keys, and is
-/// left where it is.
-fn read(
-    input: &mut (impl Read + AsFd),
-    clock: &dyn Clock,
-    deadline: Deadline,
-) -> Result<Vec<u8>, Refused> {
-    let mut question = Vec::new();
-    while question.len() <= LARGEST {
-        match next(input, clock, deadline)? {
-            None | Some(b'\n') => return Ok(question),
-            Some(byte) => question.push(byte),
-        }
-    }
-    Err(too_long("question"))
-}
-
-/// Makes sure that nothing stands behind the question.
-fn end(
-    input: &mut (impl Read + AsFd),
-    clock: &dyn Clock,
-    deadline: Deadline,
-) -> Result<(), Refused> {
-    match next(input, clock, deadline)? {
-        None => Ok(()),
-        Some(_) => Err(Refused::new(DATA, "something stands behind the question")),
-    }
-}
-
-/// One byte, or `None` at the end.
-fn next(
-    input: &mut (impl Read + AsFd),
-    clock: &dyn Clock,
-    deadline: Deadline,
-) -> Result<Option<u8>, Refused> {
-    let mut byte = [0];
-    loop {
-        if !readable(input, deadline.left(clock)) {
-            match deadline.passed(clock) {
-                true => return Err(Refused::new(DATA, "the question does not end")),
-                false => continue,
-            }
-        }
-        match input.read(&mut byte) {
-            Ok(0) => return Ok(None),
-            Ok(_) => return Ok(Some(byte[0])),
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(Refused::new(DATA, e.to_string())),
-        }
-    }
 }
 
 fn too_long(what: &str) -> Refused {
@@ -183,8 +122,8 @@ pub fn answer(
     }
 }
 
-/// What is asked, if it may be: `rebuild` says why the peer may not give keys that are not its own,
-/// or that it may. Pure.
+/// What is asked, if it may be: what the worker that reads it and root do with a question, in one
+/// process. `rebuild` says why the peer may not give keys that are not its own, or that it may. Pure.
 ///
 /// # Errors
 /// Why it may not.
@@ -194,19 +133,18 @@ pub fn understand(
     question: &[u8],
     rebuild: &Result<(), String>,
 ) -> Result<Ask, Refused> {
+    let question = question::taken(&question::told(question))?;
+    allowed(config, from, question, rebuild)
+}
+
+/// What is asked, if it may be.
+fn allowed(
+    config: &Config,
+    from: &NodeName,
+    question: Question,
+    rebuild: &Result<(), String>,
+) -> Result<Ask, Refused> {
     known(config, from)?;
-    if question.len() > LARGEST {
-        return Err(too_long("question"));
-    }
-    let question: Question = serde_json::from_slice(question).map_err(|e| {
-        Refused::new(
-            DATA,
-            match other_version(question) {
-                Some(version) => format!("the question {}", speaks(version)),
-                None => format!("not a question: {}", plain(&e.to_string())),
-            },
-        )
-    })?;
     let Question {
         version,
         from: asking,
@@ -364,9 +302,6 @@ mod tests {
     use crate::key::{Fingerprint, Nonce};
     use crate::store::state::{Generation, Standing};
     use crate::store::work::Merge;
-    use crate::time::SystemClock;
-    use std::io::Write;
-    use std::os::unix::net::UnixStream;
 
     const CONFIG: &str = r#"(
         node: "f1", store: (label: "K"),
@@ -556,55 +491,5 @@ mod tests {
         let line = line("f0").unwrap();
         let options = "restrict,command=\"/usr/local/sbin/f3skeys receive --from f0\" ssh-ed25519 ";
         assert!(line.lines().any(|line| line.starts_with(options)), "{line}");
-    }
-
-    fn read_from(bytes: &[u8], close: bool, time: Duration) -> Result<Vec<u8>, Refused> {
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let bytes = bytes.to_vec();
-        let writer = std::thread::spawn(move || {
-            let _ = theirs.write_all(&bytes);
-            (!close).then_some(theirs)
-        });
-        let clock = SystemClock::start();
-        let mut ours = ours;
-        let read = read(&mut ours, &clock, Deadline::after(&clock, time));
-        drop(writer.join());
-        read
-    }
-
-    #[test]
-    fn what_stands_behind_the_line_is_left_for_who_writes_it() {
-        let clock = SystemClock::start();
-        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
-        theirs.write_all(b"question\nkey").unwrap();
-        let soon = Deadline::after(&clock, Duration::from_secs(30));
-        assert_eq!(read(&mut ours, &clock, soon).unwrap(), b"question");
-        let mut left = [0; 3];
-        ours.read_exact(&mut left).unwrap();
-        assert_eq!(&left, b"key");
-        theirs.write_all(b"\n").unwrap();
-        let refused = end(&mut ours, &clock, soon).unwrap_err();
-        assert!(refused.what.contains("behind the question"), "{refused:?}");
-        let short = Deadline::after(&clock, Duration::from_millis(50));
-        let refused = end(&mut ours, &clock, short).unwrap_err();
-        assert!(refused.what.contains("does not end"), "{refused:?}");
-        drop(theirs);
-        assert_eq!(end(&mut ours, &clock, soon), Ok(()));
-    }
-
-    #[test]
-    fn law_6_a_question_ends_in_time_and_in_size() {
-        let long = Duration::from_secs(30);
-        assert_eq!(
-            read_from(GOOD.as_bytes(), true, long).unwrap(),
-            GOOD.as_bytes()
-        );
-        assert_eq!(read_from(b"", true, long).unwrap(), b"");
-        let endless = vec![b' '; LARGEST + 1];
-        let refused = read_from(&endless, false, long).unwrap_err();
-        assert!(refused.what.contains("more than"), "{}", refused.what);
-        let short = Duration::from_millis(50);
-        let refused = read_from(GOOD.as_bytes(), false, short).unwrap_err();
-        assert!(refused.what.contains("does not end"), "{}", refused.what);
     }
 }

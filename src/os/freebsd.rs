@@ -9,6 +9,7 @@ use crate::host::InitSystem;
 use crate::trouble::Trouble;
 use nix::libc;
 use nix::mount::{MntFlags, Nmount, unmount};
+use nix::sys::resource::Resource;
 use std::ffi::{CStr, CString, c_char};
 use std::fs;
 use std::io;
@@ -55,6 +56,9 @@ nix::ioctl_read!(
 /// The limit on cores that allows none.
 pub const NO_CORES: libc::rlim_t = 0;
 
+/// The limit on what a process has mapped.
+pub const ADDRESS_SPACE: Resource = Resource::RLIMIT_VMEM;
+
 /// Sets whether this process, and what it becomes or starts, can be traced. `DISABLE_EXEC` outlives
 /// exec, `DISABLE` would not.
 ///
@@ -74,6 +78,60 @@ pub fn set_traceable(traceable: bool) -> io::Result<()> {
 /// The kernel refused.
 pub fn die_with_parent() -> io::Result<()> {
     control(libc::PROC_PDEATHSIG_CTL, libc::SIGKILL)
+}
+
+/// Puts this process into capability mode: no name in any namespace means anything to it any more.
+///
+/// # Errors
+/// The kernel refused, or was built without it.
+pub fn seal() -> io::Result<()> {
+    // SAFETY: takes nothing; only what this process may ask of the kernel changes.
+    match unsafe { libc::cap_enter() } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// How much memory this process has mapped, in bytes.
+///
+/// # Errors
+/// The kernel did not say.
+pub fn address_space() -> io::Result<libc::rlim_t> {
+    // SAFETY: getpid has no preconditions.
+    let this = unsafe { libc::getpid() };
+    let name = [libc::CTL_KERN, libc::KERN_PROC, libc::KERN_PROC_PID, this];
+    let mut about = std::mem::MaybeUninit::<libc::kinfo_proc>::zeroed();
+    let mut length = size_of::<libc::kinfo_proc>();
+    // SAFETY: the name has four words, and the kernel writes at most `length` bytes, which are there.
+    let done = unsafe {
+        let about = about.as_mut_ptr().cast();
+        libc::sysctl(
+            name.as_ptr(),
+            4,
+            about,
+            &raw mut length,
+            std::ptr::null(),
+            0,
+        )
+    };
+    if done != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if length != size_of::<libc::kinfo_proc>() {
+        return Err(io::Error::other("kern.proc.pid is not understood"));
+    }
+    // SAFETY: the kernel has filled all of it, and every byte was zero before: it is numbers,
+    // characters and pointers that nobody follows.
+    let size = unsafe { about.assume_init() }.ki_size;
+    libc::rlim_t::try_from(size).map_err(io::Error::other)
+}
+
+/// This very program.
+///
+/// # Errors
+/// The kernel did not say where it is.
+pub fn own_program() -> io::Result<PathBuf> {
+    std::env::current_exe()
 }
 
 /// procctl(2) on this process, for the commands that take one int.

@@ -11,6 +11,7 @@ use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
+use nix::sys::resource::{Resource, rlim_t};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::sys::statfs::fstatfs;
@@ -53,6 +54,9 @@ const NOSYMFOLLOW: MsFlags = MsFlags::from_bits_retain(256);
 /// takes 1 as "never".
 pub const NO_CORES: u64 = 1;
 
+/// The limit on what a process has mapped.
+pub const ADDRESS_SPACE: Resource = Resource::RLIMIT_AS;
+
 /// Sets whether other processes may trace this one or read its memory.
 ///
 /// # Errors
@@ -69,6 +73,36 @@ pub fn set_traceable(traceable: bool) -> io::Result<()> {
 pub fn die_with_parent() -> io::Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     Ok(())
+}
+
+/// Takes from this process what it could gain by starting a program. The kernel forgets who is to
+/// die with its parent when it becomes somebody else, so that is said again.
+///
+/// # Errors
+/// The kernel refused.
+pub fn seal() -> io::Result<()> {
+    prctl::set_no_new_privs()?;
+    die_with_parent()
+}
+
+/// How much memory this process has mapped, in bytes.
+///
+/// # Errors
+/// The kernel did not say.
+pub fn address_space() -> io::Result<rlim_t> {
+    let statm = fs::read_to_string("/proc/self/statm")?;
+    let pages = statm.split(' ').next().and_then(|word| word.parse().ok());
+    let pages: rlim_t =
+        pages.ok_or_else(|| io::Error::other("/proc/self/statm is not understood"))?;
+    Ok(pages.saturating_mul(super::memory::page_size() as rlim_t))
+}
+
+/// This very program, also when another has been installed over it since.
+///
+/// # Errors
+/// None here.
+pub fn own_program() -> io::Result<PathBuf> {
+    Ok("/proc/self/exe".into())
 }
 
 /// This boot's identity, or `None` while the kernel has none.

@@ -39,7 +39,7 @@ pub fn guard_memory(bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn page_size() -> usize {
+pub(super) fn page_size() -> usize {
     // SAFETY: sysconf has no preconditions.
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     usize::try_from(size).unwrap_or(4096)

@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code)]
 
+mod confine;
 #[cfg(any(test, target_os = "freebsd"))]
 mod freebsd_text;
 #[cfg(any(test, target_os = "linux"))]
@@ -21,13 +22,14 @@ mod platform;
 #[cfg(not(any(target_os = "freebsd", target_os = "linux")))]
 compile_error!("f3skeys runs on FreeBSD and Linux; add a file to src/os/ for another system");
 
+pub use confine::give_up_rights;
 pub use lockdown::{LockedDown, harden, lock_down, only_root, user};
 pub use memory::{Intake, guard_memory};
 pub use platform::{
     JAILED_PROPERTY, MOUNTS_OUTLIVE_US, PATHS, SERIAL_HINT, beneath, boot_id, carp, checker,
     covering, detach_mounts, die_with_parent, disks, formatting, is_disk, is_held, make_immutable,
-    mount_of, mount_store, mounts, parts, pool_state, serial, service, set_carp, signatures,
-    source_is_device, unmount_store, users,
+    mount_of, mount_store, mounts, own_program, parts, pool_state, serial, service, set_carp,
+    signatures, source_is_device, unmount_store, users,
 };
 
 use crate::child::Finished;

@@ -2,6 +2,7 @@
 //!
 //! The worker has one pipe of its own and nothing else: no lock, no terminal, no key.
 
+use super::give_up_rights;
 use crate::key;
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
@@ -55,6 +56,65 @@ pub fn run_with<T>(
 where
     T: Serialize + DeserializeOwned,
 {
+    let job = |_: &File| serde_json::to_vec(&job()).ok();
+    let bytes = fork_for(what, clock, deadline, input, LONGEST_ANSWER, job)?;
+    serde_json::from_slice(&bytes).map_err(|_| died(what))
+}
+
+/// What a worker without rights says first: that it has none, or why it still has some.
+const HAS_NO_RIGHTS: u8 = 0;
+const HAS_RIGHTS: u8 = 1;
+
+/// Runs a `job` that reads words from the network off `input`, in a worker that has given up every
+/// right before; gives its bytes, at most `most`, as they are. They are no more to be trusted than
+/// the words were.
+///
+/// # Errors
+/// As for [`run`], or it could not give its rights up; then it has read nothing.
+pub fn run_without_rights(
+    what: &str,
+    clock: &dyn Clock,
+    deadline: Deadline,
+    input: BorrowedFd,
+    most: usize,
+    job: impl FnOnce(&File) -> Vec<u8>,
+) -> Result<Vec<u8>, Trouble> {
+    let job = |input: &File| match give_up_rights() {
+        Ok(()) => Some([&[HAS_NO_RIGHTS][..], &job(input)].concat()),
+        Err(e) => Some([&[HAS_RIGHTS][..], e.to_string().as_bytes()].concat()),
+    };
+    let bytes = fork_for(
+        what,
+        clock,
+        deadline,
+        Some(input),
+        most.saturating_add(1),
+        job,
+    )?;
+    match bytes.split_first() {
+        Some((&HAS_NO_RIGHTS, answer)) => Ok(answer.to_vec()),
+        Some((&HAS_RIGHTS, why)) => {
+            let why = String::from_utf8_lossy(why);
+            let why = format!("its worker cannot give up its rights: {why}");
+            Err(Trouble::failed(what, &why))
+        }
+        _ => Err(died(what)),
+    }
+}
+
+fn died(what: &str) -> Trouble {
+    Trouble::failed(what, "its worker died without an answer")
+}
+
+/// What the worker has read of its answer when it died is what is given.
+fn fork_for(
+    what: &str,
+    clock: &dyn Clock,
+    deadline: Deadline,
+    input: Option<BorrowedFd>,
+    most: usize,
+    job: impl FnOnce(&File) -> Option<Vec<u8>>,
+) -> Result<Vec<u8>, Trouble> {
     if key::keys_alive() != 0 {
         return Err(Trouble::failed(what, "refused while keys are in memory"));
     }
@@ -65,24 +125,26 @@ where
         ForkResult::Child => be_worker(write, input, job),
         ForkResult::Parent { child } => {
             drop(write);
-            let answer = read_answer(read, clock, deadline)
+            let answer = read_answer(read, most, clock, deadline)
                 .and_then(|bytes| reap(child, clock, deadline).map(|()| bytes));
-            let Some(bytes) = answer else {
+            answer.ok_or_else(|| {
                 give_up(child);
-                return Err(Trouble::timed_out(what));
-            };
-            serde_json::from_slice(&bytes)
-                .map_err(|_| Trouble::failed(what, "its worker died without an answer"))
+                Trouble::timed_out(what)
+            })
         }
     }
 }
 
-fn be_worker<T: Serialize>(pipe: OwnedFd, input: Option<BorrowedFd>, job: impl FnOnce() -> T) -> ! {
+fn be_worker(
+    pipe: OwnedFd,
+    input: Option<BorrowedFd>,
+    job: impl FnOnce(&File) -> Option<Vec<u8>>,
+) -> ! {
     // A run that is killed takes its worker with it, so that the next run finds nobody at work.
     let status = match super::die_with_parent().and_then(|()| keep_only(pipe, input)) {
-        Ok(mut out) => {
+        Ok((input, mut out)) => {
             let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                serde_json::to_vec(&job()).is_ok_and(|bytes| out.write_all(&bytes).is_ok())
+                job(&input).is_some_and(|bytes| out.write_all(&bytes).is_ok())
             }));
             i32::from(!matches!(answer, Ok(true)))
         }
@@ -94,8 +156,8 @@ fn be_worker<T: Serialize>(pipe: OwnedFd, input: Option<BorrowedFd>, job: impl F
 }
 
 /// Leaves the worker `/dev/null` as its standard streams, but for an input that it was given, and
-/// the pipe.
-fn keep_only(pipe: OwnedFd, input: Option<BorrowedFd>) -> std::io::Result<File> {
+/// the pipe. Gives its input and the pipe.
+fn keep_only(pipe: OwnedFd, input: Option<BorrowedFd>) -> std::io::Result<(File, File)> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
     dup2_stdin(input.unwrap_or(null.as_fd()))?;
     dup2_stdout(&null)?;
@@ -109,16 +171,21 @@ fn keep_only(pipe: OwnedFd, input: Option<BorrowedFd>) -> std::io::Result<File> 
             return Err(std::io::Error::last_os_error());
         }
         std::mem::forget((pipe, null));
-        Ok(File::from_raw_fd(3))
+        Ok((File::from_raw_fd(0), File::from_raw_fd(3)))
     }
 }
 
 /// The worker's whole answer, or `None` past the deadline.
-fn read_answer(pipe: OwnedFd, clock: &dyn Clock, deadline: Deadline) -> Option<Vec<u8>> {
+fn read_answer(
+    pipe: OwnedFd,
+    most: usize,
+    clock: &dyn Clock,
+    deadline: Deadline,
+) -> Option<Vec<u8>> {
     let mut pipe = File::from(pipe);
     let mut answer = Vec::new();
     let mut chunk = [0; 4096];
-    while answer.len() <= LONGEST_ANSWER {
+    while answer.len() <= most {
         if !readable(&pipe, deadline.left(clock)) {
             if deadline.passed(clock) {
                 return None;
@@ -242,5 +309,123 @@ mod tests {
         assert!(run("anything", &clock, soon(&clock), || 1).is_err());
         drop(key);
         assert!(run("anything", &clock, soon(&clock), || 1).is_ok());
+    }
+
+    /// What a worker without rights says of itself.
+    fn without_rights(job: impl FnOnce(&File) -> String) -> String {
+        let clock = SystemClock::start();
+        let null = File::open("/dev/null").unwrap();
+        let job = |input: &File| job(input).into_bytes();
+        let told = run_without_rights("rights", &clock, soon(&clock), null.as_fd(), 1000, job);
+        String::from_utf8(told.unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_worker_without_rights_is_nobody_for_good() {
+        use nix::unistd::{Uid, geteuid, getgid, getgroups, getuid, setuid};
+        let was_root = geteuid().is_root();
+        let said = without_rights(|_| {
+            let back = setuid(Uid::from_raw(0)).is_ok() || geteuid().is_root();
+            let ids = (getuid().as_raw(), geteuid().as_raw(), getgid().as_raw());
+            let mut groups = getgroups().unwrap();
+            groups.retain(|group| group.as_raw() != 65534);
+            format!("{ids:?} {} {back}", groups.len())
+        });
+        match was_root {
+            true => assert_eq!(said, "(65534, 65534, 65534) 0 false"),
+            false => assert!(said.ends_with("false"), "{said}"),
+        }
+    }
+
+    #[test]
+    fn a_worker_without_rights_opens_starts_and_writes_nothing() {
+        let said = without_rights(|_| {
+            let opened = File::open("/dev/null").is_ok() || File::open("/etc/passwd").is_ok();
+            let copied = nix::unistd::dup(std::io::stdout()).is_ok();
+            let spoke = std::os::unix::net::UnixDatagram::unbound().is_ok();
+            // SAFETY: a child, if there is one against all expectation, ends at once.
+            let forked = match unsafe { fork() } {
+                // SAFETY: as above.
+                Ok(ForkResult::Child) => unsafe { libc::_exit(0) },
+                Ok(ForkResult::Parent { .. }) => true,
+                Err(_) => false,
+            };
+            format!("{:?}", [opened, copied, spoke, forked])
+        });
+        assert_eq!(said, "[false, false, false, false]");
+    }
+
+    #[test]
+    fn a_file_that_a_worker_without_rights_was_given_stays_as_it_is() {
+        let path = std::env::temp_dir().join(format!("f3skeys-rights-{}", std::process::id()));
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .unwrap();
+        let clock = SystemClock::start();
+        let job = |mut input: &File| {
+            let _ = input.write_all(b"x");
+            b"it tried".to_vec()
+        };
+        let told = run_without_rights("a file", &clock, soon(&clock), file.as_fd(), 100, job);
+        let after = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        // The kernel ends who writes a file beyond its limit.
+        assert!(told.is_err(), "{told:?}");
+        assert_eq!(after, b"");
+    }
+
+    #[test]
+    fn a_worker_without_rights_has_16_mib_and_no_more() {
+        use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
+        // Not by way of the allocator: it has room in stock for each thread of the tests.
+        let mapped = |size: usize| {
+            without_rights(move |_| {
+                let (access, how) = (ProtFlags::PROT_WRITE, MapFlags::MAP_PRIVATE);
+                let size = std::num::NonZeroUsize::new(size).unwrap();
+                // SAFETY: a fresh anonymous mapping aliases nothing.
+                unsafe { mmap_anonymous(None, size, access, how) }
+                    .is_ok()
+                    .to_string()
+            })
+        };
+        assert_eq!((&*mapped(15 << 20), &*mapped(17 << 20)), ("true", "false"));
+        let clock = SystemClock::start();
+        let null = File::open("/dev/null").unwrap();
+        let job = |_: &File| vec![1; 200 << 20];
+        let died = run_without_rights("memory", &clock, soon(&clock), null.as_fd(), 100, job);
+        assert!(died.unwrap_err().to_string().contains("died"));
+    }
+
+    #[test]
+    fn law_6_a_worker_without_rights_that_says_too_much_or_nothing_is_no_answer() {
+        let clock = SystemClock::start();
+        let null = File::open("/dev/null").unwrap();
+        let told = |size: usize| {
+            let job = move |_: &File| vec![7; size];
+            run_without_rights("an answer", &clock, soon(&clock), null.as_fd(), 5000, job)
+        };
+        assert_eq!(told(0).unwrap(), b"");
+        assert_eq!(told(5000).unwrap(), vec![7; 5000]);
+        assert!(told(20_000).is_err());
+        let job = |_: &File| -> Vec<u8> { std::process::abort() };
+        let died = run_without_rights("an answer", &clock, soon(&clock), null.as_fd(), 1, job);
+        assert!(died.unwrap_err().to_string().contains("died"));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_worker_without_rights_can_gain_none_and_ends_with_its_parent() {
+        use nix::sys::prctl::{get_dumpable, get_no_new_privs, get_pdeathsig};
+        let said = without_rights(|_| {
+            let dies = get_pdeathsig().unwrap() == Some(Signal::SIGKILL);
+            format!("{} {dies}", get_no_new_privs().unwrap())
+        });
+        assert_eq!(said, "true true");
+        let hidden = without_rights(|_| get_dumpable().unwrap().to_string());
+        // The kernel hides the memory of who became somebody else.
+        assert!(!nix::unistd::geteuid().is_root() || hidden == "false");
     }
 }

@@ -1,0 +1,181 @@
+//! How a question comes in: a worker without rights reads it off the wire and understands it; root
+//! takes what that hands over, as [`crate::flat`] has it, and nothing of the wire.
+
+use super::Refused;
+use crate::exit::{DATA, Fault};
+use crate::flat;
+use crate::os::worker;
+use crate::peers::{Question, other_version, plain, speaks};
+use crate::time::{Deadline, SystemClock};
+use std::io::Read;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+/// The longest question, in bytes: as many datasets with the longest names as it may name, twice.
+const LARGEST: usize = 1 << 17;
+
+/// Reads one question from `input` in this time, and leaves the keys behind it where they are.
+pub(super) fn ask(time: Duration, input: BorrowedFd) -> Result<Question, Refused> {
+    let what = "reading the question";
+    // Of its own, since what is waited for is real also where the rest of the node is simulated.
+    let clock = &SystemClock::start();
+    let deadline = Deadline::after(clock, time);
+    let job = |input: &std::fs::File| told(input);
+    let told = worker::run_without_rights(what, clock, deadline, input, flat::LARGEST, job);
+    let told = told.map_err(|trouble| match trouble.is_timeout() {
+        true => Refused::new(DATA, "the question does not end"),
+        false => Refused::new(Fault::System.status(), plain(&trouble.to_string())),
+    })?;
+    taken(&told)
+}
+
+/// All that root does with what the worker hands over.
+pub(super) fn taken(told: &[u8]) -> Result<Question, Refused> {
+    flat::read(told).map_err(|why| Refused::new(DATA, why))
+}
+
+/// All that the worker does. It may block for ever: root gives up on it.
+pub(super) fn told(mut input: impl Read) -> Vec<u8> {
+    let question = line(&mut input).and_then(|line| {
+        let question = understand(&line)?;
+        // Keys are read by the worker that writes them, and by nobody else.
+        match question.ask.brings_keys() || next(&mut input)?.is_none() {
+            true => Ok(question),
+            false => Err("something stands behind the question".to_owned()),
+        }
+    });
+    flat::write(&question)
+}
+
+/// Reads to the end of the line, byte by byte: what stands behind it may be keys, and is left where
+/// it is.
+fn line(input: &mut impl Read) -> Result<Vec<u8>, String> {
+    let mut line = Vec::new();
+    while line.len() <= LARGEST {
+        match next(input)? {
+            None | Some(b'\n') => return Ok(line),
+            Some(byte) => line.push(byte),
+        }
+    }
+    Err(format!("the question has more than {LARGEST} bytes"))
+}
+
+/// One byte, or `None` at the end.
+fn next(input: &mut impl Read) -> Result<Option<u8>, String> {
+    let mut byte = [0];
+    loop {
+        match input.read(&mut byte) {
+            Ok(0) => return Ok(None),
+            Ok(_) => return Ok(Some(byte[0])),
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e.to_string()),
+        }
+    }
+}
+
+fn understand(line: &[u8]) -> Result<Question, String> {
+    serde_json::from_slice(line).map_err(|e| match other_version(line) {
+        Some(version) => format!("the question {}", speaks(version)),
+        None => format!("not a question: {e}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peers::{Ask, VERSION};
+    use std::io::Write;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    const GOOD: &[u8] = br#"{"version":1,"from":"f0","ask":{"replicas":["z/sink/f0/nfs"]}}"#;
+    const LONG: Duration = Duration::from_secs(30);
+    const SHORT: Duration = Duration::from_millis(50);
+
+    fn good() -> Question {
+        Question {
+            version: VERSION,
+            from: "f0".parse().unwrap(),
+            ask: Ask::Replicas(vec!["z/sink/f0/nfs".parse().unwrap()]),
+        }
+    }
+
+    /// Writes these bytes from another thread, and leaves the end open or closes it.
+    fn asked(bytes: &[u8], close: bool, time: Duration) -> Result<Question, Refused> {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let bytes = bytes.to_vec();
+        let writer = std::thread::spawn(move || {
+            let _ = theirs.write_all(&bytes);
+            (!close).then_some(theirs)
+        });
+        let asked = ask(time, ours.as_fd());
+        drop(ours);
+        drop(writer.join());
+        asked
+    }
+
+    #[test]
+    fn law_6_a_question_ends_in_time_and_in_size() {
+        assert_eq!(asked(GOOD, true, LONG), Ok(good()));
+        assert_eq!(asked(&[GOOD, b"\n"].concat(), true, LONG), Ok(good()));
+        let refused = asked(b"", true, LONG).unwrap_err();
+        assert!(refused.what.contains("not a question"), "{refused:?}");
+        let refused = asked(&vec![b' '; LARGEST + 1], false, LONG).unwrap_err();
+        assert!(refused.what.contains("more than"), "{refused:?}");
+        // The end of the line is not the end of the question.
+        for open in [GOOD, &[GOOD, b"\n"].concat()] {
+            let refused = asked(open, false, SHORT).unwrap_err();
+            assert!(refused.what.contains("does not end"), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn the_largest_question_that_may_be_asked_is_read() {
+        let long = format!("z/{}", "a".repeat(253));
+        let most = Question {
+            ask: Ask::Replicas(vec![long.parse().unwrap(); super::super::MOST]),
+            ..good()
+        };
+        let line = serde_json::to_vec(&most).unwrap();
+        assert!(line.len() > LARGEST / 4);
+        assert_eq!(taken(&told(&line[..])), Ok(most));
+    }
+
+    #[test]
+    fn law_6_a_question_that_trickles_in_is_not_waited_for_for_ever() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let writer = std::thread::spawn(move || {
+            while theirs.write_all(b" ").is_ok() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let refused = ask(SHORT, ours.as_fd()).unwrap_err();
+        assert!(refused.what.contains("does not end"), "{refused:?}");
+        drop(ours);
+        writer.join().unwrap();
+    }
+
+    #[test]
+    fn what_stands_behind_the_line_is_left_for_who_writes_it_or_is_refused() {
+        let put = Question {
+            ask: Ask::Put(crate::store::work::Merge {
+                key: "f0:z".parse().unwrap(),
+                list: Vec::new(),
+                bring: vec![crate::key::Fingerprint::of(&[1; 32])],
+                nonce: None,
+            }),
+            ..good()
+        };
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        let line = serde_json::to_vec(&put).unwrap();
+        theirs.write_all(&[&line[..], b"\nkey"].concat()).unwrap();
+        assert_eq!(ask(LONG, ours.as_fd()), Ok(put));
+        let mut left = [0; 3];
+        ours.read_exact(&mut left).unwrap();
+        assert_eq!(&left, b"key");
+        for more in [&b"\n"[..], b" ", b"{}"] {
+            let refused = asked(&[GOOD, b"\n", more].concat(), true, LONG).unwrap_err();
+            assert!(refused.what.contains("behind the question"), "{refused:?}");
+        }
+    }
+}
