@@ -442,6 +442,8 @@ fn with_node(verb: impl FnOnce(Node) -> u8) -> u8 {
 }
 
 fn with_machine(verb: impl FnOnce(Node, &UsbDisks) -> u8) -> u8 {
+    // An answer is not read by any other program: without a path of our own, by none.
+    let reader = os::own_program().unwrap_or_default();
     let machine = Machine::new();
     let disks = UsbDisks::new(machine.clock(), Path::new(PATHS.db), machine.boot_id());
     let zfs = zfs::command::Command {
@@ -457,6 +459,7 @@ fn with_machine(verb: impl FnOnce(Node, &UsbDisks) -> u8) -> u8 {
         },
         peers: &Ssh {
             program: Path::new(SSH),
+            reader: &reader,
             clock: machine.clock(),
         },
         run: Path::new(PATHS.run),

@@ -9,7 +9,7 @@ use crate::config::{Config, Gate, Peer, ReplicaOf};
 use crate::gate::{self, Answer};
 use crate::key::{Fingerprint, Key, Nonce};
 use crate::names::{DatasetName, KeyName, NodeName};
-use crate::os::{self, PoolState};
+use crate::os::PoolState;
 use crate::pass::{Node, ONE_CALL};
 use crate::promotion::Promoted;
 use crate::store::work::{Held, Merge};
@@ -232,6 +232,8 @@ pub trait Talk<'k> {
 pub struct Ssh<'a> {
     /// The program.
     pub program: &'a Path,
+    /// This very program, which reads what is answered.
+    pub reader: &'a Path,
     /// The clock of the deadlines.
     pub clock: &'a dyn Clock,
 }
@@ -247,7 +249,7 @@ impl Peers for Ssh<'_> {
         let mut running = self.begin(peer, question, keys, deadline)?;
         loop {
             match running.look(self.clock) {
-                Ok(Look::Ended(finished)) => return heard(peer, &finished, self.clock),
+                Ok(Look::Ended(finished)) => return self.heard(peer, &finished),
                 Ok(Look::Moved) => {}
                 Ok(Look::Waits) => running.wait(self.clock),
                 Err(trouble) => return Err(of_peer(peer, trouble)),
@@ -327,9 +329,7 @@ impl Ssh<'_> {
                 },
             },
             Line::Asked(peer, mut running) => match running.look(self.clock) {
-                Ok(Look::Ended(finished)) => {
-                    (true, Line::Free(Some(heard(peer, &finished, self.clock))))
-                }
+                Ok(Look::Ended(finished)) => (true, Line::Free(Some(self.heard(peer, &finished)))),
                 Ok(Look::Moved) => (true, Line::Asked(peer, running)),
                 Ok(Look::Waits) => (false, Line::Asked(peer, running)),
                 Err(trouble) => (true, Line::Free(Some(Err(of_peer(peer, trouble))))),
@@ -337,6 +337,17 @@ impl Ssh<'_> {
         };
         *line = then;
         moved
+    }
+
+    /// What a peer has answered by an `ssh` that is over.
+    fn heard(&self, peer: &Peer, finished: &Finished) -> Result<Reply, Trouble> {
+        let failed = |why: &str| Trouble::failed(peer.name.as_str(), &plain(why));
+        if finished.status != Some(0) {
+            let words = String::from_utf8_lossy(&finished.stderr);
+            let status = finished.status.map_or(-1, |status| status);
+            return Err(failed(&format!("ssh exits with {status}: {words}")));
+        }
+        reader::read(self.reader, &finished.stdout, self.clock).map_err(|why| failed(&why))
     }
 }
 
@@ -346,18 +357,6 @@ fn of_peer(peer: &Peer, trouble: Trouble) -> Trouble {
         true => Trouble::timed_out(&format!("ssh to {}", peer.name)),
         false => trouble,
     }
-}
-
-/// What a peer has answered by an `ssh` that is over.
-fn heard(peer: &Peer, finished: &Finished, clock: &dyn Clock) -> Result<Reply, Trouble> {
-    let failed = |why: &str| Trouble::failed(peer.name.as_str(), &plain(why));
-    if finished.status != Some(0) {
-        let words = String::from_utf8_lossy(&finished.stderr);
-        let status = finished.status.map_or(-1, |status| status);
-        return Err(failed(&format!("ssh exits with {status}: {words}")));
-    }
-    let program = os::own_program().map_err(|e| failed(&e.to_string()))?;
-    reader::read(&program, &finished.stdout, clock).map_err(|why| failed(&why))
 }
 
 /// No question, no password, no unknown host, nothing forwarded. The peer's forced command decides

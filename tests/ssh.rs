@@ -9,7 +9,7 @@ use f3skeys::time::{Deadline, SystemClock};
 use f3skeys::trouble::Trouble;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -89,6 +89,7 @@ fn one_that_hangs_is_given_up_on_and_keys_go_to_the_other_whole() {
     let program = fake.0.join("ssh");
     let ssh = Ssh {
         program: &program,
+        reader: Path::new(env!("CARGO_BIN_EXE_f3skeys")),
         clock: &clock,
     };
     let keys: Vec<Key> = (1..=64).map(key).collect();
@@ -163,6 +164,7 @@ fn several_peers_are_talked_with_at_once_and_one_that_fails_keeps_nobody() {
     let program = fake.0.join("ssh");
     let ssh = Ssh {
         program: &program,
+        reader: Path::new(env!("CARGO_BIN_EXE_f3skeys")),
         clock: &clock,
     };
     let twice = |peer| Twice {
