@@ -30,7 +30,8 @@
 //!   answers another node's question.
 //! - [`rotate`] gives the roots of a key another one, by way of this store and the peers'.
 //! - [`adopt`] proposes a configuration for a host that exists; [`init`] makes an empty store.
-//! - [`report`], [`verdict`], [`exit`]: what is said, and the exit status.
+//! - [`report`], [`verdict`], [`exit`]: what is said, and the exit status. [`audit`]: what was done to
+//!   a store, for as long as it is kept.
 //!
 //! Effects sit behind three seams: [`zfs::Zfs`], [`system::KeyDevices`] and [`system::System`].
 //!
@@ -41,6 +42,7 @@
 //!   directory; [`time`] has the deadlines; [`trouble`] is "could not ask".
 
 pub mod adopt;
+pub mod audit;
 pub mod boot;
 pub mod carp;
 pub mod child;

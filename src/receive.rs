@@ -4,6 +4,7 @@
 
 mod keys;
 
+use crate::audit::log::Caller;
 use crate::config::{Config, Role};
 use crate::exit::{DATA, Fault, REFUSED};
 use crate::names::{DatasetName, KeyName, NodeName};
@@ -12,11 +13,12 @@ use crate::os::worker::readable;
 use crate::pass::Node;
 use crate::peers::{Ask, LARGEST, Question, ReplicaState, Reply, Told, VERSION, plain};
 use crate::promotion::Promoted;
+use crate::report::Finding;
 use crate::store::merge;
 use crate::time::{Clock, Deadline};
 use crate::zfs::{Dataset, Past};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -55,17 +57,43 @@ pub struct Refused {
     pub status: u8,
     /// Why, in words for the peer's log.
     pub what: String,
+    /// Whether a change of the store was asked for.
+    pub is_of_change: bool,
 }
 
 impl Refused {
     fn new(status: u8, what: impl Into<String>) -> Refused {
-        let what = what.into();
-        Refused { status, what }
+        Refused {
+            status,
+            what: what.into(),
+            is_of_change: false,
+        }
+    }
+
+    fn of(self, ask: &Ask) -> Refused {
+        Refused {
+            is_of_change: matches!(ask, Ask::Put(_)),
+            ..self
+        }
+    }
+
+    /// Keeps that a change was refused in the audit log.
+    fn keep(&self, node: Node, from: &NodeName) {
+        if self.is_of_change {
+            complain(Caller::peer(from).refused(node, &self.what));
+        }
     }
 
     fn unavailable(what: impl Into<String>) -> Refused {
         Refused::new(Fault::Unavailable.status(), what)
     }
+}
+
+/// What could not be written down goes to standard error: the peer's question is answered all the
+/// same.
+fn complain(unlogged: Option<Finding>) {
+    let text = unlogged.map(|finding| finding.text()).unwrap_or_default();
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// Reads a question and answers it; gives one line of JSON.
@@ -84,12 +112,12 @@ pub fn serve(
     let reading = Deadline::after(clock, READING);
     let mut input = input.map_err(|e| Refused::new(DATA, e.to_string()))?;
     let question = read(&mut input, clock, reading)?;
-    let ask = understand(config, from, &question)?;
+    let ask = understand(config, from, &question).inspect_err(|why| why.keep(node, from))?;
     // Keys are read by the worker that writes them, and by nobody else.
     if !ask.brings_keys() {
         end(&mut input, clock, reading)?;
     }
-    answer(node, config, ask, time)
+    answer(node, config, from, ask, time)
 }
 
 /// Reads a question to the end of its line, byte by byte: what stands behind it may be keys, and is
@@ -152,11 +180,17 @@ fn too_long(what: &str) -> Refused {
 ///
 /// # Errors
 /// ZFS or the store could not be asked, or the store takes no such keys.
-pub fn answer(node: Node, config: &Config, ask: Ask, time: Time) -> Result<Vec<u8>, Refused> {
+pub fn answer(
+    node: Node,
+    config: &Config,
+    from: &NodeName,
+    ask: Ask,
+    time: Time,
+) -> Result<Vec<u8>, Refused> {
     let answer = match ask {
         Ask::Replicas(datasets) => Told::Replicas(states(node, config, &datasets, time.replicas)?),
         Ask::Key { key, nonce } => Told::Key(keys::tell(node, config, &key, &nonce, time.keys)?),
-        Ask::Put(merge) => Told::Key(keys::put(node, config, merge, time.keys)?),
+        Ask::Put(merge) => Told::Key(keys::put(node, config, from, merge, time.keys)?),
     };
     let reply = Reply {
         version: VERSION,
@@ -193,18 +227,24 @@ pub fn understand(config: &Config, from: &NodeName, question: &[u8]) -> Result<A
     }
     if asking != *from {
         let what = format!("the key belongs to {from}, and {asking} asks");
-        return Err(Refused::new(REFUSED, what));
+        return Err(Refused::new(REFUSED, what).of(&ask));
     }
-    match &ask {
-        Ask::Replicas(datasets) => may_ask_about(config, datasets)?,
-        Ask::Key { key, .. } => owns(from, key)?,
+    match may_ask(config, from, &ask) {
+        Ok(()) => Ok(ask),
+        Err(refused) => Err(refused.of(&ask)),
+    }
+}
+
+fn may_ask(config: &Config, from: &NodeName, ask: &Ask) -> Result<(), Refused> {
+    match ask {
+        Ask::Replicas(datasets) => may_ask_about(config, datasets),
+        Ask::Key { key, .. } => owns(from, key),
         Ask::Put(merge) => {
             owns(from, &merge.key)?;
             let shape = merge::shape(&merge.list, &merge.bring);
-            shape.map_err(|why| Refused::new(DATA, why))?;
+            shape.map_err(|why| Refused::new(DATA, why))
         }
     }
-    Ok(ask)
 }
 
 /// A key is the business of its owner, and of nobody else.

@@ -364,7 +364,7 @@ fn law_2_no_answer_holds_a_key_byte() {
         Ask::Put(merge(&COMMITTED, &[])),
     ] {
         let line = sim
-            .verb(|node| answer(node, config, what, Time::begin(sim)))
+            .verb(|node| answer(node, config, &"f0".parse().unwrap(), what, Time::begin(sim)))
             .unwrap();
         let text = String::from_utf8(line).unwrap();
         for bytes in [OLD, NEW] {
@@ -530,8 +530,9 @@ fn bytes_that_are_short_or_more_or_others_leave_the_store_as_it_was() {
     let question = serde_json::to_vec(&question(Ask::Put(merge(&STAGED, &[OLD, NEW])))).unwrap();
     let handed = |bytes: Vec<u8>| {
         *sim.incoming.borrow_mut() = bytes;
-        let what = understand(&config, &"f0".parse().unwrap(), &question).unwrap();
-        sim.verb(|node| answer(node, &config, what, Time::begin(&sim)))
+        let from = "f0".parse().unwrap();
+        let what = understand(&config, &from, &question).unwrap();
+        sim.verb(|node| answer(node, &config, &from, what, Time::begin(&sim)))
     };
     let count = cases.len();
     for bytes in cases {

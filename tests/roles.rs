@@ -756,7 +756,7 @@ const PRIMARY: &str = r#"(
 /// What f1 answers to a question.
 fn told(f1: &Sim, from: &NodeName, question: &[u8]) -> Result<Vec<u8>, Refused> {
     let ask = understand(&config(), from, question)?;
-    f1.verb(|node| answer(node, &config(), ask, Time::begin(f1)))
+    f1.verb(|node| answer(node, &config(), from, ask, Time::begin(f1)))
 }
 
 /// The wire between the two: what f0 asks, f1 answers, in bytes.

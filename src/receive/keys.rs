@@ -1,14 +1,15 @@
 //! What a peer may ask about its own keys, and have written: how they stand on this node's store,
 //! what opens this node's roots with them, and new generations. No key byte ever goes back.
 
-use super::Refused;
+use super::{Refused, complain};
+use crate::audit::log::Caller;
 use crate::boot;
 use crate::config::{Config, Root};
 use crate::device::{Candidate, Filesystem};
 use crate::exit::Fault;
 use crate::key::Nonce;
 use crate::marker;
-use crate::names::{DatasetName, KeyName};
+use crate::names::{DatasetName, KeyName, NodeName};
 use crate::pass::{Node, ONE_CALL, Pass};
 use crate::peers::{KeyTold, Opens, RootTold};
 use crate::plan::Pool;
@@ -66,13 +67,17 @@ fn sort(names: &[KeyName], reading: Reading) -> Result<Survey, Refused> {
 pub(super) fn put(
     node: Node,
     config: &Config,
+    from: &NodeName,
     merge: Merge,
     deadline: Deadline,
 ) -> Result<KeyTold, Refused> {
     let at = &config.store.mountpoint;
     let work = Work::Merge(merge);
     let worked = with_store(node, config, |device, filesystem| {
-        node.devices.work(device, filesystem, at, &work, deadline)
+        let store = (device, filesystem);
+        let (worked, unlogged) = Caller::peer(from).work(node, store, at, &work, deadline);
+        complain(unlogged);
+        worked
     })?;
     Ok(KeyTold {
         store: worked.store.unwrap_or_default(),

@@ -741,13 +741,13 @@ fn receive_at(
     let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let time = receive::Time::begin(sim);
         let ask = receive::understand(config, &question.from, &line)?;
-        sim.verb(|node| receive::answer(node, config, ask, time))
+        sim.verb(|node| receive::answer(node, config, &question.from, ask, time))
     }));
     sim.incoming.borrow_mut().clear();
     sim.keys_elsewhere.set(0);
     match ran {
         Ok(answered) => answered.map_err(|refused| {
-            let Refused { status, what } = refused;
+            let Refused { status, what, .. } = refused;
             format!("ssh exits with {status}: f3skeys: {what}")
         }),
         Err(cause) if cause.is::<Died>() => Err("connection closed".to_owned()),
