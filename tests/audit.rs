@@ -3,13 +3,13 @@
 mod hosts;
 mod sim;
 
-use f3skeys::audit::log::{HEAD, LOG};
-use f3skeys::audit::{Entry, LOCAL, What};
+use f3skeys::audit::log::{Caller, Directory, HEAD, LARGEST, LOG, OLD, read, write};
+use f3skeys::audit::{End, Entry, Event, LOCAL, What};
 use f3skeys::config::Config;
 use f3skeys::doctor::{check, facts::Facts};
 use f3skeys::host::InitSystem::Rc;
 use f3skeys::key::{Fingerprint, Key};
-use f3skeys::names::KeyName;
+use f3skeys::names::{KeyName, NodeName};
 use f3skeys::pass::Node;
 use f3skeys::peers::{Ask, Question, VERSION};
 use f3skeys::receive::{Time, answer, serve};
@@ -18,12 +18,15 @@ use f3skeys::rotate::{self, prune};
 use f3skeys::store::layout;
 use f3skeys::store::state::{Generation, Standing};
 use f3skeys::store::work::Merge;
+use f3skeys::system::Machine;
 use f3skeys::zfs::KeyStatus;
 use f3skeys::{new_key, verify};
 use hosts::Tree;
 use sim::{Sim, Stick, encrypted};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 
 const OWN: [u8; 32] = [0xa1; 32];
@@ -318,4 +321,72 @@ fn doctor_verifies_the_chain() {
     fs::remove_file(&path).unwrap();
     fs::remove_file(&head).unwrap();
     assert_eq!(found(&sim, &tree), []);
+}
+
+#[test]
+fn writers_at_once_wait_for_one_another() {
+    let (threads, each) = (4, 10);
+    let home = node("at-once");
+    let db = home.db();
+    std::thread::scope(|scope| {
+        for number in 0..threads {
+            let db = &db;
+            scope.spawn(move || {
+                let (sim, machine) = (node(&format!("at-once-{number}")), Machine::new());
+                let from: NodeName = "f1".parse().unwrap();
+                sim.verb(|node| {
+                    let system = &machine;
+                    let node = Node { system, db, ..node };
+                    for turn in 0..each {
+                        let words = format!("{number}, {turn}");
+                        // On a slow disk the others may keep the lock for longer than one waits.
+                        while Caller::peer(&from).refused(node, &words).is_some() {}
+                    }
+                });
+            });
+        }
+    });
+    let seen = read(&Directory(db)).unwrap().unwrap();
+    assert_eq!((seen.chain.broken, seen.end), (None, End::Fits));
+    let written = entries(&home);
+    let words: BTreeSet<String> = written.iter().map(|e| format!("{:?}", e.what)).collect();
+    assert_eq!(
+        (written.len(), words.len()),
+        (threads * each, threads * each)
+    );
+}
+
+#[test]
+fn the_files_are_for_root_alone_and_a_full_one_is_put_aside() {
+    let sim = node("full");
+    fs::create_dir_all(sim.db()).unwrap();
+    let mut files = Directory(sim.db());
+    let event = |words: String| Event {
+        verb: "rotate".to_owned(),
+        by: LOCAL.to_owned(),
+        store: None,
+        what: What::Did(vec![words]),
+    };
+    for words in [
+        "first".to_owned(),
+        "x".repeat(LARGEST),
+        "new file".to_owned(),
+    ] {
+        write(&mut files, event(words), 7).unwrap();
+    }
+    let seen = read(&files).unwrap().unwrap();
+    assert_eq!((seen.chain.broken, &seen.end), (None, &End::Fits));
+    assert_eq!(seen.place(3), "line 1 of audit.log");
+    for (name, lines) in [(OLD, 2), (LOG, 1)] {
+        let path = sim.db().join(name);
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), lines);
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    // Nobody else's file is read or written through a link.
+    let (path, elsewhere) = (sim.db().join(LOG), sim.db().join("elsewhere"));
+    fs::rename(&path, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+    assert!(read(&files).is_err());
+    assert!(write(&mut files, event("more".to_owned()), 7).is_err());
 }
