@@ -112,10 +112,8 @@ fn with(files: &Memory, name: &str, bytes: Vec<u8>) -> Memory {
 fn assert_stays_found(files: &Memory, case: &str) {
     assert!(wrong(files).is_some(), "{case}: not found");
     let mut later = files.clone();
-    for _ in 0..2 {
-        write(&mut later, did("more"), 8).unwrap();
-        assert!(wrong(&later).is_some(), "{case}: hidden by a later line");
-    }
+    write(&mut later, did("more"), 8).unwrap();
+    assert!(wrong(&later).is_some(), "{case}: hidden by a later line");
 }
 
 #[test]
@@ -271,7 +269,7 @@ fn every_cut_of_a_write_is_harmless_and_so_is_the_next_one() {
             let mut next = once.clone();
             write(&mut next, did("more"), 10).unwrap();
             torn += read(&next).unwrap().unwrap().chain.torn.len();
-            let again = match number % 30 {
+            let again = match number % 60 {
                 0 => cuts(once, &did("cut again")),
                 _ => Vec::new(),
             };
@@ -282,14 +280,14 @@ fn every_cut_of_a_write_is_harmless_and_so_is_the_next_one() {
         }
     }
     println!("{count} pairs of cuts, {torn} torn lines after one");
-    assert!(count > 2500 && torn > 300, "{count} {torn}");
+    assert!(count > 1200 && torn > 300, "{count} {torn}");
 }
 
 #[test]
 fn every_flipped_bit_of_a_torn_line_that_was_gone_on_after_is_found() {
     let before = log_of(1);
     let all = cuts(&before, &did("cut"));
-    for once in all.iter().step_by(40) {
+    for once in all.iter().step_by(100) {
         let mut files = once.clone();
         write(&mut files, did("more"), 10).unwrap();
         let bytes = files.text(LOG);
@@ -351,7 +349,9 @@ fn every_cut_of_beginning_a_new_file_is_harmless() {
     write(&mut before, did(&"x".repeat(LARGEST)), 7).unwrap();
     let steps = 4;
     for step in 0..steps {
-        for part in [0, 1, 50] {
+        // The third writes the line; the others are made as a whole.
+        let parts: &[usize] = if step == 2 { &[0, 50] } else { &[0] };
+        for &part in parts {
             let mut files = before.clone();
             files.steps.set(0);
             files.cut = Some((step, part));
