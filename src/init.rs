@@ -7,6 +7,7 @@
 pub mod decide;
 mod format;
 
+use crate::audit::log::Caller;
 use crate::device::{Candidate, Filesystem, Kind};
 use crate::exit::{Fault, USAGE};
 use crate::marker;
@@ -181,17 +182,19 @@ fn found(node: Node, disks: &dyn Format, request: &Request, steps: &Steps) -> Fo
     };
     let deadline = Deadline::after(clock, LOOK);
     let at = Path::new(AT);
-    match node
-        .devices
-        .work(&candidate, &filesystem, at, &Work::Found, deadline)
-    {
+    let store = (&candidate, &filesystem);
+    let caller = Caller::here("init");
+    let (worked, unlogged) = caller.work(node, store, at, &Work::Found, deadline);
+    let mut founded = match worked {
         Ok(worked) => told(request, steps, &worked),
         Err(trouble) => {
             let what = format!("the file system is made, but no store is on it: {trouble}");
             let remedy = "run `f3skeys init` again, with `--overwrite` and what it shows then; or take another stick";
             Founded::failed(Fault::Unavailable.status(), &subject, &what, remedy)
         }
-    }
+    };
+    founded.findings.extend(unlogged);
+    founded
 }
 
 fn told(request: &Request, steps: &Steps, worked: &Worked) -> Founded {

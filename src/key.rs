@@ -51,11 +51,12 @@ impl Fingerprint {
 }
 
 /// 64 lower-case hex digits.
-fn hex(bytes: [u8; 32]) -> String {
+pub(crate) fn hex(bytes: [u8; 32]) -> String {
     blake3::Hash::from_bytes(bytes).to_hex().to_string()
 }
 
-fn parse_hex(text: &str) -> Option<[u8; 32]> {
+/// The bytes of 64 lower-case hex digits; anything else is `None`.
+pub(crate) fn parse_hex(text: &str) -> Option<[u8; 32]> {
     let lower = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
     match text.bytes().all(lower) {
         true => blake3::Hash::from_hex(text)

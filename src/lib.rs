@@ -32,7 +32,8 @@
 //! - [`rotate`] gives the roots of a key another one, by way of this store and the peers'; how keys
 //!   are handed to a peer is [`handover`].
 //! - [`adopt`] proposes a configuration for a host that exists; [`init`] makes an empty store.
-//! - [`report`], [`verdict`], [`exit`]: what is said, and the exit status.
+//! - [`report`], [`verdict`], [`exit`]: what is said, and the exit status. [`audit`]: what was done to
+//!   a store, for as long as it is kept.
 //!
 //! Effects sit behind three seams: [`zfs::Zfs`], [`system::KeyDevices`] and [`system::System`].
 //!
@@ -44,6 +45,7 @@
 //!   directory; [`time`] has the deadlines; [`trouble`] is "could not ask".
 
 pub mod adopt;
+pub mod audit;
 pub mod backup;
 pub mod boot;
 pub mod carp;

@@ -234,14 +234,17 @@ pub struct Lock(#[expect(dead_code, reason = "the lock lives as long as the open
 /// The run directory could not be written.
 pub fn try_lock(run: &Path) -> io::Result<Option<Lock>> {
     make_directory(run)?;
-    let path = run.join("lock");
+    try_lock_file(&run.join("lock"))
+}
+
+fn try_lock_file(path: &Path) -> io::Result<Option<Lock>> {
     let file = File::options()
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
         .custom_flags(nix::libc::O_NOFOLLOW)
-        .open(&path)?;
+        .open(path)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(fs::TryLockError::WouldBlock) => return Ok(None),
@@ -249,7 +252,7 @@ pub fn try_lock(run: &Path) -> io::Result<Option<Lock>> {
     }
     // FreeBSD's cleanvar empties /var/run: a lock on a file that is gone excludes nobody.
     let held = file.metadata()?;
-    match fs::metadata(&path) {
+    match fs::metadata(path) {
         Ok(now) if (now.dev(), now.ino()) == (held.dev(), held.ino()) => Ok(Some(Lock(file))),
         _ => Ok(None),
     }
@@ -260,9 +263,26 @@ pub fn try_lock(run: &Path) -> io::Result<Option<Lock>> {
 /// # Errors
 /// The run directory could not be written.
 pub fn lock(run: &Path, clock: &dyn Clock) -> io::Result<Option<Lock>> {
-    let deadline = Deadline::after(clock, LOCK_WAIT);
+    wait_for(clock, LOCK_WAIT, || try_lock(run))
+}
+
+/// Takes a lock of its own file, made when it is not there, waiting at most this long for whoever
+/// has it; `None` when that keeps it.
+///
+/// # Errors
+/// The file could not be made or locked.
+pub fn lock_file(path: &Path, clock: &dyn Clock, longest: Duration) -> io::Result<Option<Lock>> {
+    wait_for(clock, longest, || try_lock_file(path))
+}
+
+fn wait_for(
+    clock: &dyn Clock,
+    longest: Duration,
+    take: impl Fn() -> io::Result<Option<Lock>>,
+) -> io::Result<Option<Lock>> {
+    let deadline = Deadline::after(clock, longest);
     loop {
-        match try_lock(run)? {
+        match take()? {
             None if !deadline.passed(clock) => clock.sleep(LOCK_POLL),
             taken => return Ok(taken),
         }

@@ -1,5 +1,6 @@
 //! `f3skeys new-key`: a new key on the store, for a root that is yet to be made.
 
+use crate::audit::log::Caller;
 use crate::boot;
 use crate::config::Config;
 use crate::exit::Fault;
@@ -64,8 +65,9 @@ fn make(pass: &mut Pass, name: &KeyName, dataset: Option<&DatasetName>) -> Optio
     let work = Work::NewKey(name.clone());
     let deadline = Deadline::after(pass.clock(), WRITE_STORE);
     let at = &pass.config.store.mountpoint;
-    let devices = pass.node.devices;
-    let worked = devices.work(&device, &filesystem, at, &work, deadline);
+    let store = (&device, &filesystem);
+    let (worked, unlogged) = Caller::here("new-key").work(pass.node, store, at, &work, deadline);
+    pass.report.findings.extend(unlogged);
     let subject = device.node.display().to_string();
     match worked {
         Ok(worked) => tell(pass, name, &subject, &worked)

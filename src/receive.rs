@@ -7,6 +7,7 @@ mod keys;
 mod question;
 pub mod rebuild;
 
+use crate::audit::log::Caller;
 use crate::config::{Config, Role};
 use crate::exit::{DATA, Fault, REFUSED};
 use crate::names::{DatasetName, KeyName, NodeName};
@@ -14,10 +15,12 @@ use crate::os::PoolState;
 use crate::pass::Node;
 use crate::peers::{Ask, LARGEST, Question, ReplicaState, Reply, Told, VERSION, speaks};
 use crate::promotion::Promoted;
+use crate::report::Finding;
 use crate::store::merge;
 use crate::time::{Clock, Deadline};
 use crate::zfs::{Dataset, Past};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -56,17 +59,43 @@ pub struct Refused {
     pub status: u8,
     /// Why, in words for the peer's log.
     pub what: String,
+    /// Whether a change of the store was asked for.
+    pub is_of_change: bool,
 }
 
 impl Refused {
     fn new(status: u8, what: impl Into<String>) -> Refused {
-        let what = what.into();
-        Refused { status, what }
+        Refused {
+            status,
+            what: what.into(),
+            is_of_change: false,
+        }
+    }
+
+    fn of(self, ask: &Ask) -> Refused {
+        Refused {
+            is_of_change: matches!(ask, Ask::Put(_)),
+            ..self
+        }
+    }
+
+    /// Keeps that a change was refused in the audit log.
+    fn keep(&self, node: Node, from: &NodeName) {
+        if self.is_of_change {
+            complain(Caller::peer(from).refused(node, &self.what));
+        }
     }
 
     fn unavailable(what: impl Into<String>) -> Refused {
         Refused::new(Fault::Unavailable.status(), what)
     }
+}
+
+/// What could not be written down goes to standard error: the peer's question is answered all the
+/// same.
+fn complain(unlogged: Option<Finding>) {
+    let text = unlogged.map(|finding| finding.text()).unwrap_or_default();
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// Reads a question and answers it; gives one line of JSON.
@@ -83,7 +112,8 @@ pub fn serve(
     let time = Time::begin(node.system.clock());
     let input = input.map_err(|e| Refused::new(DATA, e.to_string()))?;
     let question = question::ask(READING, input.as_fd())?;
-    let ask = allowed(config, from, question, &rebuild::admits(node, from))?;
+    let ask = allowed(config, from, question, &rebuild::admits(node, from))
+        .inspect_err(|why| why.keep(node, from))?;
     answer(node, config, from, ask, time)
 }
 
@@ -158,18 +188,29 @@ fn allowed(
     }
     if asking != *from {
         let what = format!("the key belongs to {from}, and {asking} asks");
-        return Err(Refused::new(REFUSED, what));
+        return Err(Refused::new(REFUSED, what).of(&ask));
     }
-    match &ask {
-        Ask::Replicas(datasets) => may_ask_about(config, datasets)?,
-        Ask::Key { key, .. } => may_touch(from, key, rebuild)?,
+    match may_ask(config, from, &ask, rebuild) {
+        Ok(()) => Ok(ask),
+        Err(refused) => Err(refused.of(&ask)),
+    }
+}
+
+fn may_ask(
+    config: &Config,
+    from: &NodeName,
+    ask: &Ask,
+    rebuild: &Result<(), String>,
+) -> Result<(), Refused> {
+    match ask {
+        Ask::Replicas(datasets) => may_ask_about(config, datasets),
+        Ask::Key { key, .. } => may_touch(from, key, rebuild),
         Ask::Put(merge) => {
             may_touch(from, &merge.key, rebuild)?;
             let shape = merge::shape(&merge.list, &merge.bring);
-            shape.map_err(|why| Refused::new(DATA, why))?;
+            shape.map_err(|why| Refused::new(DATA, why))
         }
     }
-    Ok(ask)
 }
 
 /// A key is the business of its owner, and of nobody else but in a rebuild.

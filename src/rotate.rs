@@ -12,6 +12,7 @@ pub mod prune;
 mod record;
 pub mod tell;
 
+use crate::audit::log::Caller;
 use crate::boot;
 use crate::config::Config;
 use crate::exit::Fault;
@@ -547,8 +548,11 @@ impl Run<'_, '_> {
         };
         let at = &self.pass.config.store.mountpoint;
         let deadline = Deadline::after(self.pass.clock(), WRITE_STORE);
-        let devices = self.pass.node.devices;
-        match devices.work(&device, &filesystem, at, &work, deadline) {
+        let caller = Caller::here(&self.pass.report.pass);
+        let store = (&device, &filesystem);
+        let (worked, unlogged) = caller.work(self.pass.node, store, at, &work, deadline);
+        unlogged.into_iter().for_each(|finding| self.say(finding));
+        match worked {
             Ok(worked) => {
                 let subject = device.node.display().to_string();
                 for note in &worked.notes {

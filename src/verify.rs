@@ -2,6 +2,7 @@
 //! keys still open the roots of this node, while there is time to mend it. With `--repair` it
 //! rebuilds what is damaged.
 
+use crate::audit::log::Caller;
 use crate::boot;
 use crate::config::{Config, Role, Root};
 use crate::device::{Candidate, Filesystem};
@@ -570,8 +571,9 @@ fn mend(
     let deadline = Deadline::after(pass.clock(), WRITE_STORE);
     let at = &pass.config.store.mountpoint;
     let work = Work::Repair { opens };
-    let devices = pass.node.devices;
-    let worked = devices.work(device, filesystem, at, &work, deadline);
+    let store = (device, filesystem);
+    let (worked, unlogged) = Caller::here("verify").work(pass.node, store, at, &work, deadline);
+    told.findings.extend(unlogged);
     after_repair(told, worked);
 }
 

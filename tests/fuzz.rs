@@ -485,7 +485,7 @@ impl Target {
         assert_eq!(keys_alive(), 0, "a key is left in memory");
         let after = files(&self.sim);
         match told {
-            Err(Refused { status, what }) => {
+            Err(Refused { status, what, .. }) => {
                 // Neither a worker that died nor anything that the system refused.
                 assert!([65, 69, 77].contains(status), "{status}: {what}");
                 assert!(!what.chars().any(char::is_control), "{what:?}");

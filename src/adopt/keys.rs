@@ -5,6 +5,7 @@ use super::facts::{Proof, StoreFacts};
 use super::find::{self, Disk, Found};
 use super::gather::Gather;
 use super::infer::named_key;
+use crate::audit::log::Caller;
 use crate::device::{Candidate, Filesystem};
 use crate::exit::Fault;
 use crate::key::Fingerprint;
@@ -188,14 +189,11 @@ impl Gather<'_> {
             let deadline = self.at_most(STORE);
             let subject = store.device.node.display().to_string();
             let at = &found.place.at;
-            let devices = self.node.devices;
-            match devices.work(
-                &store.device,
-                &store.filesystem,
-                at,
-                &Work::TakeIn,
-                deadline,
-            ) {
+            let disk = (&store.device, &store.filesystem);
+            let caller = Caller::here("adopt");
+            let (worked, unlogged) = caller.work(self.node, disk, at, &Work::TakeIn, deadline);
+            self.facts.findings.extend(unlogged);
+            match worked {
                 Ok(worked) => {
                     let did = worked.did.iter().map(|did| format!("{subject}: {did}"));
                     self.changed.extend(did);

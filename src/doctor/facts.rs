@@ -2,6 +2,7 @@
 //! looked at is kept as the reason why.
 
 use super::host_facts::{self, Service, Swap};
+use crate::audit::log::{self, Directory, Seen};
 use crate::config::Config;
 use crate::device::{self, Candidate, Choice, Filesystem};
 use crate::gate::Questions;
@@ -40,6 +41,8 @@ pub struct Facts {
     pub boot: Option<String>,
     /// The kept reports of the last `boot` and `ready`.
     pub last: Vec<(&'static str, Option<Report>)>,
+    /// The audit log; `None` where there never was one.
+    pub audit: Known<Option<Seen>>,
     /// What a run of another f3skeys kept us from.
     pub kept_out: Vec<Finding>,
     /// The key device and what is on it.
@@ -130,6 +133,7 @@ impl Facts {
             hooks: hooks::hooks(host, init),
             boot: node.system.boot_id(),
             last: ["boot", "ready"].into_iter().map(last).collect(),
+            audit: log::read(&Directory(node.db.to_owned())).map_err(|e| e.to_string()),
             beneath: beneath(&pass),
             swaps: host_facts::swaps(host, init, &fstab),
             loader: host_facts::loader(host, init),

@@ -4,6 +4,7 @@
 //! [`facts`] looks; the checks are pure and judge what was found there. What could not be looked at
 //! is a finding too.
 
+mod audit;
 pub mod facts;
 mod guests;
 pub mod host_facts;
@@ -41,6 +42,7 @@ pub fn check(config: &Config, facts: &Facts) -> Vec<Finding> {
     mounts::check(config, facts, &mut said);
     system::check(config, facts, &mut said);
     guests::check(config, facts, &mut said);
+    audit::check(facts, &mut said);
     said.0.extend(facts.hooks.iter().cloned());
     said.0
         .sort_by_key(|finding| std::cmp::Reverse(finding.severity));

@@ -1,7 +1,8 @@
 //! What a peer may ask about its own keys, and have written: how they stand on this node's store,
 //! what opens this node's roots with them, and new generations. No key byte ever goes back.
 
-use super::{Refused, owns};
+use super::{Refused, complain, owns};
+use crate::audit::log::Caller;
 use crate::boot;
 use crate::config::{Config, Root};
 use crate::device::{Candidate, Filesystem};
@@ -82,7 +83,10 @@ pub(super) fn put(
         false => Work::Add(merge),
     };
     let worked = with_store(node, config, |device, filesystem| {
-        node.devices.work(device, filesystem, at, &work, deadline)
+        let store = (device, filesystem);
+        let (worked, unlogged) = Caller::peer(from).work(node, store, at, &work, deadline);
+        complain(unlogged);
+        worked
     })?;
     Ok(KeyTold {
         store: worked.store.unwrap_or_default(),

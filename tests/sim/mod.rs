@@ -754,7 +754,7 @@ fn receive_at(
     sim.keys_elsewhere.set(0);
     match ran {
         Ok(answered) => answered.map_err(|refused| {
-            let Refused { status, what } = refused;
+            let Refused { status, what, .. } = refused;
             format!("ssh exits with {status}: f3skeys: {what}")
         }),
         Err(cause) if cause.is::<Died>() => Err("connection closed".to_owned()),

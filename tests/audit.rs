@@ -1,0 +1,392 @@
+//! What is written down of a store, by which verb, for whom, and what doctor finds in it.
+
+mod hosts;
+mod sim;
+
+use f3skeys::audit::log::{Caller, Directory, HEAD, LARGEST, LOG, OLD, read, write};
+use f3skeys::audit::{End, Entry, Event, LOCAL, What};
+use f3skeys::config::Config;
+use f3skeys::doctor::{check, facts::Facts};
+use f3skeys::host::InitSystem::Rc;
+use f3skeys::key::{Fingerprint, Key};
+use f3skeys::names::{KeyName, NodeName};
+use f3skeys::pass::Node;
+use f3skeys::peers::{Ask, Question, VERSION};
+use f3skeys::receive::{Time, answer, serve};
+use f3skeys::report::{Finding, Severity};
+use f3skeys::rotate::{self, prune};
+use f3skeys::store::layout;
+use f3skeys::store::state::{Generation, Standing};
+use f3skeys::store::work::Merge;
+use f3skeys::system::Machine;
+use f3skeys::zfs::KeyStatus;
+use f3skeys::{new_key, verify};
+use hosts::Tree;
+use sim::{Sim, Stick, encrypted};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+
+const OWN: [u8; 32] = [0xa1; 32];
+const OF_PEER: [u8; 32] = [0xb2; 32];
+const NEW: [u8; 32] = [0xc3; 32];
+
+fn config() -> Config {
+    Config::parse(
+        r#"(
+        node: "f0", store: (label: "K"), min_copies: 0,
+        roots: [(dataset: "y/enc", key: "f0:y", role: primary, required: true)],
+        peers: [(name: "f1", ssh: "root@f1")],
+    )"#,
+    )
+    .unwrap()
+}
+
+fn node(name: &str) -> Sim {
+    let keys = [("f0:y", OWN), ("f1:z", OF_PEER)];
+    Sim::new(&format!("audit-{name}"))
+        .with(vec![encrypted("y/enc", "y/enc")])
+        .opened_by("y/enc", OWN)
+        .stick(Stick::new("/dev/da0", "K", "1").with_store(&keys))
+}
+
+fn log(sim: &Sim) -> String {
+    fs::read_to_string(sim.db().join(LOG)).unwrap_or_default()
+}
+
+fn entries(sim: &Sim) -> Vec<Entry> {
+    let parsed = |line: &str| Entry::parse(line.as_bytes()).unwrap();
+    log(sim).lines().map(parsed).collect()
+}
+
+/// What was written down last: by which verb, for whom, and what.
+fn newest(sim: &Sim) -> (String, String, What) {
+    let entry = entries(sim).pop().unwrap();
+    (entry.verb, entry.by, entry.what)
+}
+
+fn did(sim: &Sim) -> (String, String, Vec<String>) {
+    match newest(sim) {
+        (verb, by, What::Did(did)) => (verb, by, did),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn name(text: &str) -> KeyName {
+    text.parse().unwrap()
+}
+
+fn repair(sim: &Sim) -> verify::Verification {
+    let options = verify::Options {
+        pools: false,
+        repair: true,
+    };
+    sim.verb(|node| verify::verify(node, &config(), options))
+}
+
+/// One more key of the peer, in its first generation.
+fn merge_of(key: &str) -> Merge {
+    Merge {
+        key: name(key),
+        list: vec![Generation {
+            generation: 1,
+            fingerprint: Fingerprint::of(&NEW),
+            state: Standing::Current,
+        }],
+        bring: vec![Fingerprint::of(&NEW)],
+        nonce: None,
+    }
+}
+
+/// Hands over a key as f1 does, past the reading of the question.
+fn put(sim: &Sim, key: &str) -> bool {
+    *sim.incoming.borrow_mut() = NEW.to_vec();
+    let (ask, from) = (Ask::Put(merge_of(key)), "f1".parse().unwrap());
+    let told = sim.verb(|node| answer(node, &config(), &from, ask, Time::begin(sim)));
+    told.is_ok()
+}
+
+fn ask(sim: &Sim, from: &str, what: Ask) -> bool {
+    let question = Question {
+        version: VERSION,
+        from: from.parse().unwrap(),
+        ask: what,
+    };
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let line = match &question.ask {
+        Ask::Put(_) => {
+            let fill = |place: &mut [u8; 32]| {
+                place.copy_from_slice(&NEW);
+                Ok(())
+            };
+            question.line(&[&Key::take(fill).unwrap()])
+        }
+        _ => question.line(&[]),
+    };
+    theirs.write_all(&line.unwrap()).unwrap();
+    drop(theirs);
+    let f1 = "f1".parse().unwrap();
+    sim.verb(|node| serve(node, &config(), &f1, Ok(ours)))
+        .is_ok()
+}
+
+#[test]
+fn each_change_is_written_down_with_who_asked_for_it() {
+    let sim = node("changes");
+    let local = |verb: &str| (verb.to_owned(), LOCAL.to_owned());
+    let made = sim.verb(|node| new_key::new_key(node, &config(), &name("f0:more"), None));
+    assert_eq!(made.report.status, 0, "{:?}", made.report);
+    let (verb, by, changes) = did(&sim);
+    assert_eq!((verb, by), local("new-key"));
+    let prefix = sim.sticks.borrow()[0].files.keys().find_map(|path| {
+        let name = path.strip_prefix(".f3skeys/f0:more/1-")?;
+        Some(name[..8].to_owned())
+    });
+    let wrote = format!("wrote .f3skeys/f0:more/1-{}.key", prefix.unwrap());
+    assert!(changes.contains(&wrote), "{changes:?}");
+    assert_eq!(entries(&sim)[0].store, Some("00".repeat(16)));
+
+    sim.sticks.borrow_mut()[0].files.remove("f0:y.key");
+    assert_eq!(repair(&sim).status, 0);
+    let (verb, by, changes) = did(&sim);
+    assert_eq!((verb, by), local("verify"));
+    assert_eq!(changes, ["wrote f0:y.key"]);
+
+    assert!(put(&sim, "f1:more"));
+    let (verb, by, changes) = did(&sim);
+    assert_eq!((verb.as_str(), by.as_str()), ("receive", "f1"));
+    let print = Fingerprint::of(&NEW);
+    let wrote = format!("wrote .f3skeys/f1:more/1-{print}.key");
+    assert!(changes.contains(&wrote), "{changes:?}");
+
+    // Nothing to do is nothing to write.
+    let before = log(&sim);
+    assert_eq!(repair(&sim).status, 0);
+    assert!(put(&sim, "f1:more"));
+    assert_eq!(log(&sim), before);
+    let numbers: Vec<u64> = entries(&sim).iter().map(|entry| entry.number).collect();
+    assert_eq!(numbers, [1, 2, 3]);
+}
+
+#[test]
+fn a_rotation_writes_down_each_of_its_steps_on_the_store() {
+    let sim = node("rotation");
+    sim.change("y/enc", |root| root.key_status = KeyStatus::Available);
+    let mut alone = config();
+    alone.peers.clear();
+    let rotate = |what| sim.verb(|node| rotate::rotate(node, &alone, &name("f0:y"), what, &|_| {}));
+    let start = rotate::What::Start { take_over: false };
+    let rotated = rotate(start).report;
+    assert_eq!(rotated.status, 0, "{rotated:?}");
+    assert_eq!(rotate(rotate::What::Retire).report.status, 0);
+    let old = Fingerprint::of(&OWN).hex();
+    let pruned = sim.verb(|node: Node| {
+        prune::prune(node, &alone, &name("f0:y"), Some(&old[..8]), &|_| {}).report
+    });
+    assert_eq!(pruned.status, 0, "{pruned:?}");
+    let verbs: Vec<String> = entries(&sim).into_iter().map(|entry| entry.verb).collect();
+    assert_eq!(verbs, ["rotate", "rotate", "rotate", "prune"]);
+    let removed = format!("removed .f3skeys/f0:y/1-{}.key", &old[..8]);
+    assert!(did(&sim).2.contains(&removed), "{:?}", did(&sim));
+}
+
+#[test]
+fn law_2_it_holds_no_key_and_no_whole_fingerprint() {
+    let sim = node("secrets");
+    assert!(put(&sim, "f1:more"));
+    let changed: Vec<u8> = vec![0; 32];
+    sim.sticks.borrow_mut()[0]
+        .files
+        .insert("f0:y.key".to_owned(), changed);
+    assert_eq!(repair(&sim).status, 0);
+    assert!(!ask(&sim, "f1", Ask::Put(merge_of("f0:y"))));
+    assert_eq!(entries(&sim).len(), 3);
+    let text = log(&sim);
+    for bytes in [OWN, OF_PEER, NEW] {
+        assert!(!text.contains(&Fingerprint::of(&bytes).hex()));
+        let hex: String = bytes[..4]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert!(!text.contains(&hex));
+        let raw = log(&sim).into_bytes();
+        assert!(!raw.windows(4).any(|window| window == &bytes[..4]));
+    }
+    assert!(text.contains(&Fingerprint::of(&NEW).to_string()));
+}
+
+#[test]
+fn every_put_that_is_refused_is_written_down_and_no_question_is() {
+    let sim = node("refused");
+    let before = sim.sticks.borrow()[0].files.clone();
+    for (from, key, words) in [
+        ("f1", "f0:y", "f0:y is a key of f0, and f1 asks"),
+        ("f1", "f2:y", "f2:y is a key of f2, and f1 asks"),
+        ("f2", "f2:y", "the key belongs to f1, and f2 asks"),
+    ] {
+        assert!(!ask(&sim, from, Ask::Put(merge_of(key))));
+        let refused = What::Refused(words.to_owned());
+        let wanted = ("receive".to_owned(), "f1".to_owned(), refused);
+        assert_eq!(newest(&sim), wanted);
+    }
+    // The store itself refuses: another first generation of a key that is known.
+    assert!(!put(&sim, "f1:z"));
+    let (_, by, what) = newest(&sim);
+    assert_eq!(by, "f1");
+    assert!(matches!(what, What::Failed(_)), "{what:?}");
+    assert_eq!(sim.sticks.borrow()[0].files, before);
+    let written = log(&sim);
+    for question in [
+        Ask::Replicas(vec!["y/enc".parse().unwrap()]),
+        Ask::Replicas(Vec::new()),
+    ] {
+        assert!(!ask(&sim, "f1", question));
+    }
+    assert_eq!(log(&sim), written);
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_a_warning_and_stops_nothing() {
+    let sim = node("unwritable");
+    fs::create_dir_all(sim.db().join(LOG)).unwrap();
+    let made = sim.verb(|node| new_key::new_key(node, &config(), &name("f0:more"), None));
+    assert_eq!(made.report.status, 0);
+    let [warning] = &made.report.findings[..] else {
+        panic!("{:?}", made.report.findings);
+    };
+    assert_eq!(warning.severity, Severity::Warning);
+    assert!(warning.what.contains("not in the audit log"), "{warning:?}");
+    let path = layout::top_path(&name("f0:more"));
+    assert!(sim.sticks.borrow()[0].files.contains_key(&path));
+    assert!(put(&sim, "f1:more"));
+}
+
+/// What doctor says of the log.
+fn found(sim: &Sim, tree: &Tree) -> Vec<Finding> {
+    let host = tree.host();
+    let config = config();
+    let facts = sim.verb(|node| Facts::gather(node, &config, &host, Rc));
+    let of_log = |finding: &Finding| finding.subject.contains("audit.");
+    check(&config, &facts).into_iter().filter(of_log).collect()
+}
+
+#[test]
+fn doctor_verifies_the_chain() {
+    let (sim, tree) = (node("doctor"), Tree::of(Rc, "audit-doctor"));
+    assert_eq!(found(&sim, &tree), []);
+    for key in ["f0:a", "f0:b", "f0:c"] {
+        let made = sim.verb(|node| new_key::new_key(node, &config(), &name(key), None));
+        assert_eq!(made.report.status, 0);
+    }
+    assert_eq!(found(&sim, &tree), []);
+    let (path, head) = (sim.db().join(LOG), sim.db().join(HEAD));
+    let (good, good_head) = (log(&sim), fs::read(&head).unwrap());
+    let only = |severity, subject: &str, words: &str| {
+        let found = found(&sim, &tree);
+        let [finding] = &found[..] else {
+            panic!("{subject}: {words}: {found:#?}");
+        };
+        assert_eq!((finding.severity, &*finding.subject), (severity, subject));
+        assert!(finding.what.contains(words), "{finding:?}");
+    };
+    fs::write(&path, good.replacen("f0:b", "f0:x", 1)).unwrap();
+    only(Severity::Failure, "line 3 of audit.log", "does not follow");
+    let lines: Vec<&str> = good.split_inclusive('\n').collect();
+    fs::write(&path, lines[..2].concat()).unwrap();
+    only(Severity::Warning, HEAD, "ends with entry 2, and 3");
+    fs::write(&path, format!("{good}{{\"number\":4,")).unwrap();
+    only(Severity::Note, "line 4 of audit.log", "was cut short");
+    fs::write(&path, &good).unwrap();
+    fs::write(&head, "{}").unwrap();
+    only(Severity::Warning, HEAD, "the head cannot be read");
+    fs::remove_file(&path).unwrap();
+    fs::write(&head, &good_head).unwrap();
+    only(Severity::Warning, HEAD, "no entry is left of 3");
+    fs::create_dir(&path).unwrap();
+    only(Severity::Failure, LOG, "cannot tell");
+    fs::remove_dir(&path).unwrap();
+
+    // A later change hides nothing.
+    fs::write(&path, lines[..2].concat()).unwrap();
+    let made = sim.verb(|node| new_key::new_key(node, &config(), &name("f0:d"), None));
+    assert_eq!(made.report.status, 0);
+    only(
+        Severity::Warning,
+        "line 3 of audit.log",
+        "ends with entry 2, and 3",
+    );
+    // Put away together, it begins anew.
+    fs::remove_file(&path).unwrap();
+    fs::remove_file(&head).unwrap();
+    assert_eq!(found(&sim, &tree), []);
+}
+
+#[test]
+fn writers_at_once_wait_for_one_another() {
+    let (threads, each) = (4, 10);
+    let home = node("at-once");
+    let db = home.db();
+    std::thread::scope(|scope| {
+        for number in 0..threads {
+            let db = &db;
+            scope.spawn(move || {
+                let (sim, machine) = (node(&format!("at-once-{number}")), Machine::new());
+                let from: NodeName = "f1".parse().unwrap();
+                sim.verb(|node| {
+                    let system = &machine;
+                    let node = Node { system, db, ..node };
+                    for turn in 0..each {
+                        let words = format!("{number}, {turn}");
+                        // On a slow disk the others may keep the lock for longer than one waits.
+                        while Caller::peer(&from).refused(node, &words).is_some() {}
+                    }
+                });
+            });
+        }
+    });
+    let seen = read(&Directory(db)).unwrap().unwrap();
+    assert_eq!((seen.chain.broken, seen.end), (None, End::Fits));
+    let written = entries(&home);
+    let words: BTreeSet<String> = written.iter().map(|e| format!("{:?}", e.what)).collect();
+    assert_eq!(
+        (written.len(), words.len()),
+        (threads * each, threads * each)
+    );
+}
+
+#[test]
+fn the_files_are_for_root_alone_and_a_full_one_is_put_aside() {
+    let sim = node("full");
+    fs::create_dir_all(sim.db()).unwrap();
+    let mut files = Directory(sim.db());
+    let event = |words: String| Event {
+        verb: "rotate".to_owned(),
+        by: LOCAL.to_owned(),
+        store: None,
+        what: What::Did(vec![words]),
+    };
+    for words in [
+        "first".to_owned(),
+        "x".repeat(LARGEST),
+        "new file".to_owned(),
+    ] {
+        write(&mut files, event(words), 7).unwrap();
+    }
+    let seen = read(&files).unwrap().unwrap();
+    assert_eq!((seen.chain.broken, &seen.end), (None, &End::Fits));
+    assert_eq!(seen.place(3), "line 1 of audit.log");
+    for (name, lines) in [(OLD, 2), (LOG, 1)] {
+        let path = sim.db().join(name);
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), lines);
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    // Nobody else's file is read or written through a link.
+    let (path, elsewhere) = (sim.db().join(LOG), sim.db().join("elsewhere"));
+    fs::rename(&path, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+    assert!(read(&files).is_err());
+    assert!(write(&mut files, event("more".to_owned()), 7).is_err());
+}
