@@ -227,9 +227,12 @@ fn every_put_that_is_refused_is_written_down_and_no_question_is() {
         ("f2", "f2:y", "the key belongs to f1, and f2 asks"),
     ] {
         assert!(!ask(&sim, from, Ask::Put(merge_of(key))));
-        let refused = What::Refused(words.to_owned());
-        let wanted = ("receive".to_owned(), "f1".to_owned(), refused);
-        assert_eq!(newest(&sim), wanted);
+        let (verb, by, what) = newest(&sim);
+        assert_eq!((verb.as_str(), by.as_str()), ("receive", "f1"));
+        assert!(
+            matches!(&what, What::Refused(why) if why.starts_with(words)),
+            "{what:?}"
+        );
     }
     // The store itself refuses: another first generation of a key that is known.
     assert!(!put(&sim, "f1:z"));
