@@ -284,6 +284,9 @@ def cut(node, lab):
 
 @scenario("the stick read-only, full, pulled: it fails and says so, all opens, `--resume` or a new run finishes it")
 def stick_faults(node, lab):
+    node.ok(f"blockdev --setro {STICK}")
+    says(rotate(node, status=69), "writing on the key store", "nothing was changed", "-> ")
+    node.ok(f"blockdev --setrw {STICK}")
     node.ok(f"mount {STICK} /mnt; dd if=/dev/zero of=/mnt/holiday bs=1k 2> /dev/null; sync; umount /mnt")
     before = state(node)[1]
     says(rotate(node, status=69), "No space left", "--resume")
