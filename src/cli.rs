@@ -755,7 +755,7 @@ impl Rotate {
 fn do_rotate(node: Node, config: &Config, asked: &Rotate) -> u8 {
     let what = asked.what();
     let key = match &asked.key {
-        Some(given) => rotate::name(config, given).map(Some),
+        Some(given) => config.key_name(given).map(Some),
         None => Ok(None),
     };
     match key {
@@ -779,7 +779,7 @@ fn wrong_name(wrong: &str) -> u8 {
 
 fn do_prune(node: Node, config: &Config, asked: &Prune) -> u8 {
     let generation = asked.generation.as_deref();
-    match rotate::name(config, &asked.key) {
+    match config.key_name(&asked.key) {
         Ok(key) => privileged(|| {
             let told = &|change: &str| progress(&key, change);
             let pruned = rotate::prune::prune(node, config, &key, generation, told);

@@ -322,6 +322,18 @@ impl Config {
         keys.into_iter().cloned().collect()
     }
 
+    /// The whole name of the key that is meant: one without an owner is this node's.
+    ///
+    /// # Errors
+    /// It is no key name.
+    pub fn key_name(&self, given: &str) -> Result<KeyName, String> {
+        let whole = match given.contains(':') {
+            true => given.to_owned(),
+            false => format!("{}:{given}", self.node),
+        };
+        whole.parse().map_err(|e| format!("{e}"))
+    }
+
     /// The pools of the roots, each once, in the order of the file.
     pub fn pools(&self) -> Vec<String> {
         let mut pools = Vec::new();

@@ -28,11 +28,7 @@ pub struct Made {
 /// # Errors
 /// It is no key name, or another node's. Only the owner makes and rotates a key.
 pub fn name(config: &Config, given: &str) -> Result<KeyName, String> {
-    let whole = match given.contains(':') {
-        true => given.to_owned(),
-        false => format!("{}:{given}", config.node),
-    };
-    let name: KeyName = whole.parse().map_err(|e| format!("{e}"))?;
+    let name = config.key_name(given)?;
     match name.owner() == config.node.as_str() {
         true => Ok(name),
         false => Err(format!(

@@ -309,16 +309,7 @@ impl<'a> Pass<'a> {
     /// Ends the pass: keeps the report where it outlives the boot.
     pub fn finish(mut self) -> Report {
         self.report.millis = millis(self.clock().now() - self.begun);
-        // The run that holds the lock has more to report than one that was turned away.
-        if self.report.fault == Some(Fault::Busy) {
-            return self.report;
-        }
-        if let Err(e) = self.report.keep(self.node.db) {
-            let subject = self.node.db.display().to_string();
-            let what = format!("the report could not be kept: {e}");
-            let remedy = "make the directory writable for root";
-            self.report.find(Severity::Warning, &subject, &what, remedy);
-        }
+        self.report.keep_done(self.node.db);
         self.report
     }
 }

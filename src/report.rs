@@ -289,6 +289,20 @@ impl Report {
         )
     }
 
+    /// Keeps the report of what was done, or says in it why it could not be kept.
+    pub fn keep_done(&mut self, directory: &Path) {
+        // The run that holds the lock has more to report than one that was turned away.
+        if self.fault == Some(Fault::Busy) {
+            return;
+        }
+        if let Err(e) = self.keep(directory) {
+            let what = format!("the report could not be kept: {e}");
+            let remedy = "make the directory writable for root";
+            let subject = directory.display().to_string();
+            self.find(Severity::Warning, &subject, &what, remedy);
+        }
+    }
+
     /// The last kept report of `pass`; `None` when there is none or it is not one.
     pub fn last(directory: &Path, pass: &str) -> Option<Report> {
         let bytes = std::fs::read(file(directory, pass)).ok()?;

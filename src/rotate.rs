@@ -88,7 +88,32 @@ pub fn rotate(
     what: What,
     progress: &dyn Fn(&str),
 ) -> Rotated {
-    let mut pass = Pass::begin("rotate", node, config);
+    let pass = Pass::begin("rotate", node, config);
+    at_work(pass, key, what.only_shows(), progress, |run, facts| {
+        match what {
+            What::Start { take_over } => run.start(facts, take_over),
+            What::Resume { take_over } => run.go_on(facts, take_over),
+            What::Abort => run.abort(facts),
+            What::Retire => run.retire(facts),
+            What::Status => return tell::status(&facts),
+            What::Plan { take_over } if run.may(decide::start(&facts, take_over)) => {
+                return tell::plan(&facts);
+            }
+            What::Plan { .. } => {}
+        }
+        String::new()
+    })
+}
+
+/// One piece of work on a key: under the lock, on what is so now, and reported. Its text is for
+/// standard output; the report of what only shows something is not kept.
+fn at_work<'a>(
+    mut pass: Pass<'a>,
+    key: &'a KeyName,
+    only_shows: bool,
+    progress: &dyn Fn(&str),
+    job: impl FnOnce(&mut Run<'_, 'a>, Facts) -> String,
+) -> Rotated {
     pass.deadline = Deadline::after(pass.clock(), WHOLE);
     let mut text = String::new();
     if let Some(_lock) = pass.lock() {
@@ -98,21 +123,10 @@ pub fn rotate(
             key,
             progress,
         };
-        match what {
-            What::Start { take_over } => run.start(facts, take_over),
-            What::Resume { take_over } => run.go_on(facts, take_over),
-            What::Abort => run.abort(facts),
-            What::Retire => run.retire(facts),
-            What::Status => text = tell::status(&facts),
-            What::Plan { take_over } => {
-                if run.may(decide::start(&facts, take_over)) {
-                    text = tell::plan(&facts);
-                }
-            }
-        }
+        text = job(&mut run, facts);
     }
     pass.report.fold();
-    let report = match what.only_shows() {
+    let report = match only_shows {
         true => pass.report,
         false => pass.finish(),
     };
@@ -137,32 +151,10 @@ pub fn all(node: Node, config: &Config, what: What, progress: &dyn Fn(&KeyName, 
         let what = "owns no key that one of its roots uses";
         report.find(Severity::Note, config.node.as_str(), what, "");
     }
-    if !what.only_shows()
-        && report.fault != Some(Fault::Busy)
-        && let Err(e) = report.keep(node.db)
-    {
-        let what = format!("the report could not be kept: {e}");
-        let subject = node.db.display().to_string();
-        report.find(
-            Severity::Warning,
-            &subject,
-            &what,
-            "make the directory writable for root",
-        );
+    if !what.only_shows() {
+        report.keep_done(node.db);
     }
     Rotated { text, report }
-}
-
-/// The whole name of the key that is meant: one without an owner is this node's.
-///
-/// # Errors
-/// It is no key name.
-pub fn name(config: &Config, given: &str) -> Result<KeyName, String> {
-    let whole = match given.contains(':') {
-        true => given.to_owned(),
-        false => format!("{}:{given}", config.node),
-    };
-    whole.parse().map_err(|e| format!("{e}"))
 }
 
 /// The keys that this node owns and its roots use.

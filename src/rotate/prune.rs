@@ -3,7 +3,7 @@
 //! ask for it.
 
 use super::facts::{Facts, Own, PeerFacts};
-use super::{Rotated, Run, WHOLE, look};
+use super::{Rotated, Run, at_work, look};
 use crate::config::Config;
 use crate::key::{Fingerprint, Key};
 use crate::names::{DatasetName, KeyName};
@@ -32,27 +32,15 @@ pub fn prune(
     generation: Option<&str>,
     progress: &dyn Fn(&str),
 ) -> Rotated {
-    let mut pass = Pass::begin("prune", node, config);
-    pass.deadline = Deadline::after(pass.clock(), WHOLE);
-    let mut text = String::new();
-    if let Some(_lock) = pass.lock() {
-        let facts = look::look(&mut pass, key);
-        let mut run = Run {
-            pass: &mut pass,
-            key,
-            progress,
-        };
+    let pass = Pass::begin("prune", node, config);
+    let only_shows = generation.is_none();
+    at_work(pass, key, only_shows, progress, |run, facts| {
         match generation {
-            None => text = run.prunable(&facts),
+            None => return run.prunable(&facts),
             Some(digits) => run.prune(&facts, digits),
         }
-    }
-    pass.report.fold();
-    let report = match generation {
-        None => pass.report,
-        Some(_) => pass.finish(),
-    };
-    Rotated { text, report }
+        String::new()
+    })
 }
 
 impl Run<'_, '_> {
@@ -109,14 +97,18 @@ impl Run<'_, '_> {
         let mut text = format!("{} on {}\n", facts.key, facts.node);
         for generation in &own.list {
             let print = generation.fingerprint;
-            let others = self.others(facts, print);
+            let gone = generation.state == Standing::Pruned && !own.whole.contains(&print);
+            // What stays anyway, or is gone, is not asked about.
+            let others = match gone || generation.state.is_tried() {
+                true => Vec::new(),
+                false => self.others(facts, print),
+            };
             let _ = writeln!(
                 text,
                 "  generation {} {print}: {}",
                 generation.generation, generation.state
             );
             let why = why_not(facts, generation, &others);
-            let gone = generation.state == Standing::Pruned && !own.whole.contains(&print);
             match why.first() {
                 _ if gone => text += "    is not on this store any more\n",
                 Some(why) => {
