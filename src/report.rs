@@ -233,10 +233,12 @@ impl Report {
     /// The results, for standard output.
     pub fn results(&self) -> String {
         let mut text = format!("f3skeys {} on {}\n", self.pass, self.node);
+        let names = self.phases.iter().map(|phase| phase.name.len());
+        let width = names.fold(12, usize::max);
         for phase in &self.phases {
             let _ = writeln!(
                 text,
-                "  {:<12} {:<52} {:>9}",
+                "  {:<width$} {:<52} {:>9}",
                 phase.name,
                 phase.result,
                 seconds(phase.millis)

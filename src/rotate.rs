@@ -318,7 +318,8 @@ impl Run<'_, '_> {
                 peer.proven = proven;
             }
             Err(trouble) => {
-                let what = format!("did not take {target}: {trouble}");
+                let why = trouble.of(peer.name.as_str());
+                let what = format!("did not take {target}: {why}");
                 self.warn(&peer.name, &what, "mend that; `--resume` tries again");
             }
         }
@@ -506,7 +507,8 @@ impl Run<'_, '_> {
             match self.put(peer, told, &told_list, None) {
                 Ok(_) => self.did(format!("told {}", peer.name)),
                 Err(trouble) => {
-                    let what = format!("was not told how the generations stand: {trouble}");
+                    let why = trouble.of(peer.name.as_str());
+                    let what = format!("was not told how the generations stand: {why}");
                     let remedy = format!("its boots work all the same; {}", self.resume());
                     self.warn(&peer.name, &what, &remedy);
                 }

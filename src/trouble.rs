@@ -33,6 +33,14 @@ impl Trouble {
         }
     }
 
+    /// Why, for a message that begins with `subject`, which is not to be named twice.
+    pub fn of(&self, subject: &str) -> String {
+        let whole = self.to_string();
+        let rest = whole.strip_prefix(subject);
+        let rest = rest.and_then(|rest| rest.strip_prefix(": "));
+        rest.unwrap_or(&whole).to_owned()
+    }
+
     /// Whether time ran out, so that asking the same again would cost as much again.
     pub fn is_timeout(&self) -> bool {
         self.why == Why::TimedOut
@@ -49,3 +57,17 @@ impl fmt::Display for Trouble {
 }
 
 impl std::error::Error for Trouble {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_is_left_out_only_where_it_is_named_already() {
+        let trouble = Trouble::failed("f1", "ssh exits with 255");
+        assert_eq!(trouble.of("f1"), "ssh exits with 255");
+        for other in ["f2", "f", "f1:", ""] {
+            assert_eq!(trouble.of(other), "f1: ssh exits with 255");
+        }
+    }
+}

@@ -205,11 +205,11 @@ impl<'k> Visit<'k> {
         let told = answered.and_then(|reply| handover::of_key(self.peer, reply));
         match (told, step) {
             (Err(trouble), Step::Look) => {
-                self.gone = Some(plain(&trouble.to_string()));
+                self.gone = Some(plain(&trouble.of(self.peer.name.as_str())));
                 None
             }
             (Err(trouble), Step::HandOver(mut before)) => {
-                let why = plain(&trouble.to_string());
+                let why = plain(&trouble.of(self.peer.name.as_str()));
                 before.refused = Some(why.clone());
                 self.seen.push(before);
                 if trouble.is_timeout() {

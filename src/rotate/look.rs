@@ -280,7 +280,7 @@ fn ask_peer(pass: &Pass, key: &KeyName, peer: &Peer, copies: Option<&Copies>) ->
         replicas,
         told: told
             .map(|(told, _)| told)
-            .map_err(|trouble| trouble.to_string()),
+            .map_err(|trouble| trouble.of(peer.name.as_str())),
         proven,
     }
 }

@@ -1,6 +1,7 @@
-"""Two nodes on one wire: f0 and f1, each with a replica of the other's data, a stick of its own, and
+"""Nodes on one wire: f0 and f1, each with a replica of the other's data, a stick of its own, and
 keys for ssh both ways. What f1 owns is `zpeer/data`, which f0 holds as `zdata/sink/f1/data`; what f0
-serves is `zdata/enc/nfsdata`, which f1 holds as `zpeer/sink/f0/nfsdata`.
+serves is `zdata/enc/nfsdata`, which f1 holds as `zpeer/sink/f0/nfsdata`. A third one, f2, is new: it
+has an empty disk, and an empty stick if it is given one.
 """
 
 import time
@@ -11,13 +12,16 @@ import machine
 import node
 import stick
 import vm
+import wire
 import witness
 
-ADDRESS = {"f0": "10.77.0.10", "f1": "10.77.0.11"}
-SERIAL = {"f0": stick.SERIAL, "f1": "4C530011"}
+ADDRESS = {"f0": "10.77.0.10", "f1": "10.77.0.11", "f2": "10.77.0.12"}
+SERIAL = {"f0": stick.SERIAL, "f1": "4C530011", "f2": "4C530012"}
 # What an emulated kernel can do without.
 LEAN = "mitigations=off apparmor=0 audit=0"
 DISKS = {"f0": ("zdata", "zroot"), "f1": ("zpeer",)}
+# What f2 makes its pool of.
+NEW_DISK = "zroot"
 SOURCE, SERVED, COPY = "zpeer/data", "zdata/enc/nfsdata", "zpeer/sink/f0/nfsdata"
 
 F1_CONFIG = """(
@@ -42,38 +46,64 @@ F0_CONFIG = machine.NODE_CONFIG.replace("wait_seconds: 30", "wait_seconds: 2").r
         (name: "failback", needs: [gate("write"), gate("fresh"), absent("/data/nfs/nfs.NO_AUTO_FAILBACK")]),""")
 
 
+F2_CONFIG = """(
+    node: "f2.lan.buetow.org",
+    store: (label: "F3S_KEYS", serial: "4C530012", mountpoint: "/keys", wait_seconds: 2),
+    roots: [
+        (dataset: "zroot/zdata", key: "f2.lan.buetow.org:zdata", role: primary, required: true),
+        (dataset: "zroot/bhyve", key: "f2.lan.buetow.org:bhyve", role: primary, required: true),
+    ],
+    gates: [],
+    peers: [
+        (name: "f0.lan.buetow.org", ssh: "root@f0.lan.buetow.org"),
+        (name: "f1.lan.buetow.org", ssh: "root@f1.lan.buetow.org"),
+    ],
+)
+"""
+
+
 class Pair:
     """Both nodes, switched off, with fresh disks; `life` is how long their machines may run,
-    `furnish` a script that changes their images, which it finds at $root, with $name as theirs."""
+    `furnish` a script that changes their images, which it finds at $root, with $name as theirs;
+    `names` says that there are more than the two."""
 
-    def __init__(self, lab, name, life=vm.LIFE_LIMIT, furnish=""):
-        self.furnish = furnish
+    def __init__(self, lab, name, life=vm.LIFE_LIMIT, furnish="", names=("f0", "f1")):
+        self.furnish, self.names = furnish, names
         self.lab, self.folder, self.ssh = lab, lab.folder / name, lab.folder / name / "ssh"
         self.ssh.mkdir(parents=True)
         self.key_pairs()
+        self.wire = wire.Wire(self.folder / "wire.sock")
         caches = {"f0": lab.pools.cache, "f1": lab.pools.peer_cache}
-        configs = {"f0": F0_CONFIG, "f1": F1_CONFIG}
-        for number, one in enumerate(ADDRESS):
-            image = self.image(one, configs[one], caches[one])
-            made = node.Node(self.folder / one, base.folder(), image, lab.pools.disks(*DISKS[one]))
-            made.join(self.folder / "wire.sock", number, listens=one == "f1")
+        configs = {"f0": F0_CONFIG, "f1": F1_CONFIG, "f2": F2_CONFIG}
+        for number, one in enumerate(names):
+            image = self.image(one, configs[one], caches.get(one, "/dev/null"))
+            made = node.Node(self.folder / one, base.folder(), image, self.disks(one))
+            made.join(self.wire, number)
             # One each: the host is not expected to have four.
             made.life, made.cpus = life, 1
             lab.machines.append(made)
             setattr(self, one, made)
 
+    def disks(self, one):
+        """The pools of a node, or an empty disk."""
+        if one in DISKS:
+            return self.lab.pools.disks(*DISKS[one])
+        empty = self.folder / "empty.img"
+        host.run("truncate", "-s", "192M", empty)
+        return {NEW_DISK: empty}
+
     def key_pairs(self):
         """What ssh needs: for each node a key for the question and one for replication."""
-        for one in ADDRESS:
+        for one in self.names:
             for name in (one, f"{one}-data"):
                 host.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", self.ssh / name)
 
     def image(self, one, config, cache):
-        """The lab's installed machine, made into one node of the pair."""
+        """The lab's installed machine, made into one of the nodes."""
         out = machine.copied(self.lab.image, self.folder / f"{one}.img")
         (self.folder / f"{one}.ron").write_text(config, encoding="utf-8")
         machine.changed(out, f"""name={one}
-{base.GUEST}/pair "$root" {one} {ADDRESS[one]} {self.ssh}
+{base.GUEST}/pair "$root" {one} {ADDRESS[one]} {self.ssh} {" ".join(self.names)}
 install -m 0644 {cache} "$root/etc/zfs/zpool.cache"
 install -m 0600 {self.folder}/{one}.ron "$root/etc/f3skeys.ron"
 {self.furnish}
@@ -81,13 +111,14 @@ install -m 0600 {self.folder}/{one}.ron "$root/etc/f3skeys.ron"
         return out
 
     def start(self, sticks=None):
-        """Switches both on with their sticks in: f1 first, whose end of the wire listens."""
+        """Switches all on with their sticks in. Those that know one another may ask one another."""
         good = self.lab.sticks.good()
         # Two machines cannot have one image.
         sticks = sticks or {"f0": good, "f1": self.lab.sticks.own(good, self.folder.name)}
-        self.f1.start([(sticks["f1"], SERIAL["f1"])], LEAN, wait=False)
-        self.f0.start([(sticks["f0"], SERIAL["f0"])], LEAN, wait=False)
-        for one in (self.f1, self.f0):
+        nodes = [getattr(self, one) for one in self.names]
+        for name, one in zip(self.names, nodes):
+            one.start([(sticks[name], SERIAL[name])], LEAN, wait=False)
+        for one in nodes:
             one.wait_agent()
             one.settled()
         for one, peer in ((self.f0, "f1"), (self.f1, "f0")):
@@ -95,10 +126,11 @@ install -m 0600 {self.folder}/{one}.ron "$root/etc/f3skeys.ron"
         return self
 
     @staticmethod
-    def let_ask(one, peer):
-        """Lets the peer ask its question, and nothing else, in the very line that the program prints."""
-        line = one.ok(f"f3skeys receive --from {peer}.lan.buetow.org --print-authorized-keys-line")
-        key = one.ok("cut -d ' ' -f 2 /root/.ssh/question.pub").strip()
+    def let_ask(one, peer, named=None):
+        """Lets the peer ask its question, and nothing else, in the very line that the program prints;
+        `named` is the name that it goes by, if that is not its first one."""
+        line = one.ok(f"f3skeys receive --from {named or peer}.lan.buetow.org --print-authorized-keys-line")
+        key = one.ok(f"cut -d ' ' -f 2 /root/.ssh/{peer}.pub").strip()
         node.check("ssh-ed25519 KEY " in line, line)
         one.ok("cat >> /root/.ssh/authorized_keys; sync", line.replace(" KEY ", f" {key} ").encode())
 

@@ -152,11 +152,10 @@ class Machine:
         host.run("qemu-img", "create", "-q", "-f", "qcow2", "-F", kind, "-b", backing, out)
         return out
 
-    def join(self, path, number, listens):
-        """Joins a wire of two machines, before the start: the one that listens is started first.
-        No packet leaves the two of them."""
+    def join(self, wire, number):
+        """Joins a wire, before the start."""
         self.wire = [
-            "-netdev", f"stream,id=wire,server={'on' if listens else 'off'},addr.type=unix,addr.path={path}",
+            "-netdev", f"stream,id=wire,server=off,addr.type=unix,addr.path={wire.path}",
             "-device", f"virtio-net-pci,netdev=wire,mac=52:54:00:f3:00:{number:02x}"]
 
     def arguments(self, extra, interactive):
