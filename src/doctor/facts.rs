@@ -14,6 +14,7 @@ use crate::names::{DatasetName, KeyName};
 use crate::os::Mount;
 use crate::pass::{Node, ONE_CALL, Pass};
 use crate::plan::{Observed, Pool};
+use crate::receive::rebuild;
 use crate::report::{Finding, Report};
 use crate::store::state::Standing;
 use crate::store::{self, Damage, Holding, Reading, Wanted};
@@ -63,6 +64,8 @@ pub struct Facts {
     pub loader: Known<BTreeMap<String, String>>,
     /// Whether a person has locked the node.
     pub locked: Known<bool>,
+    /// For whom a person has opened the store for a rebuild.
+    pub rebuild: Known<Option<rebuild::Open>>,
     /// The files of FreeBSD's jail.conf(5): path and text.
     pub jails: Known<Vec<(String, String)>>,
     /// The NFS services that the next boot starts, with what is run before them.
@@ -138,6 +141,7 @@ impl Facts {
             swaps: host_facts::swaps(host, init, &fstab),
             loader: host_facts::loader(host, init),
             locked: marker::is_locked(node.run).map_err(|e| e.to_string()),
+            rebuild: rebuild::open_now(node),
             jails: host_facts::jails(host, init),
             nfs: host_facts::nfs(host, init, &rc),
             kept_out: pass.report.findings,
