@@ -782,7 +782,22 @@ fn what_a_stale_peer_gave_first_is_said_to_be_in_the_way_of_the_newer() {
     assert_eq!(report.status, 69);
     let said = report.complaints();
     assert!(said.contains("f1:data: generation 2 "), "{said}");
-    assert!(said.contains("on this store already"), "{said}");
+    for key in ["f1:data", "f2:data"] {
+        let owner = &key[..2];
+        let why = format!(
+            "{key} is on this store already, and only {owner} changes it; a peer that is behind came first: its owner's `f3skeys backup` mends that, and on the owner a rebuild anew, on another stick"
+        );
+        assert!(said.contains(&why), "{said}");
+    }
+    // What another owns, its backup brings.
+    world.change_stick("f2", |stick| stick.files = own("f2"));
+    let report = world.backup("f2", &["f1"]);
+    assert_eq!(report.status, 0, "{}", report.complaints());
+    // What the node itself owns comes with a rebuild that begins with the peer that is not behind.
+    world.loses_its_stick("f1");
+    world.open("f1", None, 60);
+    assert_eq!(world.backup_with("f0", &["f1"], true).status, 0);
+    assert_all_there(&world.files("f1"), "begun anew");
     // The other way round there is nothing to complain of.
     let world = World::backed_up("newer");
     let keys: [(&str, &[Standing]); 2] =
@@ -796,6 +811,11 @@ fn what_a_stale_peer_gave_first_is_said_to_be_in_the_way_of_the_newer() {
         "{}",
         report.complaints()
     );
+    // Nor is a list that is no newer said to be.
+    let why = put(&world, "f2", "f1", "f0:data", &[Current])
+        .unwrap_err()
+        .to_string();
+    assert!(why.ends_with("only f0 changes it"), "{why}");
 }
 
 #[test]
