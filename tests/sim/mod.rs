@@ -1329,6 +1329,8 @@ impl KeyDevices for Sim {
         };
         let back = survey(Wanted::All, reading(&files, Wanted::All));
         let back = back.map_err(|e| failed(e.to_string()))?;
+        // Here the run dies after all was written, and before it could say so.
+        self.step();
         Ok(writer::worked(work, done, &back, Vec::new()))
     }
 }
