@@ -67,14 +67,20 @@ pub fn store(id: &str, keys: &[(&str, &[Standing])]) -> Files {
 }
 
 pub fn config(node: &str) -> Config {
-    let others = NODES.iter().filter(|other| **other != node);
-    let peers: String = others
-        .map(|other| format!("(name: \"{other}\", ssh: \"root@{other}\"),"))
+    let others = NODES.into_iter().filter(|other| *other != node);
+    let root =
+        format!("(dataset: \"z{node}\", key: \"{node}:data\", role: primary, required: true)");
+    config_of(node, &others.collect::<Vec<_>>(), &root)
+}
+
+/// The configuration of a node with these peers and roots.
+pub fn config_of(node: &str, peers: &[&str], roots: &str) -> Config {
+    let peers: String = peers
+        .iter()
+        .map(|peer| format!("(name: \"{peer}\", ssh: \"root@{peer}\"),"))
         .collect();
     Config::parse(&format!(
-        "(node: \"{node}\", store: (label: \"K\", wait_seconds: 1), peers: [{peers}], roots: [
-            (dataset: \"z{node}\", key: \"{node}:data\", role: primary, required: true),
-        ])"
+        "(node: \"{node}\", store: (label: \"K\", wait_seconds: 1), peers: [{peers}], roots: [{roots}])"
     ))
     .unwrap()
 }
@@ -116,14 +122,41 @@ impl World {
             sim.sleep(Duration::from_secs(u64::from(number % 7)));
             Rc::new((sim, config(node)))
         };
-        let hosts: Vec<Host> = NODES.iter().map(host).collect();
-        for host in &hosts {
-            for other in hosts.iter().filter(|other| !Rc::ptr_eq(host, other)) {
+        World(NODES.iter().map(host).collect()).linked()
+    }
+
+    /// With all nodes reaching one another, whoever lists whom.
+    fn linked(self) -> World {
+        for host in &self.0 {
+            for other in self.0.iter().filter(|other| !Rc::ptr_eq(host, other)) {
                 let name = other.1.node.to_string();
                 host.0.neighbours.borrow_mut().insert(name, other.clone());
             }
         }
-        World(hosts)
+        self
+    }
+
+    /// With other nodes, or nodes that are configured otherwise.
+    pub fn with(mut self, change: impl FnOnce(&mut Vec<(Sim, Config)>)) -> World {
+        let hosts = std::mem::take(&mut self.0);
+        for host in &hosts {
+            host.0.neighbours.borrow_mut().clear();
+        }
+        let alone = hosts
+            .into_iter()
+            .map(|host| Rc::try_unwrap(host).ok().unwrap());
+        let mut nodes = alone.collect();
+        change(&mut nodes);
+        World(nodes.into_iter().map(Rc::new).collect()).linked()
+    }
+
+    /// With this node configured otherwise.
+    pub fn configured(self, config: Config) -> World {
+        self.with(|nodes| {
+            let mut known = nodes.iter_mut();
+            let meant = known.find(|(_, old)| old.node == config.node);
+            meant.unwrap().1 = config;
+        })
     }
 
     /// With all keys on all sticks.
@@ -143,7 +176,8 @@ impl World {
     }
 
     pub fn host(&self, node: &str) -> &Host {
-        &self.0[NODES.iter().position(|one| *one == node).unwrap()]
+        let mut hosts = self.0.iter();
+        hosts.find(|host| host.1.node.as_str() == node).unwrap()
     }
 
     pub fn sim(&self, node: &str) -> &Sim {

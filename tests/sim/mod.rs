@@ -4,6 +4,7 @@
 
 #![allow(dead_code)] // Each test program uses its own part of it.
 
+pub mod formatter;
 pub mod medium;
 
 use f3skeys::config::{Config, Peer};
