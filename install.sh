@@ -153,7 +153,8 @@ install_linux() {
 	units=/usr/lib/systemd/system
 	put 755 "$binary" /usr/sbin/f3skeys
 	for unit in f3skeys.service f3sready.service f3skeys-late.service \
-	    f3skeys-reconcile.service f3skeys-reconcile.timer; do
+	    f3skeys-reconcile.service f3skeys-reconcile.timer \
+	    f3skeys-copies.service f3skeys-copies.timer; do
 		put 644 "$here/systemd/$unit" "$units/$unit"
 	done
 	for unit in nfs-server.service nfs-mountd.service zfs-mount.service; do
@@ -166,6 +167,8 @@ install_linux() {
 	enable_unit f3skeys.service
 	enable_unit f3sready.service
 	enable_unit f3skeys-reconcile.timer
+	# For a person to enable: a node without peers would complain each day.
+	record offered f3skeys-copies.timer
 }
 
 install_freebsd() {
@@ -178,6 +181,7 @@ install_freebsd() {
 	done
 	put 644 "$here/rc.d/devd/f3skeys.conf" /usr/local/etc/devd/f3skeys.conf
 	put 644 "$here/rc.d/cron.d-f3skeys" /usr/local/etc/cron.d/f3skeys
+	put 755 "$here/rc.d/periodic/450.f3skeys" /usr/local/etc/periodic/daily/450.f3skeys
 	put 644 "$here/loader/f3skeys.conf" /boot/loader.conf.d/f3skeys.conf
 	put 644 "$here/man/f3skeys.8" /usr/local/share/man/man8/f3skeys.8
 }
@@ -206,6 +210,8 @@ Still to do, by a person:
   NFS server starts only while it is open;
   start the timer that holds the gates from then on, or reboot:
   systemctl start f3skeys-reconcile.timer;
+  with peers, have them prove their copies of the keys each day:
+  systemctl enable --now f3skeys-copies.timer;
   then ask whether this node would come back: f3skeys doctor; f3skeys rehearse
 TEXT
 	freebsd) cat <<'TEXT' ;;
@@ -218,6 +224,8 @@ Still to do, by a person:
     f3skeys_enable="YES"
   name the services of each gate in f3skeys.ron, e.g. services: ["nfsd", "stunnel"]:
   they start when it opens late and stop when it closes;
+  with peers, have them prove their copies of the keys each day, in /etc/periodic.conf:
+    daily_f3skeys_enable="YES"
   for the hold of CARP see /boot/loader.conf.d/f3skeys.conf;
   take the key device out of /etc/fstab; service devd restart;
   then ask whether this node would come back: f3skeys doctor; f3skeys rehearse
@@ -247,8 +255,9 @@ remove_file() {
 
 do_uninstall() {
 	[ -f "$old" ] || die "$old: no receipt" "nothing was installed here by this script" 66
-	# systemctl wants to see a unit's file when it disables it: units first.
-	awk '$1 == "enabled" { print $2 }' "$old" >"$work/units"
+	# systemctl wants to see a unit's file when it disables it: units first, also
+	# those that only a person may have enabled.
+	awk '$1 == "enabled" || $1 == "offered" { print $2 }' "$old" >"$work/units"
 	while read -r unit; do
 		# A timer that goes on would start what is no longer there.
 		case $unit in *.timer) now=--now ;; *) now= ;; esac
@@ -256,7 +265,7 @@ do_uninstall() {
 	done <"$work/units"
 	while read -r what path; do
 		case $what in
-		dir | enabled) ;;
+		dir | enabled | offered) ;;
 		link) [ ! -L "$destdir$path" ] || rm -f "$destdir$path" ;;
 		*) remove_file "$path" ;;
 		esac

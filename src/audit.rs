@@ -6,6 +6,8 @@
 //!
 //! A power cut can leave part of a line. Nothing is cut off again: the next line has the hash of the
 //! last whole line together with what was left behind it. It can also leave the head one line behind.
+//! Between a change of the store and its line stands a note ([`Begun`]): no change is missed, and none is
+//! claimed that was not made.
 
 pub mod log;
 
@@ -84,6 +86,53 @@ pub struct Event {
     /// What happened.
     pub what: What,
 }
+
+/// What is kept beside the log while a store is worked on, from before its first change until that is
+/// written down: what a cut leaves of a change that no line tells of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Begun {
+    /// The verb that was called.
+    pub verb: String,
+    /// The peer that asked, or [`LOCAL`].
+    pub by: String,
+    /// When, in seconds since 1970, by a clock that may be wrong.
+    pub time: u64,
+}
+
+impl Begun {
+    /// The note in a file. One that is not understood is no less a note.
+    pub fn parse(bytes: &[u8]) -> Begun {
+        serde_json::from_slice(bytes).unwrap_or_else(|_| Begun {
+            verb: "?".to_owned(),
+            by: "?".to_owned(),
+            time: 0,
+        })
+    }
+
+    /// The note as a file.
+    ///
+    /// # Errors
+    /// None that is known of.
+    pub fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(self)
+    }
+
+    /// What is to be written down of a run that was cut off.
+    pub fn cut_off(self) -> Event {
+        let Begun { verb, by, time } = self;
+        let why = format!("was cut off after {time}: {UNKNOWN}");
+        Event {
+            verb,
+            by,
+            store: None,
+            what: What::Failed(why),
+        }
+    }
+}
+
+/// What is known of a change that was cut off before it was written down.
+pub const UNKNOWN: &str = "it may have been made, in whole, in part, or not at all";
 
 /// A line of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

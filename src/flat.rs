@@ -95,7 +95,7 @@ fn refusal(why: Unfit) -> Vec<u8> {
 /// Reads what was understood, or why nothing was.
 ///
 /// # Errors
-/// What [`write`] was told, or that this is nothing that it writes.
+/// What [`write()`] was told, or that this is nothing that it writes.
 pub fn read<T: Flat>(bytes: &[u8]) -> Result<T, String> {
     if bytes.len() > LARGEST {
         return Err(wrong("it is too long"));

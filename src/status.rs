@@ -7,6 +7,7 @@ use crate::pass::{Node, Pass};
 use crate::plan::Pool;
 use crate::promotion::Promoted;
 use crate::ready;
+use crate::receive::rebuild;
 use crate::report::{GateLine, Report, RootLine, seconds, write_roots};
 use crate::zfs::{Dataset, KeyStatus};
 use serde::Serialize;
@@ -21,6 +22,9 @@ pub struct Status {
     pub boot: Option<String>,
     /// Whether a person has locked the node, so that every gate stays closed.
     pub locked: bool,
+    /// That the store is open for a rebuild, to whom and for how long, or why that cannot be told;
+    /// `None` when it is not.
+    pub rebuild: Option<String>,
     /// Every root as it is now.
     pub roots: Vec<RootLine>,
     /// Every gate as it is now.
@@ -69,6 +73,10 @@ pub fn status(node: Node, config: &Config) -> Status {
         node: config.node.to_string(),
         boot: node.system.boot_id(),
         locked: ready::locked(node.run).is_some(),
+        rebuild: match rebuild::open_now(node) {
+            Ok(open) => open.map(|open| open.text()),
+            Err(why) => Some(why),
+        },
         roots,
         gates,
         last_boot: Report::last(node.db, "boot"),
@@ -121,6 +129,12 @@ impl Status {
         let mut text = format!("{} now\n", self.node);
         if self.locked {
             text.push_str("  locked by a person; `f3skeys boot` undoes it\n");
+        }
+        if let Some(rebuild) = &self.rebuild {
+            let _ = writeln!(
+                text,
+                "  {rebuild}; `f3skeys receive --rebuild --end` ends it"
+            );
         }
         write_roots(&mut text, &self.roots);
         for gate in &self.gates {

@@ -3,7 +3,7 @@
 mod hosts;
 mod sim;
 
-use f3skeys::audit::log::{Caller, Directory, HEAD, LARGEST, LOG, OLD, read, write};
+use f3skeys::audit::log::{BEGUN, Caller, Directory, HEAD, LARGEST, LOG, OLD, read, write};
 use f3skeys::audit::{End, Entry, Event, LOCAL, What};
 use f3skeys::config::Config;
 use f3skeys::doctor::{check, facts::Facts};
@@ -20,7 +20,7 @@ use f3skeys::store::state::{Generation, Standing};
 use f3skeys::store::work::Merge;
 use f3skeys::system::Machine;
 use f3skeys::zfs::KeyStatus;
-use f3skeys::{new_key, verify};
+use f3skeys::{marker, new_key, verify};
 use hosts::Tree;
 use sim::{Sim, Stick, encrypted};
 use std::collections::BTreeSet;
@@ -324,6 +324,72 @@ fn doctor_verifies_the_chain() {
     fs::remove_file(&path).unwrap();
     fs::remove_file(&head).unwrap();
     assert_eq!(found(&sim, &tree), []);
+}
+
+/// Power is cut at every step of a change: whatever was made of it is in the log, or doctor says that
+/// something may be missing, and the next change puts that into the log.
+#[test]
+fn a_change_that_was_cut_off_is_told_by_doctor_and_by_the_next_line() {
+    let (mut cases, mut unlogged) = (0, 0);
+    for torn in [true, false] {
+        for step in 1.. {
+            let (sim, tree) = (
+                node(&format!("cut-{torn}-{step}")),
+                Tree::of(Rc, &format!("audit-cut-{torn}-{step}")),
+            );
+            sim.torn.set(torn);
+            let before = sim.sticks.borrow()[0].files.clone();
+            let made = sim.dies_at(step, |node| {
+                new_key::new_key(node, &config(), &name("f0:new"), None)
+            });
+            if made.is_some() {
+                break;
+            }
+            cases += 1;
+            let case = format!("step {step}, torn {torn}");
+            let is_changed = sim.sticks.borrow()[0].files != before;
+            let is_told = match &found(&sim, &tree)[..] {
+                [] => false,
+                [note] => {
+                    assert_eq!((note.severity, &*note.subject), (Severity::Note, BEGUN));
+                    assert!(note.what.contains("by `new-key`, for local, was cut off"));
+                    assert!(note.what.contains("it may have been made"), "{note:?}");
+                    true
+                }
+                more => panic!("{case}: {more:?}"),
+            };
+            assert!(is_told || !is_changed, "{case}: changed without a word");
+            assert!(!log(&sim).contains("f0:new"), "{case}: claimed");
+            unlogged += usize::from(is_changed);
+            // The chain goes on, and says so.
+            let again = sim.verb(|node| new_key::new_key(node, &config(), &name("f0:b"), None));
+            assert_eq!(
+                again.report.status,
+                0,
+                "{case}: {}",
+                again.report.complaints()
+            );
+            assert_eq!(found(&sim, &tree), [], "{case}");
+            let whats: Vec<What> = entries(&sim).into_iter().map(|entry| entry.what).collect();
+            let is_cut = |what: &What| matches!(what, What::Failed(why) if why.contains("cut off"));
+            assert_eq!(
+                whats.first().is_some_and(is_cut),
+                is_told,
+                "{case}: {whats:?}"
+            );
+            assert!(matches!(whats.last(), Some(What::Did(_))), "{case}");
+        }
+    }
+    println!("{cases} cuts, {unlogged} of them with a changed store");
+    assert!(cases > 20 && unlogged > 5, "{cases} {unlogged}");
+    // While a run is at work its note is no finding.
+    let (sim, tree) = (node("at-work"), Tree::of(Rc, "audit-at-work"));
+    let died = sim.dies_at(8, |node| {
+        new_key::new_key(node, &config(), &name("f0:new"), None)
+    });
+    assert!(died.is_none() && found(&sim, &tree).len() == 1);
+    let lock = marker::try_lock(&sim.run()).unwrap();
+    assert!(lock.is_some() && found(&sim, &tree).is_empty());
 }
 
 #[test]

@@ -12,14 +12,19 @@ use f3skeys::host::bare::Bare;
 use f3skeys::key::Fingerprint;
 use f3skeys::names::KeyName;
 use f3skeys::os::{Mount, PoolState};
+use f3skeys::receive::rebuild;
 use f3skeys::report::{Finding, Report, Severity};
+use f3skeys::status;
 use f3skeys::store::state::{Generation, Standing, State};
 use f3skeys::store::{Damage, layout};
+use f3skeys::time::Clock;
 use f3skeys::zfs::{CanMount, Dataset, KeyFormat, Kind, Mountpoint, Source};
 use f3skeys::{boot, marker, ready};
 use hosts::Tree;
 use sim::{BHYVE, CONFIG, Sim, Stick, ZDATA, at, config, dataset, encrypted, f3s, keys};
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const NOTE: Severity = Severity::Note;
 const WARNING: Severity = Severity::Warning;
@@ -1029,6 +1034,57 @@ fn a_node_that_is_locked() {
 }
 
 #[test]
+fn a_store_that_is_open_for_a_rebuild() {
+    for init in BOTH {
+        let mut world = healthy(init, "rebuild");
+        world.configure(
+            "roots: [",
+            "peers: [(name: \"f1.lan.buetow.org\", ssh: \"root@f1\")], roots: [",
+        );
+        let f1 = "f1.lan.buetow.org".parse().unwrap();
+        let open = |from| {
+            let opened = world
+                .sim
+                .verb(|node| rebuild::open(node, &world.config, from, 60));
+            opened.unwrap();
+        };
+        let status = || world.sim.verb(|node| status::status(node, &world.config));
+        world.quiet();
+        assert_eq!(status().rebuild, None);
+
+        open(None);
+        let words = "every peer may put keys of any node on its key store, for 60 more minutes";
+        world.only(WARNING, "this node", words);
+        let way_out = "`f3skeys receive --rebuild --end`";
+        assert!(world.found()[0].remedy.contains(way_out));
+        let status_says = status().text();
+        assert!(status_says.contains(words) && status_says.contains(way_out));
+        open(Some(&f1));
+        world.only(WARNING, "this node", "f1.lan.buetow.org may put keys");
+        world.sim.sleep(Duration::from_secs(59 * 60 + 1));
+        world.only(WARNING, "this node", "for 1 more minute");
+        world.sim.sleep(Duration::from_secs(60));
+        world.quiet();
+        assert_eq!(status().rebuild, None);
+
+        open(None);
+        world.sim.verb(rebuild::end).unwrap();
+        world.quiet();
+
+        open(None);
+        let opening = world.sim.run().join("rebuild");
+        let kept = fs::read(&opening).unwrap();
+        world.power_cut("boot-2");
+        fs::write(&opening, kept).unwrap();
+        world.quiet();
+
+        fs::write(&opening, "{").unwrap();
+        world.only(WARNING, "this node", "cannot tell whether it is open");
+        assert!(status().text().contains("cannot tell whether it is open"));
+    }
+}
+
+#[test]
 fn a_promoted_replica_is_named_and_may_be_written() {
     let world = healthy(Rc, "promoted");
     let value = "promoted 3 1795000000 f1 burnt down";
@@ -1263,7 +1319,8 @@ fn the_hooks_are_part_of_it() {
 type Fault = (&'static str, fn(&mut Facts));
 
 /// Faults that have nothing to do with each other.
-const FAULTS: [Fault; 9] = [
+const FAULTS: [Fault; 10] = [
+    ("this node", |f| f.rebuild = Err("torn".to_owned())),
     ("/dev/da0", |f| f.stick.write_protected = Some(Ok(true))),
     ("/keys", |f| f.stick.mountpoint = Err("hung".to_owned())),
     ("pools", |f| f.pools = Err("hung".to_owned())),

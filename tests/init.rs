@@ -4,78 +4,16 @@
 
 mod sim;
 
-use f3skeys::device::{Candidate, Filesystem, Kind};
-use f3skeys::init::decide::{Inspection, Request, Steps};
-use f3skeys::init::{Format, Founded, LABEL, init};
-use f3skeys::os::Signature;
+use f3skeys::init::decide::Request;
+use f3skeys::init::{Founded, LABEL, init};
 use f3skeys::store::layout;
 use f3skeys::store::work::Work;
 use f3skeys::system::KeyDevices;
 use f3skeys::time::Deadline;
-use f3skeys::trouble::Trouble;
+use sim::formatter::{Formatter, formatter};
 use sim::{Sim, Stick, good_stick, keys};
-use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
-
-/// Sticks that are looked at and formatted in the simulated node.
-struct Formatter<'a> {
-    sim: &'a Sim,
-    formatted: Cell<u32>,
-    /// What goes wrong while it formats.
-    fails: Option<&'static str>,
-}
-
-fn signatures(candidate: &Candidate) -> Vec<Signature> {
-    let of = |filesystem: &Filesystem| Signature {
-        kind: "ufs".to_owned(),
-        label: filesystem.label.clone(),
-    };
-    candidate.filesystems.iter().map(of).collect()
-}
-
-impl Format for Formatter<'_> {
-    fn inspect(&self, device: &Path, _deadline: Deadline) -> Result<Inspection, Trouble> {
-        let sticks = self.sim.sticks.borrow();
-        let found = sticks.iter().find(|stick| stick.candidate.node == device);
-        let stick = found.ok_or_else(|| Trouble::failed("/dev/da9", "is no disk"))?;
-        let candidate = stick.candidate.clone();
-        Ok(Inspection {
-            usb: Ok(true),
-            mounted: self.sim.mounted_at(&candidate).map_err(|e| e.to_string()),
-            users: Ok(Vec::new()),
-            parts: Ok(Vec::new()),
-            signatures: Ok(signatures(&candidate)),
-            candidate,
-        })
-    }
-
-    fn format(&self, steps: &Steps, _deadline: Deadline) -> Result<Candidate, Trouble> {
-        self.formatted.set(self.formatted.get() + 1);
-        if let Some(why) = self.fails {
-            return Err(Trouble::failed("newfs", why));
-        }
-        let mut sticks = self.sim.sticks.borrow_mut();
-        let stick = sticks
-            .iter_mut()
-            .find(|stick| stick.candidate.node == steps.node)
-            .unwrap();
-        stick.files.clear();
-        stick.candidate.filesystems = vec![Filesystem {
-            kind: Kind::Ufs2,
-            label: Some(steps.label.clone()),
-        }];
-        Ok(stick.candidate.clone())
-    }
-}
-
-fn formatter(sim: &Sim) -> Formatter<'_> {
-    Formatter {
-        sim,
-        formatted: Cell::new(0),
-        fails: None,
-    }
-}
 
 fn request(overwrite: Option<&str>) -> Request {
     Request {

@@ -1,5 +1,6 @@
 //! Invariants of the code that are absences: what must stand in one place only, or nowhere.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -197,4 +198,120 @@ fn nothing_panics_on_purpose() {
         ]),
         [""; 0]
     );
+}
+
+/// The names in the last column of SECURITY.md's table of promises: whether each is a scenario of the
+/// lab, and the name.
+fn named_in(text: &str) -> Vec<(bool, &str)> {
+    let (_, table) = text.split_once("| promise |").unwrap();
+    let (table, _) = table.split_once("\n\n").unwrap();
+    let rows = table.lines().skip(2);
+    let held_by = rows.map(|row| row.trim_end_matches('|').rsplit('|').next().unwrap());
+    held_by
+        .flat_map(|cell| cell.split(';'))
+        .flat_map(|part| {
+            let is_lab = part.contains("*lab*");
+            let names = part.split('`').skip(1).step_by(2);
+            names.map(move |name| (is_lab, name))
+        })
+        .collect()
+}
+
+/// The tests of the crate, by their functions.
+fn tests() -> BTreeSet<String> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for directory in ["src", "tests"] {
+        collect(&top.join(directory), &mut files);
+    }
+    files.retain(|path| path.extension().is_some_and(|is| is == "rs"));
+    let mut tests = BTreeSet::new();
+    for path in files {
+        let text = fs::read_to_string(path).unwrap();
+        for (_, behind) in text
+            .split("#[test]")
+            .skip(1)
+            .map(|part| part.split_once("fn ").unwrap())
+        {
+            tests.insert(behind.split('(').next().unwrap().to_owned());
+        }
+    }
+    tests
+}
+
+/// The scenarios of the lab, named as `scenarios/__init__.py` does: by the function that starts the
+/// group's machine and the scenario's own.
+fn scenarios() -> BTreeSet<String> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/scenarios");
+    let mut files = Vec::new();
+    collect(&top, &mut files);
+    let mut scenarios = BTreeSet::new();
+    for path in files
+        .iter()
+        .filter(|path| path.extension().is_some_and(|is| is == "py"))
+    {
+        let text = fs::read_to_string(path).unwrap();
+        let mut groups: Vec<(&str, &str)> = Vec::new();
+        let mut of = None;
+        for line in text.lines() {
+            if let Some((decorator, group)) = line.split_once(" = group(") {
+                groups.push((decorator, group.trim_end_matches(')')));
+            } else if let Some(decorator) = line.strip_prefix('@') {
+                let name = decorator.split('(').next().unwrap();
+                let group = groups.iter().find(|(decorator, _)| *decorator == name);
+                of = group.map(|(_, group)| *group).or(of);
+            } else if let Some(function) = line.strip_prefix("def ") {
+                let function = function.split('(').next().unwrap();
+                let group = of.take().into_iter();
+                scenarios
+                    .extend(group.map(|group| format!("{group}-{function}").replace('_', "-")));
+            }
+        }
+    }
+    scenarios
+}
+
+/// Whether a name, or a pattern with one `*`, is among these.
+fn is_among(name: &str, known: &BTreeSet<String>) -> bool {
+    match name.split_once('*') {
+        None => known.contains(name),
+        Some((begin, end)) => known
+            .iter()
+            .any(|known| known.starts_with(begin) && known.ends_with(end)),
+    }
+}
+
+#[test]
+fn every_test_that_security_md_names_is_there() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(top.join("SECURITY.md")).unwrap();
+    let named = named_in(&text);
+    let of_lab = named.iter().filter(|(is_lab, _)| *is_lab).count();
+    assert!(named.len() > 100 && of_lab > 30, "{} {of_lab}", named.len());
+    let (tests, scenarios) = (tests(), scenarios());
+    let is_there = |is_lab: bool, name: &str| match (name.contains('/'), is_lab) {
+        (true, _) => top.join(name).is_file(),
+        (false, true) => is_among(name, &scenarios),
+        (false, false) => is_among(name, &tests),
+    };
+    let is_missing = |(is_lab, name): &&(bool, &str)| !is_there(*is_lab, name);
+    let missing: Vec<_> = named.iter().filter(is_missing).collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+    // Control: names that nothing has, in each column, and a function that is no test.
+    for (is_lab, name) in [
+        (false, "law_9_nothing_is_ever_wrong"),
+        (false, "law_9_*"),
+        (false, "well-replica"),
+        (false, "every_test_that_security_md_names_is"),
+        (false, "scenarios"),
+        (true, "well-nothing"),
+        (true, "nothing-*"),
+        (true, "every_test_that_security_md_names_is_there"),
+        (true, "rotation-state"),
+        (false, "tests/nothing.rs"),
+    ] {
+        assert!(!is_there(is_lab, name), "{name}");
+    }
+    let row = "| promise | a | b |\n|---|---|---|\n| x | y | `made_up`; *lab* `made-up` |\n\n";
+    assert_eq!(named_in(row), [(false, "made_up"), (true, "made-up")]);
 }

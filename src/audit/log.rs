@@ -1,7 +1,7 @@
 //! Keeps the audit log beside the reports, and is the one place from which a store is worked on, so
 //! that no change is forgotten. A log that cannot be written is told and stops nothing.
 
-use super::{Chain, End, Event, Head, LOCAL, MOST_TURNED_AWAY, What, shortened};
+use super::{Begun, Chain, End, Event, Head, LOCAL, MOST_TURNED_AWAY, What, shortened};
 use crate::device::{Candidate, Filesystem};
 use crate::marker;
 use crate::names::NodeName;
@@ -24,6 +24,8 @@ pub const LOG: &str = "audit.log";
 pub const OLD: &str = "audit.log.1";
 /// How far they go.
 pub const HEAD: &str = "audit.head";
+/// A change of the store that is being made.
+pub const BEGUN: &str = "audit.begun";
 /// Excludes other writers.
 const LOCK: &str = "audit.lock";
 /// The longest wait for another writer, who is done within moments.
@@ -64,9 +66,23 @@ impl<'a> Caller<'a> {
         work: &Work,
         deadline: Deadline,
     ) -> (Result<Worked, Trouble>, Option<Finding>) {
+        // Without the note only a cut would be missed; that nothing can be written is told below.
+        let _ = with_log(node, |files| begin(files, &self.begun(node)));
         let worked = node.devices.work(device, filesystem, at, work, deadline);
         let unwritten = self.keep(node, &worked);
+        if unwritten.is_none() {
+            // One that stays says more than is so, and never less.
+            let _ = with_log(node, |files| files.remove(BEGUN));
+        }
         (worked, unwritten)
+    }
+
+    fn begun(self, node: Node) -> Begun {
+        Begun {
+            verb: self.verb.to_owned(),
+            by: self.by.to_owned(),
+            time: node.system.wall(),
+        }
     }
 
     fn keep(self, node: Node, worked: &Result<Worked, Trouble>) -> Option<Finding> {
@@ -107,16 +123,16 @@ impl<'a> Caller<'a> {
 }
 
 fn append(node: Node, event: Event) -> io::Result<()> {
+    with_log(node, |files| write(files, event, node.system.wall()))
+}
+
+fn with_log<T>(node: Node, job: impl FnOnce(&mut Directory) -> io::Result<T>) -> io::Result<T> {
     marker::make_directory(node.db)?;
     let (path, clock) = (node.db.join(LOCK), node.system.clock());
     let Some(_lock) = marker::lock_file(&path, clock, LOCK_WAIT)? else {
         return Err(io::Error::other("another run keeps its lock"));
     };
-    write(
-        &mut Directory(node.db.to_owned()),
-        event,
-        node.system.wall(),
-    )
+    job(&mut Directory(node.db.to_owned()))
 }
 
 /// The files of a log. One real implementation, [`Directory`], and one simulated, which can be cut at
@@ -142,6 +158,11 @@ pub trait Files {
     /// # Errors
     /// The file system refused; what was there before is still there then.
     fn replace(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
+    /// Takes a file away, durably; one that is not there is no failure.
+    ///
+    /// # Errors
+    /// The file system refused.
+    fn remove(&mut self, name: &str) -> io::Result<()>;
 }
 
 /// The files of a log in a directory.
@@ -188,6 +209,14 @@ impl Files for Directory {
 
     fn replace(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         marker::replace(&self.0.join(name), bytes)
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        match fs::remove_file(self.0.join(name)) {
+            Ok(()) => File::open(&self.0)?.sync_all(),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e),
+        }
     }
 }
 
@@ -247,6 +276,26 @@ fn seen(mut old: Vec<u8>, log: Vec<u8>, head: &Result<Option<Head>, String>) -> 
         size,
         begins,
     }
+}
+
+/// The note of a run that was cut off while it worked on a store, or that is at work now.
+///
+/// # Errors
+/// It could not be read.
+pub fn begun(files: &dyn Files) -> io::Result<Option<Begun>> {
+    Ok(files.read(BEGUN)?.map(|bytes| Begun::parse(&bytes)))
+}
+
+/// Notes that a store is about to be worked on, which only one run does at a time. What is left of one
+/// that was cut off is written down first.
+///
+/// # Errors
+/// A file could not be read or written.
+pub fn begin(files: &mut dyn Files, now: &Begun) -> io::Result<()> {
+    if let Some(left) = begun(files)? {
+        write(files, left.cut_off(), now.time)?;
+    }
+    files.replace(BEGUN, &now.to_bytes()?)
 }
 
 /// Adds a line to the log. Each step may be the last one: what is then read is whole up to the line

@@ -2,8 +2,8 @@
 
 use super::facts::Facts;
 use crate::audit::log::{self, Seen};
-use crate::audit::{End, MOST_TURNED_AWAY};
-use crate::report::Findings;
+use crate::audit::{Begun, End, MOST_TURNED_AWAY, UNKNOWN};
+use crate::report::{Findings, date};
 
 pub(super) fn check(facts: &Facts, said: &mut Findings) {
     match &facts.audit {
@@ -11,6 +11,19 @@ pub(super) fn check(facts: &Facts, said: &mut Findings) {
         Ok(None) => {}
         Ok(Some(seen)) => verified(seen, said),
     }
+    match &facts.cut_off {
+        Err(why) => said.unknown(log::BEGUN, why),
+        Ok(None) => {}
+        Ok(Some(begun)) => said.note(log::BEGUN, &cut_off(begun)),
+    }
+}
+
+fn cut_off(begun: &Begun) -> String {
+    let Begun { verb, by, time } = begun;
+    let when = date(*time);
+    format!(
+        "a change of the key store by `{verb}`, for {by}, was cut off after {when} and is not in the log: {UNKNOWN}; the next change puts this into the log"
+    )
 }
 
 /// What to do with a log that somebody may have changed.

@@ -2,6 +2,7 @@
 //! looked at is kept as the reason why.
 
 use super::host_facts::{self, Service, Swap};
+use crate::audit::Begun;
 use crate::audit::log::{self, Directory, Seen};
 use crate::config::Config;
 use crate::device::{self, Candidate, Choice, Filesystem};
@@ -14,11 +15,13 @@ use crate::names::{DatasetName, KeyName};
 use crate::os::Mount;
 use crate::pass::{Node, ONE_CALL, Pass};
 use crate::plan::{Observed, Pool};
+use crate::receive::rebuild;
 use crate::report::{Finding, Report};
 use crate::store::state::Standing;
 use crate::store::{self, Damage, Holding, Reading, Wanted};
 use crate::zfs::{CanMount, Dataset, Kind, Mountpoint};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -43,6 +46,8 @@ pub struct Facts {
     pub last: Vec<(&'static str, Option<Report>)>,
     /// The audit log; `None` where there never was one.
     pub audit: Known<Option<Seen>>,
+    /// A change of the store that was cut off before it was written down.
+    pub cut_off: Known<Option<Begun>>,
     /// What a run of another f3skeys kept us from.
     pub kept_out: Vec<Finding>,
     /// The key device and what is on it.
@@ -63,6 +68,8 @@ pub struct Facts {
     pub loader: Known<BTreeMap<String, String>>,
     /// Whether a person has locked the node.
     pub locked: Known<bool>,
+    /// For whom a person has opened the store for a rebuild.
+    pub rebuild: Known<Option<rebuild::Open>>,
     /// The files of FreeBSD's jail.conf(5): path and text.
     pub jails: Known<Vec<(String, String)>>,
     /// The NFS services that the next boot starts, with what is run before them.
@@ -134,10 +141,12 @@ impl Facts {
             boot: node.system.boot_id(),
             last: ["boot", "ready"].into_iter().map(last).collect(),
             audit: log::read(&Directory(node.db.to_owned())).map_err(|e| e.to_string()),
+            cut_off: cut_off(node).map_err(|e| e.to_string()),
             beneath: beneath(&pass),
             swaps: host_facts::swaps(host, init, &fstab),
             loader: host_facts::loader(host, init),
             locked: marker::is_locked(node.run).map_err(|e| e.to_string()),
+            rebuild: rebuild::open_now(node),
             jails: host_facts::jails(host, init),
             nfs: host_facts::nfs(host, init, &rc),
             kept_out: pass.report.findings,
@@ -152,6 +161,16 @@ impl Facts {
     /// A dataset of a pool that was seen.
     pub fn dataset(&self, name: &DatasetName) -> Option<&Dataset> {
         self.observed.datasets().find(|d| d.name == *name)
+    }
+}
+
+/// The note of a run that is no more; whoever has the lock may be making that very change.
+fn cut_off(node: Node) -> io::Result<Option<Begun>> {
+    let note = log::begun(&Directory(node.db.to_owned()))?;
+    let Some(_) = note else { return Ok(None) };
+    match marker::try_lock(node.run)? {
+        Some(_lock) => log::begun(&Directory(node.db.to_owned())),
+        None => Ok(None),
     }
 }
 

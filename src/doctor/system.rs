@@ -26,6 +26,7 @@ pub(super) fn check(config: &Config, facts: &Facts, said: &mut Findings) {
     }
     carp(config, facts, said);
     locked(facts, said);
+    open_for_rebuild(facts, said);
     if !config.gates.is_empty() {
         nfs(config, facts, said);
     }
@@ -193,6 +194,16 @@ fn locked(facts: &Facts, said: &mut Findings) {
         ),
         Err(why) => said.unknown("the run directory", why),
     }
+}
+
+fn open_for_rebuild(facts: &Facts, said: &mut Findings) {
+    let what = match &facts.rebuild {
+        Ok(None) => return,
+        Ok(Some(open)) => open.text(),
+        Err(why) => why.clone(),
+    };
+    let remedy = "`f3skeys receive --rebuild --end`, once `f3skeys verify` shows all that was lost";
+    said.warn("this node", &what, remedy);
 }
 
 fn nfs(config: &Config, facts: &Facts, said: &mut Findings) {

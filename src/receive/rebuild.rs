@@ -108,15 +108,56 @@ pub fn end(node: Node) -> Result<String, Refused> {
     }
 }
 
-/// Whether this peer may give what is missing now.
+/// For whom this node is open, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Open {
+    /// The one peer that may give keys; every peer, when none is named.
+    pub from: Option<NodeName>,
+    /// How much longer, unless the node is rebooted before.
+    pub left: Duration,
+}
+
+impl Open {
+    /// Who may do what, for how long.
+    pub fn text(&self) -> String {
+        let who = match &self.from {
+            Some(from) => from.as_str(),
+            None => "every peer",
+        };
+        let left = match self.left.as_secs().div_ceil(60) {
+            1 => "1 more minute".to_owned(),
+            minutes => format!("{minutes} more minutes"),
+        };
+        format!(
+            "is open for a rebuild: {who} may put keys of any node on its key store, for {left}"
+        )
+    }
+}
+
+/// Whether there is an opening, and whether it still counts.
+enum Found {
+    None,
+    OfAnotherBoot,
+    Over,
+    Open(Open),
+}
+
+/// For whom this node is open now; `None` when it is not.
 ///
 /// # Errors
-/// Why it may not; what cannot be told counts as closed.
-pub fn admits(node: Node, from: &NodeName) -> Result<(), String> {
+/// It cannot be told.
+pub fn open_now(node: Node) -> Result<Option<Open>, String> {
+    Ok(match find(node)? {
+        Found::Open(open) => Some(open),
+        Found::None | Found::OfAnotherBoot | Found::Over => None,
+    })
+}
+
+fn find(node: Node) -> Result<Found, String> {
     let cannot_tell = |why: &str| format!("cannot tell whether it is open for a rebuild: {why}");
     let bytes = marker::read_file(&path(node.run)).map_err(|e| cannot_tell(&e.to_string()))?;
     let Some(bytes) = bytes else {
-        return Err("it is not open for a rebuild; `f3skeys receive --rebuild` there".to_owned());
+        return Ok(Found::None);
     };
     let opening: Opening =
         serde_json::from_slice(&bytes).map_err(|e| cannot_tell(&e.to_string()))?;
@@ -125,15 +166,36 @@ pub fn admits(node: Node, from: &NodeName) -> Result<(), String> {
     let now = node.system.since_boot();
     let now = now.map_err(|trouble| cannot_tell(&trouble.to_string()))?;
     if opening.boot != boot {
-        return Err("it was opened for a rebuild in another boot".to_owned());
+        return Ok(Found::OfAnotherBoot);
     }
-    if now.as_secs() >= opening.until {
-        return Err("the time for a rebuild is over; `f3skeys receive --rebuild` there".to_owned());
-    }
-    match opening.from {
-        Some(other) if other != *from => Err(format!("it is open for a rebuild by {other} alone")),
-        _ => Ok(()),
-    }
+    Ok(match opening.until.checked_sub(now.as_secs()) {
+        None | Some(0) => Found::Over,
+        Some(left) => Found::Open(Open {
+            from: opening.from,
+            left: Duration::from_secs(left),
+        }),
+    })
+}
+
+/// Whether this peer may give what is missing now.
+///
+/// # Errors
+/// Why it may not; what cannot be told counts as closed.
+pub fn admits(node: Node, from: &NodeName) -> Result<(), String> {
+    let why = match find(node)? {
+        Found::None => "it is not open for a rebuild; `f3skeys receive --rebuild` there".to_owned(),
+        Found::OfAnotherBoot => "it was opened for a rebuild in another boot".to_owned(),
+        Found::Over => {
+            "the time for a rebuild is over; `f3skeys receive --rebuild` there".to_owned()
+        }
+        Found::Open(Open {
+            from: Some(other), ..
+        }) if other != *from => {
+            format!("it is open for a rebuild by {other} alone")
+        }
+        Found::Open(_) => return Ok(()),
+    };
+    Err(why)
 }
 
 fn failed(what: &str) -> Refused {

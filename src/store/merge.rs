@@ -284,13 +284,17 @@ pub fn may_add(key: &KeyName, copies: &Copies, list: &[Generation]) -> Result<()
     let current = list.iter().find(|g| g.state == Standing::Current);
     let is_top = |print| count > 0 && current.is_some_and(|g| g.fingerprint == print);
     let is_cut = is_part && (count == 0 || count == list.len());
-    match is_cut && copies.top.is_none_or(is_top) {
-        true => Ok(()),
-        false => Err(format!(
-            "{key} is on this store already, and only {} changes it",
-            key.owner()
-        )),
+    if is_cut && copies.top.is_none_or(is_top) {
+        return Ok(());
     }
+    let owner = key.owner();
+    let mut why = format!("{key} is on this store already, and only {owner} changes it");
+    let brought: Vec<Fingerprint> = prints(list).into_iter().collect();
+    if may(key, copies, list, &brought).is_ok() {
+        // Short: only the first words of a refusal are shown to the peer.
+        why += "; a peer that is behind came first: its owner's `f3skeys backup` mends that, and on the owner a rebuild anew, on another stick";
+    }
+    Err(why)
 }
 
 /// What is current never goes away, and never goes back.

@@ -4,6 +4,7 @@
 
 #![allow(dead_code)] // Each test program uses its own part of it.
 
+pub mod formatter;
 pub mod medium;
 
 use f3skeys::config::{Config, Peer};
@@ -1329,6 +1330,8 @@ impl KeyDevices for Sim {
         };
         let back = survey(Wanted::All, reading(&files, Wanted::All));
         let back = back.map_err(|e| failed(e.to_string()))?;
+        // Here the run dies after all was written, and before it could say so.
+        self.step();
         Ok(writer::worked(work, done, &back, Vec::new()))
     }
 }
