@@ -93,6 +93,11 @@ def mended(node, *words):
     return commands
 
 
+def daily(node):
+    """Runs the job of the timer now; its exit status."""
+    return node.sh("systemctl start f3skeys-copies.service", limit=300).status
+
+
 def opened(one, node):
     """After a boot without a person: its roots are open, and the keys are whole."""
     names = node.ok("zfs list -Ho name,encryptionroot,keystatus | awk '$1 == $2 && $3 == \"available\" { print $1 }'")
@@ -146,6 +151,9 @@ def six_keys(node, lab):
         is_well(nodes[one], 4)
         done = run(nodes[one], "backup")
         check("handed over" not in done.out, f"written again\n{done}")
+    check(daily(node) == 0, "the daily job fails")
+    said = node.sh("journalctl -b -o cat -u f3skeys-copies").out
+    check("f3skeys:" not in said and "proven" not in said, f"all is well, and it is not quiet: {said}")
     power_cut("f1", nodes["f1"])
     return "6 keys on 3 sticks"
 
@@ -159,6 +167,9 @@ def away(node, lab):
     done = run(node, "backup", 69)
     says(done, "f1.lan.buetow.org: f0.lan.buetow.org:more: ", "missing; handed over, and proven", "f2.lan.buetow.org", "-> ")
     says(run(node, "status --peers", 69), "does not answer", "last proven", "never proven")
+    check(daily(node) != 0, "the daily job is content")
+    said = node.ok("journalctl -b -o cat -u f3skeys-copies")
+    check("f2.lan.buetow.org" in said and "->" in said, said)
     f2.ok("systemctl start ssh")
     check(mended(node, "missing") == {"backup --to f2.lan.buetow.org"}, "more than one command")
 
@@ -231,6 +242,7 @@ def lost_stick(node, lab):
     run(f1, f"init --device {disk_of(f1, SPARE)} --serial {SPARE}")
     says(run(node, "backup --to f1.lan.buetow.org --rebuild", 69), "it is not open for a rebuild")
     says(run(f1, "receive --rebuild --from f0.lan.buetow.org"), "backup --to f1.lan.buetow.org --rebuild")
+    says(run(f1, "status"), "is open for a rebuild", "f0.lan.buetow.org")
     says(run(node, "backup --to f1.lan.buetow.org --rebuild"), "7 of 7 keys proven")
     run(f1, "receive --rebuild --end")
     check(on_stick(f1) == before, "not what was on the lost one")
