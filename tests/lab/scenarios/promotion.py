@@ -325,9 +325,10 @@ def check_truth(node, told):
 
 
 def everything(node):
-    """All that an answer must not change."""
+    """All that an answer must not change. That a change was refused is on record, and nothing else."""
     return node.ok("zpool history zdata; zfs get -Hp -t filesystem,volume,snapshot readonly,mounted,written,keystatus "
-                   "-r zdata; cat /proc/self/mounts; stat -c '%n %i %y %z' /run/f3skeys/gates/* /var/lib/f3skeys/*")
+                   "-r zdata; cat /proc/self/mounts; stat -c '%n %i %y %z' /run/f3skeys/gates/* "
+                   "$(find /var/lib/f3skeys -mindepth 1 ! -name 'audit.*')")
 
 
 @scenario("`receive` answers the truth, demoted, promoted, written to: epoch, bytes, newest snapshot; and changes nothing")
@@ -411,7 +412,8 @@ def hostile(node, lab):
     done = node.sh("sleep 60 | { timeout 30 f3skeys receive --from f1.lan.buetow.org; echo status $? >&2; kill $(pgrep -x sleep); }")
     check("status 124" not in done.err and "status 0" not in done.err and not done.out, f"a silent peer: {done}")
     check(node.sh("test -e /root/pwned").status == 1, "a shell ran")
-    check(everything(node) == before, "something was changed")
+    after = everything(node)
+    check(after == before, set(after.splitlines()) ^ set(before.splitlines()))
     reply(node)
     return f"{len(HOSTILE)} questions"
 
