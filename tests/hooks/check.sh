@@ -414,7 +414,7 @@ reconcile_unit() {
 copies_unit() {
 	unit=systemd/f3skeys-copies.service
 	same "ExecStart=/usr/sbin/f3skeys backup" "$(grep ^Exec $unit)" &&
-	    same "StandardOutput=null" "$(grep -E '^Standard' $unit)" &&
+	    same "StandardOutput=null StandardError=journal" "$(grep -E '^Standard' $unit | paste -s -d ' ' -)" &&
 	    same "$(sed -n 's/^SyslogLevel=//p' $unit)" "$(sed -n 's/^LogLevelMax=//p' $unit)" &&
 	    [ "$(sed -n 's/^TimeoutStartSec=//p' $unit)" -gt \
 	    "$(sed -n 's/^const WHOLE: Duration = Duration::from_secs(\([0-9]*\));/\1/p' src/backup.rs)" ] &&
