@@ -59,7 +59,12 @@ pub fn backup(node: Node, config: &Config, scope: Scope, progress: &dyn Fn(&str)
         Ok(peers) => run(&mut pass, &peers, scope, progress),
         Err(why) => {
             let report = &mut pass.report;
-            report.find(Severity::Failure, "peers", &why, "name one of `peers`");
+            let peers: Vec<&str> = config.peers.iter().map(|peer| peer.name.as_str()).collect();
+            let remedy = match peers.is_empty() {
+                true => "add it to `peers`".to_owned(),
+                false => format!("name one of {}", peers.join(", ")),
+            };
+            report.find(Severity::Failure, "peers", &why, &remedy);
             report.fail(Fault::Configuration);
         }
     }

@@ -75,8 +75,12 @@ fn allowed(config: &Config, from: Option<&NodeName>, minutes: u32) -> String {
         None => peers.collect::<Vec<_>>().join(", "),
     };
     let node = &config.node;
+    let length = match minutes {
+        1 => "1 minute".to_owned(),
+        _ => format!("{minutes} minutes"),
+    };
     let mut text = format!(
-        "for {minutes} minutes, in this boot, {who} may put keys on the store of {node} that it holds nothing of\n"
+        "for {length}, in this boot, {who} may put keys on the store of {node} that it holds nothing of\n"
     );
     let _ = writeln!(
         text,

@@ -232,7 +232,11 @@ impl World {
         let from = from.map(|from| from.parse().unwrap());
         let said = sim.verb(|node| rebuild::open(node, config, from.as_ref(), minutes));
         let said = said.unwrap();
-        assert!(said.contains(&format!("for {minutes} minutes")), "{said}");
+        let length = match minutes {
+            1 => "for 1 minute, ".to_owned(),
+            _ => format!("for {minutes} minutes, "),
+        };
+        assert!(said.contains(&length), "{said}");
         assert!(
             said.contains(&format!("backup --to {node} --rebuild")),
             "{said}"
