@@ -35,6 +35,7 @@ pub use platform::{
 use crate::child::Finished;
 use crate::host::InitSystem;
 use crate::trouble::Trouble;
+use nix::sys::stat::{Mode, umask};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
@@ -140,6 +141,15 @@ pub enum PoolState {
     NotImported,
     /// The kernel did not say.
     Unknown(String),
+}
+
+/// Does something that makes directories for others to pass, as a mount by the system does: this
+/// process lets nobody see what it makes, and a program that it starts inherits that.
+pub(crate) fn as_services_make_files<T>(work: impl FnOnce() -> T) -> T {
+    let before = umask(Mode::from_bits_truncate(0o022));
+    let done = work();
+    umask(before);
+    done
 }
 
 /// What the kernel calls this host; empty when it has no name, or none that is text.

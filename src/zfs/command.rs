@@ -7,6 +7,7 @@ use super::{Answer, Dataset, Past, Try, Zfs, parse};
 use crate::child::{self, Call};
 use crate::key::Key;
 use crate::names::DatasetName;
+use crate::os;
 use crate::promotion;
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
@@ -202,8 +203,8 @@ impl Zfs for Command<'_> {
     }
 
     fn mount(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
-        self.done(&["mount", dataset.as_str()], deadline)
-            .map(|_| ())
+        let mount = || self.done(&["mount", dataset.as_str()], deadline);
+        os::as_services_make_files(mount).map(|_| ())
     }
 }
 

@@ -127,6 +127,15 @@ def told(node, lab):
     check(all(gate["open"] for gate in lab.json(status)["gates"]), status)
 
 
+@scenario("directories that `ready` has to make for a mount can be passed by everybody, as those of a mount by the system")
+def makes_directories(node, lab):
+    node.ok("zfs create -u -o mountpoint=/made/by/mount zdata/enc/made; f3skeys ready; test -d /made/by/mount")
+    node.ok("zfs unmount zdata/enc/made")
+    modes = node.ok("stat -c %a /made /made/by /made/by/mount").split()
+    node.ok("zfs destroy zdata/enc/made; rmdir -p /made/by 2> /dev/null; ! test -e /made/by/mount/x")
+    check(modes == ["755"] * 3, modes)
+
+
 @scenario("`gate nfs -- COMMAND` becomes the command while the gate is open, and never while closed")
 def becomes(node, lab):
     done = node.f3skeys("gate nfs -- /bin/sh -c 'echo became; exit 7'")
