@@ -446,10 +446,10 @@ fn with_machine(verb: impl FnOnce(Node, &UsbDisks) -> u8) -> u8 {
     let reader = os::own_program().unwrap_or_default();
     let machine = Machine::new();
     let disks = UsbDisks::new(machine.clock(), Path::new(PATHS.db), machine.boot_id());
-    let zfs = zfs::command::Command {
+    let zfs = zfs::direct::Direct::new(zfs::command::Command {
         program: PATHS.zfs.into(),
         clock: machine.clock(),
-    };
+    });
     let node = Node {
         zfs: &zfs,
         devices: &disks,

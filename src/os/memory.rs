@@ -14,6 +14,12 @@ const LEAVE_OUT_OF_CORES: libc::c_int = libc::MADV_DONTDUMP;
 #[cfg(target_os = "freebsd")]
 const LEAVE_OUT_OF_CORES: libc::c_int = libc::MADV_NOCORE;
 
+/// Once they are used: what of a library is never touched need not be in memory.
+#[cfg(target_os = "linux")]
+const ALL_MEMORY: libc::c_int = libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT;
+#[cfg(target_os = "freebsd")]
+const ALL_MEMORY: libc::c_int = libc::MCL_CURRENT | libc::MCL_FUTURE;
+
 /// Locks the pages that hold `bytes` and leaves them out of cores.
 ///
 /// Nothing unlocks them again: a page may hold two keys, and the process is short-lived.
@@ -37,6 +43,19 @@ pub fn guard_memory(bytes: &[u8]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Keeps every page of this process in memory, what it will yet use as well: for one that hands keys to
+/// a library, which keeps copies of its own.
+///
+/// # Errors
+/// The kernel refused.
+pub fn guard_all_memory() -> io::Result<()> {
+    // SAFETY: locking pages changes no contents.
+    match unsafe { libc::mlockall(ALL_MEMORY) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 pub(super) fn page_size() -> usize {

@@ -8,6 +8,7 @@
 mod confine;
 #[cfg(any(test, target_os = "freebsd"))]
 mod freebsd_text;
+pub mod libzfs;
 #[cfg(any(test, target_os = "linux"))]
 mod linux_text;
 mod lockdown;
@@ -24,7 +25,7 @@ compile_error!("f3skeys runs on FreeBSD and Linux; add a file to src/os/ for ano
 
 pub use confine::give_up_rights;
 pub use lockdown::{LockedDown, harden, lock_down, only_root, user};
-pub use memory::{Intake, guard_memory};
+pub use memory::{Intake, guard_all_memory, guard_memory};
 pub use platform::{
     JAILED_PROPERTY, MOUNTS_OUTLIVE_US, PATHS, SERIAL_HINT, beneath, boot_id, carp, checker,
     covering, detach_mounts, die_with_parent, disks, formatting, is_disk, is_held, make_immutable,
@@ -150,6 +151,17 @@ pub(crate) fn as_services_make_files<T>(work: impl FnOnce() -> T) -> T {
     let done = work();
     umask(before);
     done
+}
+
+/// The error numbers by which OpenZFS says that a key is wrong, that one is loaded, and that a pool is
+/// suspended.
+pub(crate) const NO_ACCESS: i32 = nix::libc::EACCES;
+pub(crate) const EXISTS: i32 = nix::libc::EEXIST;
+pub(crate) const TRY_AGAIN: i32 = nix::libc::EAGAIN;
+
+/// An error number in words.
+pub(crate) fn error_words(number: i32) -> String {
+    std::io::Error::from_raw_os_error(number).to_string()
 }
 
 /// What the kernel calls this host; empty when it has no name, or none that is text.

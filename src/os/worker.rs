@@ -6,7 +6,7 @@ use super::give_up_rights;
 use crate::key;
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
@@ -135,6 +135,142 @@ fn fork_for(
     }
 }
 
+/// A worker that is asked again and again, each time with a deadline. Ended when it is dropped.
+///
+/// A question and an answer are a frame each: four bytes of length, the lowest first, then as many.
+pub struct Helper {
+    what: String,
+    child: Pid,
+    questions: OwnedFd,
+    answers: File,
+    heard: Vec<u8>,
+}
+
+impl Helper {
+    /// Forks a worker that does `job`, with its questions and for its answers.
+    ///
+    /// # Errors
+    /// There is no process to be had, or this one holds keys, which a worker must not inherit.
+    pub fn start(what: &str, job: impl FnOnce(File, File)) -> Result<Helper, Trouble> {
+        if key::keys_alive() != 0 {
+            return Err(Trouble::failed(what, "refused while keys are in memory"));
+        }
+        let failed = |e: nix::Error| Trouble::failed(what, &e.to_string());
+        let (theirs, questions) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
+        let (answers, out) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
+        fcntl(&questions, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(failed)?;
+        // SAFETY: the process has one thread; the child calls only `be_helper`, which never returns.
+        match unsafe { fork() }.map_err(failed)? {
+            ForkResult::Child => be_helper(out, theirs, job),
+            ForkResult::Parent { child } => Ok(Helper {
+                what: what.to_owned(),
+                child,
+                questions,
+                answers: File::from(answers),
+                heard: Vec::new(),
+            }),
+        }
+    }
+
+    /// Hands a question over, piece after piece, straight from where each lies.
+    ///
+    /// # Errors
+    /// It was not taken in time, or the worker is dead. It must not be asked again then.
+    pub fn ask(
+        &mut self,
+        pieces: &[&[u8]],
+        clock: &dyn Clock,
+        deadline: Deadline,
+    ) -> Result<(), Trouble> {
+        let length = pieces.iter().map(|piece| piece.len()).sum::<usize>();
+        let length = u32::try_from(length).map_err(|_| died(&self.what))?;
+        self.write(&length.to_le_bytes(), clock, deadline)?;
+        let mut pieces = pieces.iter();
+        pieces.try_for_each(|piece| self.write(piece, clock, deadline))
+    }
+
+    fn write(
+        &self,
+        mut bytes: &[u8],
+        clock: &dyn Clock,
+        deadline: Deadline,
+    ) -> Result<(), Trouble> {
+        while !bytes.is_empty() {
+            match nix::unistd::write(&self.questions, bytes) {
+                Ok(written) => bytes = &bytes[written..],
+                Err(nix::Error::EINTR) => {}
+                Err(nix::Error::EAGAIN) if deadline.passed(clock) => {
+                    return Err(Trouble::timed_out(&self.what));
+                }
+                Err(nix::Error::EAGAIN) => {
+                    wait_for(&self.questions, PollFlags::POLLOUT, deadline.left(clock));
+                }
+                Err(_) => return Err(died(&self.what)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the answer to the oldest question that has none yet; it has at most `most` bytes.
+    ///
+    /// # Errors
+    /// It did not come in time, was too long, or the worker is dead. It must not be asked again then.
+    pub fn answer(
+        &mut self,
+        most: usize,
+        clock: &dyn Clock,
+        deadline: Deadline,
+    ) -> Result<Vec<u8>, Trouble> {
+        let mut chunk = [0; 16384];
+        loop {
+            if let Some(length) = length_of(&self.heard) {
+                if length > most {
+                    return Err(Trouble::failed(&self.what, "its answer is too long"));
+                }
+                if self.heard.len() >= 4 + length {
+                    let rest = self.heard.split_off(4 + length);
+                    let frame = std::mem::replace(&mut self.heard, rest);
+                    return Ok(frame[4..].to_vec());
+                }
+            }
+            if !readable(&self.answers, deadline.left(clock)) {
+                if deadline.passed(clock) {
+                    return Err(Trouble::timed_out(&self.what));
+                }
+                continue;
+            }
+            match self.answers.read(&mut chunk) {
+                Ok(0) => return Err(died(&self.what)),
+                Ok(n) => self.heard.extend_from_slice(&chunk[..n]),
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => return Err(died(&self.what)),
+            }
+        }
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        give_up(self.child);
+    }
+}
+
+/// The length that a frame begins with, once it is there.
+fn length_of(frame: &[u8]) -> Option<usize> {
+    let bytes: [u8; 4] = frame.get(..4)?.try_into().ok()?;
+    usize::try_from(u32::from_le_bytes(bytes)).ok()
+}
+
+fn be_helper(out: OwnedFd, questions: OwnedFd, job: impl FnOnce(File, File)) -> ! {
+    let ready = super::die_with_parent().and_then(|()| keep_only(out, Some(questions.as_fd())));
+    if let Ok((questions, answers)) = ready {
+        let job = std::panic::AssertUnwindSafe(|| job(questions, answers));
+        let _ = std::panic::catch_unwind(job);
+    }
+    // SAFETY: as for any worker: nothing of the parent's may be run or flushed here.
+    unsafe { libc::_exit(0) }
+}
+
 fn be_worker(
     pipe: OwnedFd,
     input: Option<BorrowedFd>,
@@ -204,8 +340,12 @@ fn read_answer(
 
 /// Whether `source` can be read without blocking, waiting at most `time`.
 pub(crate) fn readable(source: &impl AsFd, time: Duration) -> bool {
+    wait_for(source, PollFlags::POLLIN, time)
+}
+
+fn wait_for(source: &impl AsFd, what: PollFlags, time: Duration) -> bool {
     let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
-    let mut fds = [PollFd::new(source.as_fd(), PollFlags::POLLIN)];
+    let mut fds = [PollFd::new(source.as_fd(), what)];
     poll(&mut fds, timeout).is_ok_and(|ready| ready > 0)
 }
 
@@ -309,6 +449,94 @@ mod tests {
         assert!(run("anything", &clock, soon(&clock), || 1).is_err());
         drop(key);
         assert!(run("anything", &clock, soon(&clock), || 1).is_ok());
+    }
+
+    /// A helper that says each question once more.
+    fn echo() -> Helper {
+        let job = |mut questions: File, mut answers: File| {
+            let mut all = Vec::new();
+            let mut chunk = [0; 1000];
+            while let Ok(n @ 1..) = questions.read(&mut chunk) {
+                all.extend_from_slice(&chunk[..n]);
+                while let Some(length) = length_of(&all)
+                    && all.len() >= 4 + length
+                {
+                    let rest = all.split_off(4 + length);
+                    answers.write_all(&all).unwrap();
+                    all = rest;
+                }
+            }
+        };
+        Helper::start("a helper", job).unwrap()
+    }
+
+    #[test]
+    fn a_helper_answers_each_question_in_its_turn() {
+        let clock = SystemClock::start();
+        let mut helper = echo();
+        let long = vec![b'x'; 300_000];
+        helper.ask(&[b"one"], &clock, soon(&clock)).unwrap();
+        helper
+            .ask(&[b"t", b"", b"wo"], &clock, soon(&clock))
+            .unwrap();
+        for expected in [&b"one"[..], b"two"] {
+            let answer = helper.answer(3, &clock, soon(&clock));
+            assert_eq!(answer.unwrap(), expected);
+        }
+        helper.ask(&[b""], &clock, soon(&clock)).unwrap();
+        assert_eq!(helper.answer(0, &clock, soon(&clock)).unwrap(), b"");
+        helper.ask(&[&long], &clock, soon(&clock)).unwrap();
+        let answer = helper.answer(300_000, &clock, soon(&clock));
+        assert_eq!(answer.unwrap(), long);
+    }
+
+    #[test]
+    fn law_6_a_helper_that_takes_or_gives_nothing_is_given_up_on() {
+        let clock = SystemClock::start();
+        let idle = |_: File, _: File| loop {
+            std::thread::sleep(Duration::from_secs(1000));
+        };
+        let mut helper = Helper::start("a helper", idle).unwrap();
+        let brief = || Deadline::after(&clock, Duration::from_millis(50));
+        let more_than_a_pipe = vec![0; 1 << 20];
+        let asked = helper.ask(&[&more_than_a_pipe], &clock, brief());
+        assert!(asked.unwrap_err().is_timeout());
+        let answer = helper.answer(10, &clock, brief());
+        assert!(answer.unwrap_err().is_timeout());
+        let child = helper.child;
+        drop(helper);
+        // It is gone, or about to be.
+        while waitpid(child, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive) {
+            clock.sleep(BETWEEN_LOOKS);
+        }
+    }
+
+    #[test]
+    fn a_helper_that_dies_or_says_too_much_is_no_answer() {
+        let clock = SystemClock::start();
+        let mut dead = Helper::start("a helper", |_, _| {}).unwrap();
+        let answer = dead.answer(10, &clock, soon(&clock));
+        assert!(answer.unwrap_err().to_string().contains("died"));
+        let mut long = echo();
+        long.ask(&[b"12345"], &clock, soon(&clock)).unwrap();
+        let answer = long.answer(4, &clock, soon(&clock));
+        assert!(answer.unwrap_err().to_string().contains("too long"));
+    }
+
+    #[test]
+    fn law_2_no_helper_is_forked_while_keys_are_in_memory_and_it_has_two_pipes_alone() {
+        let clock = SystemClock::start();
+        let key = key::Key::take(|_| Ok(())).unwrap();
+        assert!(Helper::start("a helper", |_, _| {}).is_err());
+        drop(key);
+        let mut helper = Helper::start("a helper", |_, mut answers| {
+            // SAFETY: F_GETFD only asks whether the descriptor is open.
+            let open = (0..1024).filter(|fd| unsafe { libc::fcntl(*fd, libc::F_GETFD) >= 0 });
+            let open = [1, 0, 0, 0, u8::try_from(open.count()).unwrap()];
+            answers.write_all(&open).unwrap();
+        })
+        .unwrap();
+        assert_eq!(helper.answer(1, &clock, soon(&clock)).unwrap(), [4]);
     }
 
     /// What a worker without rights says of itself.

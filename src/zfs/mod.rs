@@ -2,6 +2,7 @@
 //! that are asked of it.
 
 pub mod command;
+pub mod direct;
 pub mod parse;
 
 use crate::key::Key;
@@ -9,6 +10,7 @@ use crate::names::DatasetName;
 use crate::promotion::Promoted;
 use crate::time::Deadline;
 use crate::trouble::Trouble;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -168,6 +170,30 @@ impl Past {
     }
 }
 
+/// The part of a pool that somebody has to know. What is not there is left out, and more may be told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Part {
+    /// These alone.
+    pub alone: BTreeSet<DatasetName>,
+    /// These, and all below them.
+    pub trees: BTreeSet<DatasetName>,
+}
+
+impl Part {
+    /// One dataset and all below it.
+    pub fn tree(top: DatasetName) -> Part {
+        Part {
+            alone: BTreeSet::new(),
+            trees: BTreeSet::from([top]),
+        }
+    }
+
+    /// Whether a dataset is of it.
+    pub fn has(&self, dataset: &DatasetName) -> bool {
+        self.alone.contains(dataset) || self.trees.iter().any(|tree| dataset.is_at_or_below(tree))
+    }
+}
+
 /// How a key is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Try {
@@ -189,8 +215,13 @@ pub enum Answer {
     CouldNotAsk(Trouble),
 }
 
-/// ZFS on this node. One real implementation, [`command::Command`], and one simulated for tests.
+/// ZFS on this node. Real are [`direct::Direct`] and [`command::Command`] behind it; one is simulated
+/// for tests.
 pub trait Zfs {
+    /// Makes ready, beside what else is done meanwhile, to be asked about these pools. Only while no key
+    /// is in memory is there anything to gain.
+    fn begin(&self, _pools: &[String]) {}
+
     /// The names of the imported pools.
     ///
     /// # Errors
@@ -202,6 +233,19 @@ pub trait Zfs {
     /// # Errors
     /// The pool could not be asked, or its answer was not understood.
     fn observe(&self, pool: &str, deadline: Deadline) -> Result<Vec<Dataset>, Trouble>;
+
+    /// At least a part of a pool, as [`Zfs::observe`].
+    ///
+    /// # Errors
+    /// The pool could not be asked, or its answer was not understood.
+    fn observe_part(
+        &self,
+        pool: &str,
+        _part: &Part,
+        deadline: Deadline,
+    ) -> Result<Vec<Dataset>, Trouble> {
+        self.observe(pool, deadline)
+    }
 
     /// Whether a pool keeps a checkpoint of which something was overwritten since. A root in it is
     /// opened by the key that it had then.

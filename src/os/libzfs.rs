@@ -1,0 +1,453 @@
+//! OpenZFS's own library, opened at run time: what the `zfs` program calls, without its start.
+//!
+//! Only functions that have had one signature from OpenZFS 2.1 to 2.4 are called, and no structure of
+//! theirs is looked into. A system without the library, or with one that is not known here, is none
+//! of this module's business: there the program does the work.
+
+use crate::key::KEY_LEN;
+use nix::libc::{self, c_char, c_int, c_uint, c_void};
+use std::collections::BTreeSet;
+use std::ffi::{CStr, CString};
+use std::io;
+use std::ptr;
+
+/// The names under which the library is known: OpenZFS 2.1 and 2.2 and FreeBSD, 2.3, 2.4.
+const NAMES: [&CStr; 3] = [c"libzfs.so.4", c"libzfs.so.6", c"libzfs.so.7"];
+/// File systems and volumes (`ZFS_TYPE_FILESYSTEM | ZFS_TYPE_VOLUME`).
+const DATASETS: c_int = 1 | 4;
+/// `EZFS_NOENT`: there is no such pool or dataset.
+const NO_SUCH_DATASET: c_int = 2009;
+/// `ZFS_MAXPROPLEN`, the longest value there is.
+const LONGEST_VALUE: usize = 4096;
+/// `ZPROP_VALUE` and `ZPROP_SOURCE`, the members of a user property.
+const VALUE: &CStr = c"value";
+const SOURCE: &CStr = c"source";
+/// The source of a user property that was received.
+const RECEIVED: &[u8] = b"$recvd";
+
+type Root = *mut c_void;
+type Zfs = *mut c_void;
+type List = *mut c_void;
+type Each = extern "C" fn(Zfs, *mut c_void) -> c_int;
+
+/// The functions of the library that are called.
+struct Calls {
+    init: unsafe extern "C" fn() -> Root,
+    errno: unsafe extern "C" fn(Root) -> c_int,
+    action: unsafe extern "C" fn(Root) -> *const c_char,
+    description: unsafe extern "C" fn(Root) -> *const c_char,
+    mnttab_init: unsafe extern "C" fn(Root),
+    mnttab_fini: unsafe extern "C" fn(Root),
+    mnttab_cache: unsafe extern "C" fn(Root, c_int),
+    open: unsafe extern "C" fn(Root, *const c_char, c_int) -> Zfs,
+    close: unsafe extern "C" fn(Zfs),
+    name: unsafe extern "C" fn(Zfs) -> *const c_char,
+    children: unsafe extern "C" fn(Zfs, Each, *mut c_void) -> c_int,
+    property: unsafe extern "C" fn(*const c_char) -> c_int,
+    get: unsafe extern "C" fn(
+        Zfs,
+        c_int,
+        *mut c_char,
+        usize,
+        *mut c_uint,
+        *mut c_char,
+        usize,
+        c_int,
+    ) -> c_int,
+    get_number: unsafe extern "C" fn(Zfs, c_int) -> u64,
+    user_properties: unsafe extern "C" fn(Zfs) -> List,
+    is_mounted: unsafe extern "C" fn(Zfs, *mut *mut c_char) -> c_int,
+    mount: unsafe extern "C" fn(Zfs, *const c_char, c_int) -> c_int,
+    load_key: unsafe extern "C" fn(*const c_char, c_int, *mut u8, c_uint) -> c_int,
+    list_in: unsafe extern "C" fn(List, *const c_char, *mut List) -> c_int,
+    text_in: unsafe extern "C" fn(List, *const c_char, *mut *const c_char) -> c_int,
+}
+
+/// A property as the library knows it.
+enum Property {
+    Own(c_int),
+    User(CString),
+}
+
+/// The library, ready to be asked.
+pub struct Library {
+    calls: Calls,
+    root: Root,
+    properties: Vec<(String, Property)>,
+}
+
+/// What came of asking for a mount.
+pub enum Mounting {
+    /// It is mounted.
+    Done,
+    /// The library refused, in these words.
+    Refused(String),
+    /// It is no plain case: the program knows what to say of it.
+    NotPlain,
+}
+
+impl Library {
+    /// Opens the library, to ask for these properties, named as for `zfs get`.
+    ///
+    /// # Errors
+    /// There is none that is known here, it lacks a function or a property, or ZFS is not there.
+    pub fn open(properties: &str) -> Result<Library, String> {
+        without_environment();
+        let library = NAMES
+            .iter()
+            .map(|name| {
+                // SAFETY: the system's own library, which its `zfs` program loads as well.
+                unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW) }
+            })
+            .find(|library| !library.is_null())
+            .ok_or("there is no libzfs that is known here")?;
+        let calls = Calls::of(library)?;
+        // SAFETY: takes nothing.
+        let root = unsafe { (calls.init)() };
+        if root.is_null() {
+            return Err(format!("libzfs: {}", io::Error::last_os_error()));
+        }
+        let mut library = Library {
+            calls,
+            root,
+            properties: Vec::new(),
+        };
+        for name in properties.split(',') {
+            let property = library.property(name)?;
+            library.properties.push((name.to_owned(), property));
+        }
+        Ok(library)
+    }
+
+    fn property(&self, name: &str) -> Result<Property, String> {
+        let text = c_text(name)?;
+        if name.contains(':') {
+            return Ok(Property::User(text));
+        }
+        // SAFETY: a C string that lives through the call.
+        match unsafe { (self.calls.property)(text.as_ptr()) } {
+            number if number >= 0 => Ok(Property::Own(number)),
+            _ => Err(format!("libzfs knows no property {name}")),
+        }
+    }
+
+    /// What `zfs get -Hp -o name,property,value,source` prints of each of `alone`, and of each of
+    /// `trees` and all below it. What is not there is left out.
+    ///
+    /// # Errors
+    /// In the library's words.
+    pub fn observe<'a>(
+        &self,
+        alone: impl Iterator<Item = &'a str>,
+        trees: impl Iterator<Item = &'a str>,
+    ) -> Result<String, String> {
+        self.forget_mounts();
+        let mut walk = Walk {
+            library: self,
+            seen: BTreeSet::new(),
+            text: String::new(),
+            deep: true,
+        };
+        for (name, deep) in trees
+            .map(|name| (name, true))
+            .chain(alone.map(|name| (name, false)))
+        {
+            walk.deep = deep;
+            if let Some(dataset) = self.dataset(name)? {
+                walk.visit(&dataset)?;
+            }
+        }
+        Ok(walk.text)
+    }
+
+    /// What is mounted is read anew.
+    fn forget_mounts(&self) {
+        // SAFETY: the library's own order of calls; its table is empty and whole between them.
+        unsafe {
+            (self.calls.mnttab_fini)(self.root);
+            (self.calls.mnttab_init)(self.root);
+            (self.calls.mnttab_cache)(self.root, 1);
+        }
+    }
+
+    /// `None` if there is no such dataset.
+    fn dataset(&self, name: &str) -> Result<Option<Handle<'_>>, String> {
+        let text = c_text(name)?;
+        // SAFETY: a C string that lives through the call, and the library's handle.
+        let zfs = unsafe { (self.calls.open)(self.root, text.as_ptr(), DATASETS) };
+        if !zfs.is_null() {
+            return Ok(Some(Handle { library: self, zfs }));
+        }
+        // SAFETY: only reads the handle.
+        match unsafe { (self.calls.errno)(self.root) } {
+            NO_SUCH_DATASET => Ok(None),
+            _ => Err(self.words()),
+        }
+    }
+
+    /// What the library says of what it just refused.
+    fn words(&self) -> String {
+        // SAFETY: both are C strings of the handle's own, good until the next call.
+        unsafe {
+            let action = text_of((self.calls.action)(self.root));
+            let description = text_of((self.calls.description)(self.root));
+            format!("{action}: {description}")
+        }
+    }
+
+    /// Loads a root's key, or only asks whether it would open the root; 0 or an error number.
+    pub fn load_key(&self, root: &str, only_ask: bool, key: &[u8; KEY_LEN]) -> c_int {
+        let Ok(text) = c_text(root) else {
+            return libc::EINVAL;
+        };
+        let noop = c_int::from(only_ask);
+        let (bytes, length) = (key.as_ptr().cast_mut(), KEY_LEN as c_uint);
+        // SAFETY: a C string and the bytes live through the call, which only reads them.
+        unsafe { (self.calls.load_key)(text.as_ptr(), noop, bytes, length) }
+    }
+
+    /// Mounts a file system as `zfs mount` does: by the very function that it calls, in the cases in
+    /// which it calls nothing else.
+    pub fn mount(&self, name: &str) -> Mounting {
+        self.forget_mounts();
+        let handle = match self.dataset(name) {
+            Ok(Some(handle)) => handle,
+            Ok(None) => return Mounting::NotPlain,
+            Err(why) => return Mounting::Refused(why),
+        };
+        if !handle.is_plain() {
+            return Mounting::NotPlain;
+        }
+        // SAFETY: an open handle; no options but those that follow from its properties.
+        match unsafe { (self.calls.mount)(handle.zfs, ptr::null(), 0) } {
+            0 => Mounting::Done,
+            _ => Mounting::Refused(self.words()),
+        }
+    }
+}
+
+/// An open dataset.
+struct Handle<'a> {
+    library: &'a Library,
+    zfs: Zfs,
+}
+
+impl Drop for Handle<'_> {
+    fn drop(&mut self) {
+        // SAFETY: closed exactly once.
+        unsafe { (self.library.calls.close)(self.zfs) }
+    }
+}
+
+impl Handle<'_> {
+    /// Whether the library mounts it with nothing left to say: it mounts nothing, and is content,
+    /// where the program would complain.
+    fn is_plain(&self) -> bool {
+        let is = |name: &str, wanted: &dyn Fn(&str) -> bool| {
+            let value = self.library.property(name).map(|own| self.value(&own));
+            value.is_ok_and(|(value, _)| wanted(&value))
+        };
+        let is_zero = |name: &str| match self.library.property(name) {
+            // SAFETY: an open handle and a property of it.
+            Ok(Property::Own(number)) => unsafe {
+                (self.library.calls.get_number)(self.zfs, number) == 0
+            },
+            _ => false,
+        };
+        // SAFETY: an open handle; where it is mounted is not asked for.
+        let mounted = unsafe { (self.library.calls.is_mounted)(self.zfs, ptr::null_mut()) };
+        mounted == 0
+            && is("type", &|value| value == "filesystem")
+            && is("mountpoint", &|value| value.starts_with('/'))
+            && is("canmount", &|value| value == "on" || value == "noauto")
+            && [super::JAILED_PROPERTY, "inconsistent", "redacted"]
+                .into_iter()
+                .all(is_zero)
+    }
+
+    fn name(&self) -> String {
+        // SAFETY: a C string of the handle's own.
+        unsafe { text_of((self.library.calls.name)(self.zfs)) }
+    }
+
+    /// A property's value and source, in the words of `zfs get`.
+    fn value(&self, property: &Property) -> (String, String) {
+        let none = ("-".to_owned(), "-".to_owned());
+        match property {
+            Property::Own(number) => self.own_value(*number).unwrap_or(none),
+            Property::User(name) => self.user_value(name).unwrap_or(none),
+        }
+    }
+
+    fn own_value(&self, number: c_int) -> Option<(String, String)> {
+        let mut value = [0; LONGEST_VALUE];
+        let mut from = [0; LONGEST_VALUE];
+        let mut source = 0;
+        // SAFETY: an open handle, and two buffers with their lengths.
+        let got = unsafe {
+            (self.library.calls.get)(
+                self.zfs,
+                number,
+                value.as_mut_ptr(),
+                value.len(),
+                &raw mut source,
+                from.as_mut_ptr(),
+                from.len(),
+                1,
+            )
+        };
+        // SAFETY: the library ends what it writes with a zero, and both began as zeros.
+        let (value, from) = unsafe { (text_of(value.as_ptr()), text_of(from.as_ptr())) };
+        (got == 0).then(|| (value, source_in_words(source, &from)))
+    }
+
+    fn user_value(&self, name: &CStr) -> Option<(String, String)> {
+        let calls = &self.library.calls;
+        let mut list = ptr::null_mut();
+        let (mut value, mut source) = (ptr::null(), ptr::null());
+        // SAFETY: the lists belong to the open handle; each is looked into only where it was found.
+        let (value, source) = unsafe {
+            let all = (calls.user_properties)(self.zfs);
+            if all.is_null()
+                || (calls.list_in)(all, name.as_ptr(), &raw mut list) != 0
+                || (calls.text_in)(list, VALUE.as_ptr(), &raw mut value) != 0
+                || (calls.text_in)(list, SOURCE.as_ptr(), &raw mut source) != 0
+            {
+                return None;
+            }
+            (text_of(value), text_of(source))
+        };
+        let source = match source {
+            own if own == self.name() => "local".to_owned(),
+            received if received.as_bytes() == RECEIVED => "received".to_owned(),
+            above => format!("inherited from {above}"),
+        };
+        Some((value, source))
+    }
+}
+
+/// `zprop_source_t` in the words of `zfs get`.
+fn source_in_words(source: c_uint, from: &str) -> String {
+    match source {
+        0x02 => "default".to_owned(),
+        0x04 => "temporary".to_owned(),
+        0x08 => "local".to_owned(),
+        0x10 => format!("inherited from {from}"),
+        0x20 => "received".to_owned(),
+        _ => "-".to_owned(),
+    }
+}
+
+/// A way through datasets, each told once.
+struct Walk<'a> {
+    library: &'a Library,
+    seen: BTreeSet<String>,
+    text: String,
+    deep: bool,
+}
+
+impl Walk<'_> {
+    fn visit(&mut self, dataset: &Handle) -> Result<(), String> {
+        let name = dataset.name();
+        if !self.seen.insert(name.clone()) {
+            return Ok(());
+        }
+        for (property, known) in &self.library.properties {
+            let (value, source) = dataset.value(known);
+            let row = [&name, property, &value, &source].map(String::as_str);
+            self.text.push_str(&row.join("\t"));
+            self.text.push('\n');
+        }
+        if !self.deep {
+            return Ok(());
+        }
+        let myself: *mut Walk = self;
+        // SAFETY: the callback is given this walk back, which nobody else uses meanwhile.
+        match unsafe { (self.library.calls.children)(dataset.zfs, visit_child, myself.cast()) } {
+            0 => Ok(()),
+            _ => Err(self.library.words()),
+        }
+    }
+}
+
+/// The library hands the child's handle over: it is closed here.
+extern "C" fn visit_child(zfs: Zfs, walk: *mut c_void) -> c_int {
+    // SAFETY: what `Walk::visit` has given.
+    let walk = unsafe { &mut *walk.cast::<Walk>() };
+    let child = Handle {
+        library: walk.library,
+        zfs,
+    };
+    c_int::from(walk.visit(&child).is_err())
+}
+
+/// The library lets environment variables change what a mount does; the program is started without
+/// any, too.
+fn without_environment() {
+    let names: Vec<_> = std::env::vars_os().map(|(name, _)| name).collect();
+    for name in names {
+        // SAFETY: a worker has one thread.
+        unsafe { std::env::remove_var(name) };
+    }
+}
+
+fn c_text(text: &str) -> Result<CString, String> {
+    CString::new(text).map_err(|_| format!("`{}` is no name", text.escape_debug()))
+}
+
+/// # Safety
+/// A C string, or null.
+unsafe fn text_of(text: *const c_char) -> String {
+    if text.is_null() {
+        return String::new();
+    }
+    // SAFETY: the caller's word.
+    unsafe { CStr::from_ptr(text) }
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// The function of this name.
+///
+/// # Safety
+/// `F` is a function pointer of its signature.
+unsafe fn function<F>(library: *mut c_void, name: &CStr) -> Result<F, String> {
+    const { assert!(size_of::<F>() == size_of::<*mut c_void>()) }
+    // SAFETY: a C string; the library stays open for good.
+    let found = unsafe { libc::dlsym(library, name.as_ptr()) };
+    match found.is_null() {
+        true => Err(format!("libzfs has no {}", name.to_string_lossy())),
+        // SAFETY: a pointer that is not null, as the caller says of what.
+        false => Ok(unsafe { std::mem::transmute_copy(&found) }),
+    }
+}
+
+impl Calls {
+    fn of(library: *mut c_void) -> Result<Calls, String> {
+        // SAFETY: these signatures have been the functions' own in every known version.
+        unsafe {
+            Ok(Calls {
+                init: function(library, c"libzfs_init")?,
+                errno: function(library, c"libzfs_errno")?,
+                action: function(library, c"libzfs_error_action")?,
+                description: function(library, c"libzfs_error_description")?,
+                mnttab_init: function(library, c"libzfs_mnttab_init")?,
+                mnttab_fini: function(library, c"libzfs_mnttab_fini")?,
+                mnttab_cache: function(library, c"libzfs_mnttab_cache")?,
+                open: function(library, c"zfs_open")?,
+                close: function(library, c"zfs_close")?,
+                name: function(library, c"zfs_get_name")?,
+                children: function(library, c"zfs_iter_filesystems")?,
+                property: function(library, c"zfs_name_to_prop")?,
+                get: function(library, c"zfs_prop_get")?,
+                get_number: function(library, c"zfs_prop_get_int")?,
+                user_properties: function(library, c"zfs_get_user_props")?,
+                is_mounted: function(library, c"zfs_is_mounted")?,
+                mount: function(library, c"zfs_mount")?,
+                load_key: function(library, c"lzc_load_key")?,
+                list_in: function(library, c"nvlist_lookup_nvlist")?,
+                text_in: function(library, c"nvlist_lookup_string")?,
+            })
+        }
+    }
+}
