@@ -6,7 +6,7 @@ use crate::device::{self, Candidate, Choice, Decoy, Filesystem};
 use crate::exit::Fault;
 use crate::key::{Fingerprint, Key};
 use crate::names::{DatasetName, KeyName};
-use crate::pass::{Node, ONE_CALL, Pass};
+use crate::pass::{Node, ONE_CALL, Pass, Scope};
 use crate::plan::{self, KeyState, Pool, Proof, Refusal, Step, Verdict};
 use crate::report::{Report, RootLine, Severity};
 use crate::roles;
@@ -168,6 +168,8 @@ fn run(pass: &mut Pass, when: When) -> bool {
 
 /// The pass without its lock and markers, as a rehearsal plays it too.
 pub(crate) fn open_roots(pass: &mut Pass, when: When) -> bool {
+    pass.scope = Scope::Keys;
+    pass.begin_asking();
     let device = match when {
         When::Now => key_device(pass, Duration::ZERO).ok(),
         When::Late => None,

@@ -12,7 +12,7 @@ use crate::services::Services;
 use crate::system::{KeyDevices, System};
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
-use crate::zfs::Zfs;
+use crate::zfs::{Dataset, Zfs};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
@@ -41,6 +41,15 @@ pub struct Node<'a> {
     pub db: &'a Path,
 }
 
+/// How much of a pool a pass looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// All of it.
+    Whole,
+    /// What keys depend on, so that no other dataset costs a boot any time.
+    Keys,
+}
+
 /// A pass under way.
 pub struct Pass<'a> {
     /// The node it works on.
@@ -51,6 +60,8 @@ pub struct Pass<'a> {
     pub deadline: Deadline,
     /// What was last observed.
     pub observed: Observed,
+    /// How much of each pool is looked at.
+    pub scope: Scope,
     /// What there is to report so far.
     pub report: Report,
     /// Why a dataset's step did not work, for the verdict.
@@ -71,6 +82,7 @@ impl<'a> Pass<'a> {
             config,
             deadline: Deadline::after(clock, config.budget),
             observed: Observed::default(),
+            scope: Scope::Whole,
             report: Report::new(verb, config.node.as_str(), node.system.boot_id()),
             failures: BTreeMap::new(),
             given_up: BTreeSet::new(),
@@ -191,7 +203,7 @@ impl<'a> Pass<'a> {
             PoolState::NotImported => Pool::NotImported,
             PoolState::Suspended => Pool::Suspended,
             PoolState::Unknown(why) => Pool::NotSeen(why),
-            PoolState::Works(_) => match self.node.zfs.observe(pool, deadline) {
+            PoolState::Works(_) => match self.ask_zfs(pool, deadline) {
                 Ok(datasets) => Pool::Seen(datasets),
                 Err(trouble) => {
                     if trouble.is_timeout() {
@@ -202,6 +214,26 @@ impl<'a> Pass<'a> {
             },
         };
         self.observed.pools.insert(pool.to_owned(), seen);
+    }
+
+    fn ask_zfs(&self, pool: &str, deadline: Deadline) -> Result<Vec<Dataset>, Trouble> {
+        let zfs = self.node.zfs;
+        match self.scope {
+            Scope::Whole => zfs.observe(pool, deadline),
+            Scope::Keys => {
+                zfs.observe_part(pool, &plan::part_for_keys(self.config, pool), deadline)
+            }
+        }
+    }
+
+    /// Makes ready, beside what else is done meanwhile, to ask the pools that answer.
+    pub fn begin_asking(&self) {
+        let works = |pool: &String| {
+            let state = self.node.system.pool_state(pool);
+            matches!(state, PoolState::Works(_))
+        };
+        let pools: Vec<String> = self.config.pools().into_iter().filter(works).collect();
+        self.node.zfs.begin(&pools);
     }
 
     /// Whether a pool did not answer in time before, so that no further step is made on it.

@@ -9,7 +9,7 @@ use crate::key::Fingerprint;
 use crate::names::{DatasetName, KeyName};
 use crate::promotion::Promoted;
 use crate::store::state::Standing;
-use crate::zfs::{CanMount, Dataset, KeyFormat, KeyStatus, Kind, Mountpoint};
+use crate::zfs::{CanMount, Dataset, KeyFormat, KeyStatus, Kind, Mountpoint, Part};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -190,7 +190,20 @@ pub struct Plan {
     pub roots: Vec<(DatasetName, Verdict)>,
 }
 
-/// Plans `boot`: readonly, then keys.
+/// What of a pool [`keys`] has to know: the roots, and all that is a replica or could be one.
+pub fn part_for_keys(config: &Config, pool: &str) -> Part {
+    let mut part = Part::default();
+    for root in config.roots.iter().filter(|r| r.dataset.pool() == pool) {
+        let names = match root.role {
+            Role::Primary => &mut part.alone,
+            Role::Replica => &mut part.trees,
+        };
+        names.insert(root.dataset.clone());
+    }
+    part
+}
+
+/// Plans `boot`: readonly, then keys. All that it looks at is in [`part_for_keys`].
 pub fn keys(config: &Config, observed: &Observed, keys: &BTreeMap<KeyName, KeyState>) -> Plan {
     let mut plan = Plan {
         steps: readonly_steps(config, observed),

@@ -34,6 +34,7 @@ pub fn ready(node: Node, config: &Config) -> Report {
         return pass.finish();
     };
     let markers = pass.drop_stale_markers();
+    pass.begin_asking();
     guard::bare(&mut pass);
     let plan = mount_all(&mut pass);
     judge(&mut pass, &plan);

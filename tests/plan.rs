@@ -261,6 +261,35 @@ fn every_combination_of_two_datasets_keeps_the_laws_and_converges() {
     assert_eq!(worlds, 192 * 192);
 }
 
+#[test]
+fn what_a_boot_looks_at_is_all_that_its_plan_depends_on() {
+    let configurations = Configurations::all();
+    for a in &cases() {
+        for b in &cases() {
+            let mut world = world(&configurations, [a, b]);
+            let unseen = dataset("zdata/else", "/else", a);
+            let child = dataset("zdata/a/child", "/srv/a/child", b);
+            for pool in world.observed.pools.values_mut() {
+                let Pool::Seen(datasets) = pool else {
+                    panic!("{pool:?}");
+                };
+                datasets.extend([unseen.clone(), child.clone()]);
+            }
+            let part = plan::part_for_keys(&world.config, "zdata");
+            assert!(!part.has(&unseen.name));
+            assert_eq!(part.has(&child.name), a.role == Role::Replica);
+            let mut seen = world.observed.clone();
+            for pool in seen.pools.values_mut() {
+                if let Pool::Seen(datasets) = pool {
+                    datasets.retain(|dataset| part.has(&dataset.name));
+                }
+            }
+            let plan = |observed| plan::keys(&world.config, observed, &world.keys);
+            assert_eq!(plan(&seen), plan(&world.observed), "{a:?} {b:?}");
+        }
+    }
+}
+
 fn law_3(case: &Case, dataset: &Dataset) {
     match case.is_replica() {
         true => assert!(dataset.readonly, "law 3: {case:?}"),

@@ -238,6 +238,10 @@ fn still_so(file: &Path, real: &Live, world: &World) -> Result<bool, String> {
 }
 
 impl Zfs for Stage<'_> {
+    fn begin(&self, pools: &[String]) {
+        self.real.zfs.begin(pools);
+    }
+
     fn pools(&self, deadline: Deadline) -> Result<Vec<String>, Trouble> {
         self.real.zfs.pools(deadline)
     }

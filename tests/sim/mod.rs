@@ -29,8 +29,8 @@ use f3skeys::time::{Clock, Deadline};
 use f3skeys::trouble::Trouble;
 use f3skeys::writer::{self, Medium};
 use f3skeys::zfs::{
-    Answer, CanMount, Dataset, KeyFormat, KeyStatus, Kind, Moment, Mountpoint, Past, Source, Try,
-    Zfs,
+    Answer, CanMount, Dataset, KeyFormat, KeyStatus, Kind, Moment, Mountpoint, Part, Past, Source,
+    Try, Zfs,
 };
 use medium::{Fault, SimMedium};
 use std::cell::{Cell, RefCell};
@@ -992,6 +992,18 @@ impl Zfs for Sim {
     fn pools(&self, _deadline: Deadline) -> Result<Vec<String>, Trouble> {
         self.sleep(ONE_CALL);
         Ok(self.states.borrow().keys().cloned().collect())
+    }
+
+    /// Not a dataset more than was asked for.
+    fn observe_part(
+        &self,
+        pool: &str,
+        part: &Part,
+        deadline: Deadline,
+    ) -> Result<Vec<Dataset>, Trouble> {
+        let mut datasets = self.observe(pool, deadline)?;
+        datasets.retain(|dataset| part.has(&dataset.name));
+        Ok(datasets)
     }
 
     fn has_checkpoint(&self, pool: &str, deadline: Deadline) -> Result<bool, Trouble> {
