@@ -14,8 +14,9 @@ STAND_IN = """#!/bin/sh
 case "$*" in
 *{what}*) exec sleep 100000 ;;
 esac
-exec /usr/local/lib/lab/zfs.real "$@"
+LD_LIBRARY_PATH=/usr/local/lib/lab exec /usr/local/lib/lab/zfs.real "$@"
 """
+LIBRARY = "$(readlink -f /usr/lib/x86_64-linux-gnu/libzfs.so.?)"
 
 
 def faults(lab):
@@ -24,17 +25,37 @@ def faults(lab):
     node.start([(lab.sticks.good(), stick.SERIAL)])
     node.settled()
     node.quiet()
-    node.ok("cp /usr/sbin/zfs /usr/local/lib/lab/zfs.real")
+    keep_zfs(node)
     return node
 
 
 scenario = group(faults)
 
 
+def keep_zfs(node):
+    """A copy of `zfs` and of its library, for stand-ins to call."""
+    node.ok("cp /usr/sbin/zfs /usr/local/lib/lab/zfs.real && cp -P /usr/lib/x86_64-linux-gnu/libzfs.so.* /usr/local/lib/lab")
+
+
+def stand_in(node, script):
+    """From now on `zfs` is this script, and there is no library beside it: so all goes by the program."""
+    node.write("/usr/local/lib/lab/zfs.stand-in", script, "0755")
+    node.ok(f"mount --bind /usr/local/lib/lab/zfs.stand-in /usr/sbin/zfs && mount --bind /dev/null {LIBRARY}")
+
+
+def no_stand_in(node):
+    """`zfs` and its library are themselves again."""
+    node.ok(f"umount /usr/sbin/zfs {LIBRARY}")
+
+
 def hang(node, what):
-    """From now on a `zfs` with `what` in its arguments never returns."""
-    node.write("/usr/local/lib/lab/zfs.hangs", STAND_IN.format(what=what), "0755")
-    node.ok("mount --bind /usr/local/lib/lab/zfs.hangs /usr/sbin/zfs")
+    """From now on a `zfs` with `what` in its arguments never returns, and there is no other way to ask."""
+    stand_in(node, STAND_IN.format(what=what))
+
+
+def stop_worker(node, number):
+    """Stops (SIGSTOP) one of the workers that a running boot has begun for its pools, in their order."""
+    node.ok(f"kill -STOP $(pgrep -P $(pgrep -x -o f3skeys) | sort -n | sed -n {number}p)")
 
 
 def suspend(node, pool):
@@ -71,7 +92,7 @@ def killed_while_loading(node, lab):
         hang(node, f"load-key*{root}")
         node.ok("f3skeys boot > /dev/null 2>&1 & for i in $(seq 200); do sleep 0.1; "
                 f"{HUNG} && break; done; kill -9 $!; wait $!; {HUNG} | xargs kill")
-        node.ok("umount /usr/sbin/zfs")
+        no_stand_in(node)
         check(root not in node.loaded(), f"{root} was loaded already")
         node.boot()
         node.check_loaded(*ROOTS)
@@ -131,7 +152,7 @@ def hung(node, lab):
     node.shut()
     hang(node, "zroot")
     done = node.f3skeys("boot")
-    node.ok("umount /usr/sbin/zfs")
+    no_stand_in(node)
     check(done.status == 0, done)
     says(done, "zroot/bhyve")
     check(node.report()["millis"] <= BUDGET, node.report()["phases"])
@@ -144,7 +165,7 @@ def hung_everywhere(node, lab):
     node.shut()
     hang(node, "")
     done, again = node.f3skeys("boot"), node.f3skeys("ready")
-    node.ok("umount /usr/sbin/zfs")
+    no_stand_in(node)
     check(done.status == 69 and again.status == 69, f"{done}\n{again}")
     for verb in ("boot", "ready"):
         check(node.report(verb)["millis"] <= BUDGET, node.report(verb)["phases"])
@@ -158,7 +179,7 @@ def hung_mount(node, lab):
     node.boot()
     hang(node, "mount*zdata/enc/nfsdata")
     done = node.f3skeys("ready")
-    node.ok("umount /usr/sbin/zfs")
+    no_stand_in(node)
     check(done.status == 69, done)
     check(node.report("ready")["millis"] <= BUDGET, node.report("ready")["phases"])
     node.check_mounted({"/data/nfs": None, "/zroot/bhyve": "zroot/bhyve", "/zroot/bhyve/guest": "zroot/bhyve/guest"})
@@ -166,6 +187,33 @@ def hung_mount(node, lab):
     done = node.f3skeys("ready")
     check(done.status == 0, done)
     node.check_open("nfs")
+
+
+@scenario("the worker of one pool stops for good: the other pool comes up, within the budget, and no worker is left")
+def stopped_worker(node, lab):
+    node.shut()
+    ended = read_slowly(node, lab)
+    stop_worker(node, 2)
+    node.slow(0)
+    done = ended()
+    check(done.status == 0, done)
+    says(done, "zroot/bhyve", "no answer in time")
+    check(node.report()["millis"] <= BUDGET, node.report()["phases"])
+    node.check_loaded("zdata/enc", REPLICA)
+    node.until("! pgrep -x f3skeys", 30, "the stopped worker is gone")
+    node.boot()
+    node.check_loaded(*ROOTS)
+
+
+@scenario("the workers of all pools are killed before they are asked: the program does their work")
+def killed_workers(node, lab):
+    node.shut()
+    ended = read_slowly(node, lab)
+    node.ok("kill -9 $(pgrep -P $(pgrep -x -o f3skeys) | sort -n | head -n 2)")
+    node.slow(0)
+    done = ended()
+    check(done.status == 0, done)
+    node.check_loaded(*ROOTS)
 
 
 @scenario("a pool that is suspended, its disk pulled: the other pool comes up, within the budget")

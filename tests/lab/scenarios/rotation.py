@@ -327,17 +327,17 @@ def peer_faults(node, lab):
 
 @scenario("a zfs that never returns: refused as not known, never as a wrong key; a suspended pool as well")
 def could_not_ask(node, lab):
-    from scenarios.faults import hang, suspend
-    node.ok("cp /usr/sbin/zfs /usr/local/lib/lab/zfs.real")
+    from scenarios.faults import hang, keep_zfs, no_stand_in, suspend
+    keep_zfs(node)
     hang(node, "load-key")
     done = node.f3skeys(f"rotate {KEY}", limit=600)
-    node.ok("umount /usr/sbin/zfs")
+    no_stand_in(node)
     check(done.status == 69, done)
     says(done, "not known which key opens it")
     hang(node, "change-key")
     before = state(node)[1]
     says(rotate(node, status=69), ROOT, "--resume")
-    node.ok("umount /usr/sbin/zfs")
+    no_stand_in(node)
     check(state(node)[1] == before, "its key was changed by a zfs that hangs")
     rotate(node, "--resume")
     suspend(node, "zroot")

@@ -4,7 +4,7 @@ import re
 
 from node import ROOTS, check
 from scenarios import group
-from scenarios.faults import HUNG, hang
+from scenarios.faults import HUNG, STAND_IN, hang, keep_zfs, no_stand_in, stand_in
 import stick
 
 PLACE = "/var/tmp/secrets"
@@ -16,7 +16,8 @@ def secrets(lab):
     node.start([(lab.sticks.good(), stick.SERIAL)])
     node.settled()
     node.quiet()
-    node.ok(f"mkdir -p {PLACE}; cp /usr/sbin/zfs /usr/local/lib/lab/zfs.real")
+    node.ok(f"mkdir -p {PLACE}")
+    keep_zfs(node)
     return node
 
 
@@ -72,15 +73,28 @@ def whole(pid):
             "-ex 'generate-core-file /dev/shm/whole' > /dev/null 2>&1")
 
 
-@scenario("argv and environment of boot and of every program it starts: no key byte in any")
-def arguments(node, lab):
+def executed(node, name, how=""):
+    """Boots, and gives every program that was started."""
     node.shut()
-    node.ok(f"strace -f -v -s 65536 -xx -e trace=execve,execveat -o {PLACE}/execs f3skeys boot")
+    node.ok(f"strace -f -v -s 65536 {how} -e trace=execve,execveat -o {PLACE}/{name} f3skeys boot")
     node.check_loaded(*ROOTS)
-    plain = f"strace -f -v -s 65536 -e trace=execve,execveat -o {PLACE}/execs.plain f3skeys boot"
-    node.shut()
-    node.ok(plain)
-    text = node.ok(f"cat {PLACE}/execs.plain")
+    return node.ok(f"cat {PLACE}/{name}")
+
+
+@scenario("boot starts no program but itself, and hands keys to its workers by pipes alone")
+def executes_nothing(node, lab):
+    text = executed(node, "execs.direct")
+    check(text.count("execve(") == 1, f"programs were started:\n{text}")
+    check_clean(node, all_keys(lab), f"{PLACE}/execs.direct")
+
+
+@scenario("argv and environment of boot without a library, and of every program it starts: no key byte in any")
+def arguments(node, lab):
+    # No call has this in it: the stand-in hands all of them on.
+    stand_in(node, STAND_IN.format(what="never to be found"))
+    executed(node, "execs", "-xx")
+    text = executed(node, "execs.plain")
+    no_stand_in(node)
     check(text.count("load-key") >= len(ROOTS), f"the trace shows no load-key:\n{text}")
     check_clean(node, all_keys(lab), f"{PLACE}/execs", f"{PLACE}/execs.plain")
     environments = set(re.findall(r'zfs", \[.*?\], (\[.*?\])', text))
@@ -97,7 +111,7 @@ def writes(node, lab):
     keys = [lab.pools.key(name) for name in lab.pools.keys()]
     pieces = ["".join(f"\\x{byte:02x}" for byte in key[start:start + 8]) for key in keys for start in range(0, 25)]
     lines = [line for line in text.splitlines() if any(piece in line for piece in pieces)]
-    check(len(lines) >= len(ROOTS), f"the trace did not see the keys go to zfs:\n{text[:2000]}")
+    check(len(lines) >= len(ROOTS), f"the trace did not see the keys go to the workers:\n{text[:2000]}")
     names = {re.search(r"\(\d+<(.*?)>,", line)[1].replace("\\x", "") for line in lines}
     targets = {bytes.fromhex(name).decode().split(":")[0] for name in names}
     check(targets == {"pipe"}, f"key bytes were written to {targets}")
@@ -119,7 +133,7 @@ def forced_core(node, lab):
     locked = node.ok("grep -h -e VmLck -e CoreDumping /proc/$(pgrep -x -o f3skeys)/status")
     node.ok(f"{HUNG} | xargs kill")
     ended()
-    node.ok("umount /usr/sbin/zfs")
+    no_stand_in(node)
     check("VmLck:\t       0 kB" not in locked, f"no memory was locked: {locked}")
     check_clean(node, all_keys(lab), PLACE)
 
@@ -141,7 +155,8 @@ def crash(node, lab):
         node.until(HUNG, 60, "boot holds keys and hands one over")
         node.ok(f"pkill -{signal} -x f3skeys; {HUNG} | xargs kill")
         ended()
-        node.ok("umount /usr/sbin/zfs; sleep 1")
+        no_stand_in(node)
+        node.ok("sleep 1")
         found, _ = scan(node, all_keys(lab), PLACE)
         check(not found, f"{signal} to {pattern}: key bytes in {found}")
         check(node.sh(f"ls {PLACE}/core*").status != 0, f"{signal} to {pattern}: a core was written")
