@@ -4,6 +4,7 @@
 use crate::config::Config;
 use crate::exit::Fault;
 use crate::marker::{self, LOCK_WAIT, Lock};
+use crate::names::DatasetName;
 use crate::os::PoolState;
 use crate::peers::Peers;
 use crate::plan::{self, Observed, Pool, Step};
@@ -12,7 +13,7 @@ use crate::services::Services;
 use crate::system::{KeyDevices, System};
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
-use crate::zfs::{Dataset, Zfs};
+use crate::zfs::{Dataset, Part, Zfs};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
@@ -42,10 +43,12 @@ pub struct Node<'a> {
 }
 
 /// How much of a pool a pass looks at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
     /// All of it.
     Whole,
+    /// What steps have changed.
+    After(Part),
     /// What keys depend on, so that no other dataset costs a boot any time.
     Keys,
 }
@@ -216,10 +219,44 @@ impl<'a> Pass<'a> {
         self.observed.pools.insert(pool.to_owned(), seen);
     }
 
+    /// Observes again, after steps on these datasets: them, and all at or below configured roots. What
+    /// else there is stays as it was seen.
+    pub fn observe_again(&mut self, changed: &BTreeSet<DatasetName>) {
+        let pools = self.config.pools();
+        let quarter = self.deadline.share(self.clock(), 4);
+        for (done, pool) in pools.iter().enumerate() {
+            let deadline = quarter
+                .share(self.clock(), pools.len() - done)
+                .at_most(self.clock(), ONE_CALL);
+            match self.observed.pools.get(pool) {
+                Some(Pool::Seen(before)) if self.scope == Scope::Whole => {
+                    let part = plan::part_after(self.config, pool, changed);
+                    let mut kept = before.clone();
+                    kept.retain(|dataset| !part.has(&dataset.name));
+                    self.scope = Scope::After(part);
+                    self.observe(pool, deadline);
+                    self.scope = Scope::Whole;
+                    self.keep(pool, kept);
+                }
+                _ => self.observe(pool, deadline),
+            }
+        }
+    }
+
+    /// Adds what was seen before to what is seen of a pool now.
+    fn keep(&mut self, pool: &str, kept: Vec<Dataset>) {
+        if let Some(Pool::Seen(now)) = self.observed.pools.get_mut(pool) {
+            let seen: BTreeSet<DatasetName> = now.iter().map(|d| d.name.clone()).collect();
+            now.extend(kept.into_iter().filter(|d| !seen.contains(&d.name)));
+            now.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+    }
+
     fn ask_zfs(&self, pool: &str, deadline: Deadline) -> Result<Vec<Dataset>, Trouble> {
         let zfs = self.node.zfs;
-        match self.scope {
+        match &self.scope {
             Scope::Whole => zfs.observe(pool, deadline),
+            Scope::After(part) => zfs.observe_part(pool, part, deadline),
             Scope::Keys => {
                 zfs.observe_part(pool, &plan::part_for_keys(self.config, pool), deadline)
             }

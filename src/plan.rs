@@ -203,6 +203,16 @@ pub fn part_for_keys(config: &Config, pool: &str) -> Part {
     part
 }
 
+/// What of a pool is to be looked at again after steps on these datasets.
+pub fn part_after(config: &Config, pool: &str, changed: &BTreeSet<DatasetName>) -> Part {
+    let roots = config.roots.iter().map(|root| &root.dataset);
+    let of_pool = |name: &&DatasetName| name.pool() == pool;
+    Part {
+        alone: changed.iter().filter(of_pool).cloned().collect(),
+        trees: roots.filter(of_pool).cloned().collect(),
+    }
+}
+
 /// Plans `boot`: readonly, then keys. All that it looks at is in [`part_for_keys`].
 pub fn keys(config: &Config, observed: &Observed, keys: &BTreeMap<KeyName, KeyState>) -> Plan {
     let mut plan = Plan {

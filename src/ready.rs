@@ -73,8 +73,8 @@ fn mount_missing(pass: &mut Pass) -> MountPlan {
     for _ in 0..ROUNDS {
         let deadline = pass.deadline.share(pass.clock(), 2);
         let mut changed = pass.seal_replicas(deadline) > 0;
+        let plan = plan::mounts(pass.config, &pass.observed);
         if !changed {
-            let plan = plan::mounts(pass.config, &pass.observed);
             for step in &plan.steps {
                 let left = left.entry(step.dataset().pool().to_owned()).or_default();
                 changed |= mount(pass, step, left);
@@ -83,7 +83,8 @@ fn mount_missing(pass: &mut Pass) -> MountPlan {
         if !changed {
             break;
         }
-        pass.observe_all();
+        let steps = plan.steps.iter().map(|step| step.dataset().clone());
+        pass.observe_again(&steps.collect());
     }
     plan::mounts(pass.config, &pass.observed)
 }
