@@ -53,16 +53,24 @@ def furnished(out):
     return out
 
 
-def binary():
-    """Builds the program and the example that makes stores; returns the program's path."""
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", host.PROJECT / "target"))
-    host.say("building the program")
+def release():
+    """Where cargo puts what it builds for use."""
+    return pathlib.Path(os.environ.get("CARGO_TARGET_DIR", host.PROJECT / "target")) / "release"
+
+
+def built(*what):
+    """Builds targets of the project, named as cargo's options."""
     cargo = host.which("cargo") or shutil.which("cargo")
     if not cargo:
         raise host.LabError("cargo is not on the PATH")
-    host.run(cargo, "build", "--release", "--locked", "--bin", "f3skeys", "--example", "store",
-             cwd=host.PROJECT)
-    return target / "release/f3skeys"
+    host.run(cargo, "build", "--release", "--locked", *what, cwd=host.PROJECT)
+
+
+def binary():
+    """Builds the program and the example that makes stores; returns the program's path."""
+    host.say("building the program")
+    built("--bin", "f3skeys", "--example", "store")
+    return release() / "f3skeys"
 
 
 def installed(out, pool_cache):

@@ -1,0 +1,122 @@
+"""How fast f3skeys is, beside every way people do it today: in one machine, in one run, alternating.
+
+Under emulation only ratios of one run mean anything. What the ratios have to be is in `demands.py`.
+"""
+
+import fnmatch
+import json
+import platform
+import time
+
+import host
+import machine
+import stick
+from bench import cases, demands, disks, figures, late, paper, prices, size, ways
+
+# Parts of the bench that are no race: their names on the command line, and the case they need.
+PRICES, SIZE, DETECTION = "verbs", "size", "detection"
+NEEDS = {SIZE: "100x1", DETECTION: "alone"}
+LIFE = 6 * 3600
+
+
+def wanted(patterns):
+    """The names of the cases and parts that were asked for: all, if nothing was."""
+    names = [case.name for case in cases.cases()] + [PRICES, SIZE, DETECTION]
+    chosen = [name for name in names if not patterns or any(fnmatch.fnmatch(name, p) for p in patterns)]
+    if not chosen:
+        raise host.LabError(f"the bench has {' '.join(names)}")
+    return chosen
+
+
+def run(lab, rounds, patterns, keep):
+    """Measures, prints, keeps; 1 if something is not as it has to be."""
+    chosen = wanted(patterns)
+    raced = [case for case in cases.cases() if case.name in chosen]
+    needed = [case for case in cases.cases()
+              if case in raced or case.name in [NEEDS[name] for name in chosen if name in NEEDS]]
+    images = disks.build({case.pool: None for case in needed})
+    node, image = booted(lab, images)
+    told = {"conditions": conditions(node, rounds)}
+    if PRICES in chosen:
+        told["verbs"] = prices.measure(node)
+    race = ways.Race(node, needed)
+    silence(node)
+    race.prepare()
+    told |= others(race, image, chosen, rounds)
+    race.cases = raced
+    for number in range(rounds):
+        began = time.monotonic()
+        race.round(number)
+        host.say(f"bench: round {number + 1} of {rounds} took {time.monotonic() - began:.0f} s")
+    told["race"] = figures.of(race)
+    told["beside_over_alone"] = figures.beside_alone(race)
+    told["seconds"] = round(time.monotonic() - began_at(told))
+    return judged(told, keep)
+
+
+def began_at(told):
+    """When the bench began; not a figure of its own."""
+    return told["conditions"].pop("began")
+
+
+def booted(lab, images):
+    """A node with its stick in, on which all keys are, and with the bench's disks."""
+    node = lab.node("bench")
+    node.life = LIFE
+    for name, path in images.images.items():
+        node.disks[name] = node.overlay(name, path)
+    sticks = stick.Sticks(lab.folder / "bench-sticks", lab.pools.keys() | images.keys)
+    sticks.folder.mkdir()
+    image = sticks.good()
+    node.start([(image, stick.SERIAL)])
+    node.settled()
+    node.quiet()
+    machine.built("--example", "floor")
+    node.write("/root/floor", (machine.release() / "examples/floor").read_bytes(), "0755")
+    node.ok("mkdir -p /run/keys && chmod 700 /run/keys")
+    for name, path in images.keys.items():
+        node.write(f"/run/keys/{name}", path.read_bytes(), "0400")
+    return node, image
+
+
+def silence(node):
+    """Nothing but the bench works on pools from now on."""
+    node.ok("systemctl stop nfs-server nfs-mountd; exportfs -f; zfs unmount -a; zpool export -a", limit=300)
+
+
+def others(race, image, chosen, rounds):
+    """The parts that are no race."""
+    told, by_name = {}, {case.name: case for case in race.cases}
+    if SIZE in chosen:
+        told["size"] = size.measure(race, by_name[NEEDS[SIZE]])
+    if DETECTION in chosen:
+        told["detection"] = late.measure(race, by_name[NEEDS[DETECTION]], image, rounds)
+    return told
+
+
+def conditions(node, rounds):
+    """What a figure means nothing without."""
+    return {"rounds": rounds, "began": time.monotonic(), "date": time.strftime("%Y-%m-%d", time.gmtime()),
+            "f3skeys": node.ok("f3skeys version").strip(), "openzfs": node.ok("zfs version").split(),
+            "kernel": node.ok("uname -sr").strip(), "machine": "QEMU, plain emulation (TCG), "
+            f"{node.cpus} processors, 2 GiB, on {platform.machine()}",
+            "qemu": host.run("qemu-system-x86_64", "--version").splitlines()[0]}
+
+
+def judged(told, keep):
+    """Demands, table, plot, JSON."""
+    demand = demands.Demands()
+    if told["race"]:
+        demand.race(told["race"], told["beside_over_alone"])
+    for what, points in paper.grown(told["race"]).items():
+        demand.growth(what, points["f3skeys"])
+    for part in ("verbs", "size", "detection"):
+        if part in told:
+            getattr(demand, {"verbs": "prices"}.get(part, part))(told[part])
+    told["demands"] = demand.lines
+    place = paper.keep(told, keep)
+    print(paper.tables(told), end="")
+    print(f"{len(demand.lines) - demand.failed} ok, {demand.failed} FAIL; kept in {place}")
+    return 1 if demand.failed else 0
+
+

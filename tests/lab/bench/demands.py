@@ -1,0 +1,86 @@
+"""What the figures have to show; every line is ok or FAIL."""
+
+from bench import figures
+
+MIB = 1024 * 1024
+# At most this much of the other way's time, at every size there is.
+LOADED = {"zfskeys' way": 0.15, "zfs load-key": 1.0}
+# The same for all mounted; by the number of roots.
+MOUNTED = {"zfskeys' way": {3: 0.2, 16: 0.2, 100: 0.2}, "zfs load-key": {3: 0.4, 16: 0.4, 100: 0.7}}
+BY_ROOTS = ("3x1", "16x1", "100x1", "3x4", "16x4", "100x4")
+KERNEL_PART = 1.3
+BESIDE = 1.1
+DETECTION = 0.1
+GATE = 0.1
+MEMORY = 8 * MIB
+BINARY = 1.5 * MIB
+# Of a tenfold number the last step may cost so many times as much a piece as the one before it.
+LINEAR = 1.5
+
+
+class Demands:
+    """Counts and tells."""
+
+    def __init__(self):
+        self.lines, self.failed = [], 0
+
+    def at_most(self, what, figure, most, unit=""):
+        """One demand; what could not be measured does not hold."""
+        value = figure["median"] if isinstance(figure, dict) else figure
+        holds = value is not None and value <= most
+        shown = "not measured" if value is None else \
+            figures.shown(figure, unit) if isinstance(figure, dict) else f"{value:.2f}{unit}"
+        self.tell(holds, f"{what}: {shown}, at most {most:g}{unit}")
+
+    def tell(self, holds, what):
+        """One line."""
+        self.failed += not holds
+        self.lines.append({"holds": bool(holds), "what": what})
+        print(f"{'ok  ' if holds else 'FAIL'} {what}", flush=True)
+
+    def race(self, told, beside):
+        """Of the ways beside one another."""
+        for name, case in told.items():
+            self.case(name, case)
+        if beside:
+            self.at_most("beside: all mounted, over the same roots alone", beside, BESIDE)
+
+    def case(self, name, case):
+        """Of one case."""
+        ours, others = case["ways"][figures.BASE], case["ways"]
+        self.tell(not ours["failed"], f"{name}: f3skeys did it in every round"
+                  + (f", but: {ours['failed'][0]}" if ours["failed"] else ""))
+        if "zfskeys' way" not in others:
+            return
+        for way, most in LOADED.items():
+            self.at_most(f"{name}: keys loaded, f3skeys over {way}", others[way]["f3skeys_beside_it"]["loaded"], most)
+        for way, most in MOUNTED.items():
+            if name in BY_ROOTS:
+                self.at_most(f"{name}: all mounted, f3skeys over {way}",
+                             others[way]["f3skeys_beside_it"]["mounted"], most[case["roots"]])
+        self.at_most(f"{name}: load-and-mount phase over the floor",
+                     others["floor"]["kernel_part_beside_it"], KERNEL_PART)
+
+    def growth(self, what, points):
+        """`points` maps numbers to seconds: what a piece costs must not grow with their number."""
+        numbers = sorted(points)
+        costs = [(points[b] - points[a]) / (b - a) for a, b in zip(numbers, numbers[1:])]
+        if len(costs) > 1:
+            self.at_most(f"growth in {what}: a piece from {numbers[-2]} to {numbers[-1]} over one from "
+                         f"{numbers[-3]} to {numbers[-2]}", costs[-1] / costs[-2] if costs[-2] > 0 else None, LINEAR)
+
+    def prices(self, told):
+        """Of the verbs."""
+        self.at_most("gate over one `zfs get` of its dataset", told["gate_over_zfs_get"], GATE)
+        self.tell(told["gate_execs"] == 1, f"gate: {told['gate_execs']} exec in its system-call trace, its own: 1")
+
+    def size(self, told):
+        """Of the program and its memory."""
+        for name, size in told["binaries"].items():
+            self.at_most(f"binary for {name}", size / MIB, BINARY / MIB, " MiB")
+        peak = told["peak_memory"]["f3skeys"]
+        self.at_most("peak resident memory of boot with 100 roots", peak and peak / MIB, MEMORY / MIB, " MiB")
+
+    def detection(self, told):
+        """Of a stick that comes while `boot` waits."""
+        self.at_most("stick readable to keys loaded: detection adds", told["added"], DETECTION, " s")

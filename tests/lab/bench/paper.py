@@ -1,0 +1,121 @@
+"""The tables for people, the plot, and the JSON; in the documentation only when that is asked for."""
+
+import json
+import re
+
+import host
+from bench import cases, figures, plot
+
+DOCS = host.PROJECT / "docs"
+BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
+MIB = 1024 * 1024
+
+
+def grown(race):
+    """Median seconds to all mounted: what grows, way, number."""
+    told = {}
+    for what, points in cases.GROWTH.items():
+        if all(name in race for name in points.values()):
+            told[what] = {way: line(race, points, way) for way in cases.SOME}
+    return told
+
+
+def line(race, points, way):
+    """One way's points; those at which it is not measured, or never succeeded, are left out."""
+    figure = {number: race[name]["ways"].get(way, {}).get("mounted") for number, name in points.items()}
+    return {number: one["median"] for number, one in figure.items() if one}
+
+
+def tables(told):
+    """All of it, as Markdown."""
+    parts = [conditions(told["conditions"], told["seconds"])]
+    if told["race"]:
+        parts.append(race(told["race"]))
+    if told["beside_over_alone"]:
+        parts.append("3 roots beside 1000 unrelated datasets over the same 3 roots alone, all mounted: "
+                     f"{figures.shown(told['beside_over_alone'], '')}\n")
+    if grown(told["race"]):
+        parts.append("![How cost grows](growth.svg)\n")
+    parts += [make(told[name]) for name, make in (("verbs", verbs), ("size", size), ("detection", detection))
+              if name in told]
+    parts.append(demands(told["demands"]))
+    return "\n".join(parts)
+
+
+def conditions(told, seconds):
+    """Where the figures come from."""
+    return (f"{told['date']}, {told['rounds']} rounds, {seconds // 60} minutes: {told['f3skeys']}, "
+            f"{told['openzfs'][0]} ({told['openzfs'][1]}), {told['kernel']}, {told['qemu']}; {told['machine']}. "
+            "Medians, with the quartiles in brackets; the ratios are f3skeys over the other way, "
+            "round by round.\n")
+
+
+def race(told):
+    """A line for each way of each case."""
+    lines = ["| case | way | keys loaded | all mounted | ratio, keys loaded | ratio, all mounted | failed |",
+             "|---|---|---|---|---|---|---|"]
+    for case in told.values():
+        for way, one in case["ways"].items():
+            beside = one.get("f3skeys_beside_it", {"loaded": None, "mounted": None})
+            lines.append(f"| {case['what']} | {way} | {figures.shown(one['loaded'])} | {figures.shown(one['mounted'])} "
+                         f"| {figures.shown(beside['loaded'], '')} | {figures.shown(beside['mounted'], '')} "
+                         f"| {len(one['failed']) or ''} |")
+        ours, floor = case["ways"][figures.BASE], case["ways"].get("floor")
+        if floor:
+            lines.append(f"| {case['what']} | f3skeys' load-and-mount phase | | {figures.shown(ours['kernel_part'])} "
+                         f"| | {figures.shown(floor['kernel_part_beside_it'], '')} of the floor | |")
+    return "\n".join(lines) + "\n"
+
+
+def verbs(told):
+    """What asking costs."""
+    lines = ["| program | time |", "|---|---|"]
+    lines += [f"| `{name}` | {figures.shown(figure)} |" for name, figure in told["times"].items()]
+    return "\n".join(lines) + (f"\n\n`gate nfs` over `zfs get`: {figures.shown(told['gate_over_zfs_get'], '')}; "
+                               f"{told['gate_execs']} exec, {told['gate_system_calls']} system calls.\n")
+
+
+def size(told):
+    """How big it is."""
+    lines = ["| what | how much |", "|---|---|"]
+    lines += [f"| binary, {name} | {bytes_ / MIB:.2f} MiB |" for name, bytes_ in told["binaries"].items()]
+    lines += [f"| peak memory of `boot` with 100 roots: {name} | {mib(peak)} |"
+              for name, peak in told["peak_memory"].items()]
+    for verb, one in told["processes"].items():
+        lines.append(f"| `{verb}` with 100 roots: forks, execs, system calls | "
+                     f"{one['forks']}, {one['execs']}, {one['system_calls']} |")
+    return "\n".join(lines) + "\n"
+
+
+def mib(peak):
+    """A size for people."""
+    return "not measured" if peak is None else f"{peak / MIB:.2f} MiB"
+
+
+def detection(told):
+    """What a late stick costs."""
+    return (f"`boot` of 3 roots with the stick in: {figures.shown(told['stick_in'])}; from the kernel's word that "
+            f"the disk is there, when it comes while `boot` waits: {figures.shown(told['stick_comes'])}, of which "
+            f"neither reading nor loading keys: {figures.shown(told['added'])}.\n")
+
+
+def demands(lines):
+    """What had to be shown."""
+    return "\n".join(["| demand | |", "|---|---|"]
+                     + [f"| {one['what']} | {'ok' if one['holds'] else '**FAIL**'} |" for one in lines]) + "\n"
+
+
+def keep(told, in_docs):
+    """Writes the JSON and the plot; into the project when asked to, with the tables."""
+    place = DOCS if in_docs else host.cache()
+    path = place / "speed.json"
+    path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    lines = grown(told["race"])
+    if lines:
+        (place / "growth.svg").write_text(plot.svg(lines), encoding="utf-8")
+    if in_docs:
+        page = (DOCS / "speed.md").read_text(encoding="utf-8")
+        made = f"{BEGIN}\n{tables(told)}{END}"
+        page = re.sub(re.escape(BEGIN) + ".*" + re.escape(END), lambda _: made, page, flags=re.S)
+        (DOCS / "speed.md").write_text(page, encoding="utf-8")
+    return path

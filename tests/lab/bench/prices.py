@@ -1,0 +1,35 @@
+"""What the verbs cost that people and services ask all day, beside programs that are known."""
+
+import asking
+from bench import figures
+
+# A dataset that the gate `nfs` is about.
+ZFS_GET = "/usr/sbin/zfs get -Hp -o value mounted zdata/enc/nfsdata"
+VERBS = ("gate nfs", "plan", "status", "rehearse")
+ROUNDS = 15
+TRACE = "/run/gate.strace"
+
+
+def measure(node):
+    """On a node that has come up well, round by round."""
+    commands = {verb: f"/usr/sbin/f3skeys {verb}" for verb in VERBS}
+    answers = asking.ask(node, "true", asking.TRIVIAL, ZFS_GET, *commands.values(), rounds=ROUNDS, limit=900)
+    told = {verb: seconds(answers[command]) for verb, command in commands.items()}
+    told |= {"true": seconds(answers[asking.TRIVIAL]), "zfs get": seconds(answers[ZFS_GET])}
+    gate, get = answers[commands["gate nfs"]], answers[ZFS_GET]
+    ratio = figures.spread([a / b for a, b in zip(gate.times, get.times)])
+    return {"times": told, "gate_over_zfs_get": ratio} | trace(node)
+
+
+def seconds(told):
+    """The spread of a question's times; one that was answered otherwise than well is no time."""
+    if set(told.statuses) != {0}:
+        return None
+    return figures.spread([millis / 1000 for millis in told.times])
+
+
+def trace(node):
+    """What the system sees of one question to a gate."""
+    node.ok(f"strace -f -qq -o {TRACE} /usr/sbin/f3skeys gate nfs")
+    return {"gate_execs": int(node.ok(f"grep -c -E ' execve(at)?[(]' {TRACE}")),
+            "gate_system_calls": int(node.ok(f"wc -l < {TRACE}"))}

@@ -1,0 +1,93 @@
+"""The four ways from a locked node to a mounted one, and the rounds in which they alternate."""
+
+import json
+
+import base
+import host
+import vm
+
+# A way that has not ended by then has failed.
+LIMIT = 900
+
+# What of its passes f3skeys spends with the kernel: the part of `boot` that is named as the pool,
+# and the part of `ready` that mounts.
+MOUNTS = ("ready", "mounts")
+
+
+def commands(case):
+    """Each way of a case: the command up to the keys, and the one from there to the mounts."""
+    ours = f"exec f3skeys --config /etc/bench-{case.name}.ron"
+    names = " ".join(case.names())
+    return {
+        "f3skeys": {"load": f"{ours} boot", "mount": f"{ours} ready", "proof": f"{ours} gate bench"},
+        # As FreeBSD's zfskeys and the article's scripts: for each root on its own two properties, a
+        # check, and a load.
+        "zfskeys' way": {
+            "load": f"for root in {names}; do place=$(zfs get -H -o value keylocation $root); "
+                    "[ \"$(zfs get -H -o value keystatus $root)\" = unavailable ] || exit 1; "
+                    "zfs load-key -n -L $place $root && zfs load-key -L $place $root || exit 1; done",
+            "mount": "exec zfs mount -va"},
+        "zfs load-key": {
+            "load": "exec zfs load-key -a" if case.all_roots() else
+                    f"for root in {names}; do zfs load-key $root || exit 1; done",
+            "mount": "exec zfs mount -a"},
+        "floor": {"load": f"exec /root/floor < /root/floor-{case.name}", "mount": None},
+    }
+
+
+class Race:
+    """The cases on a node; what came of it grows round by round."""
+
+    def __init__(self, node, chosen):
+        self.node, self.cases, self.pool = node, chosen, None
+        self.told = {case.name: {way: [] for way in case.ways} for case in chosen}
+
+    def prepare(self):
+        """What the ways need in the machine."""
+        self.node.write("/root/race", (base.GUEST / "race").read_bytes(), "0755")
+        for case in self.cases:
+            self.node.write(f"/etc/bench-{case.name}.ron", case.config(), "0600")
+            self.node.write(f"/root/floor-{case.name}", case.floor())
+        # Programs come from memory, as they do for whoever is measured second.
+        self.node.sh("f3skeys version; /root/floor < /dev/null; zfs version")
+
+    def show(self, pool):
+        """Only one pool at a time: `zfs mount -a` walks over every one there is."""
+        if self.pool != pool:
+            self.node.ok("zpool export -a", limit=300)
+            self.node.ok(f"zpool import -N -o cachefile=none -d /dev/disk/by-id/virtio-{pool}-part1 {pool}", limit=300)
+            self.pool = pool
+
+    def round(self, number):
+        """Every way of every case once, each time beginning with another."""
+        for case in self.cases:
+            self.show(case.pool)
+            turn = number % len(case.ways)
+            for one in self.once(case, case.ways[turn:] + case.ways[:turn]):
+                self.told[case.name][one["way"]].append(one)
+                if "failed" in one:
+                    host.say(f"bench: {case.name}, {one['way']}: FAILED: {one['failed']}")
+
+    def locked(self, case):
+        """A case before any way: unmounted and locked."""
+        self.show(case.pool)
+        wanted = {"roots": case.names(), "mounts": {}, "ways": []}
+        self.node.ok("/root/race", json.dumps(wanted).encode(), limit=LIMIT)
+
+    def once(self, case, order):
+        """The ways in this order; a way that the stop-watch did not come to has failed, too."""
+        ways = [{"name": way, **commands(case)[way]} for way in order]
+        wanted = {"roots": case.names(), "mounts": case.datasets(), "ways": ways, "limit": LIMIT}
+        try:
+            done = self.node.sh("/root/race", json.dumps(wanted).encode(), limit=LIMIT * len(order))
+            lines, why = [json.loads(line) for line in done.out.splitlines()], str(done.err)[-400:]
+        except (vm.Failed, ValueError) as lost:
+            lines, why = [], str(lost)[-400:]
+        missing = set(order) - {line["way"] for line in lines}
+        return lines + [{"way": way, "failed": f"not measured: {why}"} for way in missing]
+
+
+def kernel_part(case, one):
+    """The load-and-mount phase of f3skeys, in seconds."""
+    wanted = {("boot", case.pool), MOUNTS}
+    return sum(millis for verb, part, millis in one["phases"] if (verb, part) in wanted) / 1000
