@@ -49,7 +49,8 @@ class Demands:
         """Of one case."""
         ours, others = case["ways"][figures.BASE], case["ways"]
         self.tell(not ours["failed"], f"{name}: f3skeys did it in every round"
-                  + (f", but: {ours['failed'][0]}" if ours["failed"] else ""))
+                  + (f", but {len(ours['failed'])} times not: {' '.join(ours['failed'][0].split())[:160]}"
+                     if ours["failed"] else ""))
         if "zfskeys' way" not in others:
             return
         for way, most in LOADED.items():
