@@ -11,12 +11,13 @@ import time
 import host
 import machine
 import stick
+import vm
 from bench import cases, demands, disks, figures, late, paper, prices, size, ways
 
 # Parts of the bench that are no race: their names on the command line, and the case they need.
 PRICES, SIZE, DETECTION = "verbs", "size", "detection"
 NEEDS = {SIZE: "100x1", DETECTION: "alone"}
-LIFE = 6 * 3600
+LIFE = 12 * 3600
 
 
 def wanted(patterns):
@@ -30,33 +31,31 @@ def wanted(patterns):
 
 def run(lab, rounds, patterns, keep):
     """Measures, prints, keeps; 1 if something is not as it has to be."""
-    chosen = wanted(patterns)
+    began, chosen = time.monotonic(), wanted(patterns)
     raced = [case for case in cases.cases() if case.name in chosen]
-    needed = [case for case in cases.cases()
-              if case in raced or case.name in [NEEDS[name] for name in chosen if name in NEEDS]]
+    needed = {NEEDS.get(name, name) for name in chosen}
+    needed = [case for case in cases.cases() if case.name in needed]
     images = disks.build({case.pool: None for case in needed})
     node, image = booted(lab, images)
     told = {"conditions": conditions(node, rounds)}
     if PRICES in chosen:
-        told["verbs"] = prices.measure(node)
-    race = ways.Race(node, needed)
+        told[PRICES] = tried(prices.measure, node, rounds)
     silence(node)
+    race = ways.Race(node, needed)
     race.prepare()
+    told |= alternate(race, raced, rounds)
     told |= others(race, image, chosen, rounds)
-    race.cases = raced
-    for number in range(rounds):
-        began = time.monotonic()
-        race.round(number)
-        host.say(f"bench: round {number + 1} of {rounds} took {time.monotonic() - began:.0f} s")
-    told["race"] = figures.of(race)
-    told["beside_over_alone"] = figures.beside_alone(race)
-    told["seconds"] = round(time.monotonic() - began_at(told))
+    told["seconds"] = round(time.monotonic() - began)
     return judged(told, keep)
 
 
-def began_at(told):
-    """When the bench began; not a figure of its own."""
-    return told["conditions"].pop("began")
+def alternate(race, raced, rounds):
+    """The race: every way of every case, round by round."""
+    for number in range(rounds if raced else 0):
+        began = time.monotonic()
+        race.round(raced, number)
+        host.say(f"bench: round {number + 1} of {rounds} took {time.monotonic() - began:.0f} s")
+    return {"race": figures.of(race, raced), "beside_over_alone": figures.beside_alone(race)}
 
 
 def booted(lab, images):
@@ -88,15 +87,24 @@ def others(race, image, chosen, rounds):
     """The parts that are no race."""
     told, by_name = {}, {case.name: case for case in race.cases}
     if SIZE in chosen:
-        told["size"] = size.measure(race, by_name[NEEDS[SIZE]])
+        told[SIZE] = tried(size.measure, race, by_name[NEEDS[SIZE]])
     if DETECTION in chosen:
-        told["detection"] = late.measure(race, by_name[NEEDS[DETECTION]], image, rounds)
+        told[DETECTION] = tried(late.measure, race, by_name[NEEDS[DETECTION]], image, rounds)
     return told
+
+
+def tried(measure, *words):
+    """A part of the bench; one that fails must not take the others with it."""
+    try:
+        return measure(*words)
+    except vm.Failed as why:
+        host.say(f"bench: {why}")
+        return {"failed": str(why)}
 
 
 def conditions(node, rounds):
     """What a figure means nothing without."""
-    return {"rounds": rounds, "began": time.monotonic(), "date": time.strftime("%Y-%m-%d", time.gmtime()),
+    return {"rounds": rounds, "date": time.strftime("%Y-%m-%d", time.gmtime()),
             "f3skeys": node.ok("f3skeys version").strip(), "openzfs": node.ok("zfs version").split(),
             "kernel": node.ok("uname -sr").strip(), "machine": "QEMU, plain emulation (TCG), "
             f"{node.cpus} processors, 2 GiB, on {platform.machine()}",
@@ -109,10 +117,10 @@ def judged(told, keep):
     if told["race"]:
         demand.race(told["race"], told["beside_over_alone"])
     for what, points in paper.grown(told["race"]).items():
-        demand.growth(what, points["f3skeys"])
-    for part in ("verbs", "size", "detection"):
+        demand.growth(what, cases.GROWTH[what], points["f3skeys"])
+    for part in (PRICES, SIZE, DETECTION):
         if part in told:
-            getattr(demand, {"verbs": "prices"}.get(part, part))(told[part])
+            demand.part(part, told[part])
     told["demands"] = demand.lines
     place = paper.keep(told, keep)
     print(paper.tables(told), end="")

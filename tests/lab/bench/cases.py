@@ -101,12 +101,17 @@ SOME = ("f3skeys", "zfs load-key", "floor")
 FEW = ("f3skeys", "floor")
 
 
+def number_of(file_systems):
+    """In words."""
+    return f"{file_systems} file system{'s' * (file_systems > 1)}"
+
+
 def cases():
     """Every case, in the order of the table."""
     for each, pool in ((1, "b1"), (4, "b4")):
         for count in (3, 16, 100):
             yield Case(f"{count}x{each}", pool, POOLS[pool][0][:count], ALL,
-                       f"{count} roots of {each} file system{'s' * (each > 1)}")
+                       f"{count} roots of {number_of(each)}")
     yield Case("1000fs", "b1000", POOLS["b1000"][0], ALL, "1000 file systems under 3 roots")
     yield Case("beside", "bside", POOLS["bside"][0], ALL, "3 roots beside 1000 unrelated datasets")
     yield Case("alone", "balone", POOLS["balone"][0], FEW, "the same 3 roots alone")
@@ -115,7 +120,7 @@ def cases():
     for root in POOLS["bgrow"][0]:
         # Minutes a round, and the line for `zfs mount -a` is plain without it.
         ways = FEW if root.count == 1000 else SOME
-        yield Case(f"fs{root.count}", "bgrow", (root,), ways, f"growth: a root of {root.count} file systems")
+        yield Case(f"fs{root.count}", "bgrow", (root,), ways, f"growth: a root of {number_of(root.count)}")
 
 
 # Number to case, for the two plots.

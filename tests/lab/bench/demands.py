@@ -62,15 +62,22 @@ class Demands:
         self.at_most(f"{name}: load-and-mount phase over the floor",
                      others["floor"]["kernel_part_beside_it"], KERNEL_PART)
 
-    def growth(self, what, points):
+    def growth(self, what, wanted, points):
         """`points` maps numbers to seconds: what a piece costs must not grow with their number."""
-        numbers = sorted(points)
+        numbers = sorted(wanted)
+        if set(numbers) != points.keys():
+            return self.tell(False, f"growth in {what}: measured only at {sorted(points)} of {numbers}")
         costs = [(points[b] - points[a]) / (b - a) for a, b in zip(numbers, numbers[1:])]
-        if len(costs) > 1:
-            self.at_most(f"growth in {what}: a piece from {numbers[-2]} to {numbers[-1]} over one from "
-                         f"{numbers[-3]} to {numbers[-2]}", costs[-1] / costs[-2] if costs[-2] > 0 else None, LINEAR)
+        return self.at_most(f"growth in {what}: a piece from {numbers[-2]} to {numbers[-1]} over one from "
+                            f"{numbers[-3]} to {numbers[-2]}", costs[-1] / costs[-2] if costs[-2] > 0 else None, LINEAR)
 
-    def prices(self, told):
+    def part(self, name, told):
+        """Of what is no race; a part that could not be measured shows nothing."""
+        if "failed" in told:
+            return self.tell(False, f"{name}: not measured: {' '.join(told['failed'].split())[:160]}")
+        return getattr(self, name)(told)
+
+    def verbs(self, told):
         """Of the verbs."""
         self.at_most("gate over one `zfs get` of its dataset", told["gate_over_zfs_get"], GATE)
         self.tell(told["gate_execs"] == 1, f"gate: {told['gate_execs']} exec in its system-call trace, its own: 1")

@@ -60,10 +60,10 @@ def parts(good):
                                              if (verb, name) == key) for key in names}
 
 
-def of(race):
-    """All cases of a race."""
+def of(race, raced):
+    """All cases of a race that were run."""
     told = {}
-    for case in race.cases:
+    for case in raced:
         told[case.name] = {"what": case.what, "roots": len(case.roots), "file_systems": len(case.datasets()),
                            "ways": {way: one_way(case, race.told[case.name], way) for way in case.ways}}
     return told
@@ -73,7 +73,8 @@ def beside_alone(race):
     """How much f3skeys costs with the unrelated datasets beside it, over without, round by round."""
     if not {"beside", "alone"} <= race.told.keys():
         return None
-    return spread(ratios(race.told["beside"][BASE], race.told["alone"][BASE], mounted))
+    both = (race.told["beside"][BASE], race.told["alone"][BASE])
+    return spread(ratios(*both, mounted)) if all(both) else None
 
 
 def shown(figure, unit=" s"):

@@ -45,7 +45,7 @@ def once(node, case, waiting):
     if done.status:
         raise vm.Failed(str(done))
     told = json.loads(done.out)
-    nodes.check(told["status"] == 0, node.ok("cat /run/comes.log"))
+    nodes.check(told["status"] == 0, node.sh("cat /run/comes.log").out)
     phases = node.report()["phases"]
     names = [phase["name"] for phase in phases]
     last = len(names) - 1 - names[::-1].index(AFTER_DEVICE)

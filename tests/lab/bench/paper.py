@@ -37,7 +37,7 @@ def tables(told):
     if grown(told["race"]):
         parts.append("![How cost grows](growth.svg)\n")
     parts += [make(told[name]) for name, make in (("verbs", verbs), ("size", size), ("detection", detection))
-              if name in told]
+              if name in told and "failed" not in told[name]]
     parts.append(demands(told["demands"]))
     return "\n".join(parts)
 
@@ -62,7 +62,7 @@ def race(told):
                          f"| {len(one['failed']) or ''} |")
         ours, floor = case["ways"][figures.BASE], case["ways"].get("floor")
         if floor:
-            lines.append(f"| {case['what']} | f3skeys' load-and-mount phase | | {figures.shown(ours['kernel_part'])} "
+            lines.append(f"| {case['what']} | f3skeys, load and mount only | | {figures.shown(ours['kernel_part'])} "
                          f"| | {figures.shown(floor['kernel_part_beside_it'], '')} of the floor | |")
     return "\n".join(lines) + "\n"
 
@@ -82,8 +82,9 @@ def size(told):
     lines += [f"| peak memory of `boot` with 100 roots: {name} | {mib(peak)} |"
               for name, peak in told["peak_memory"].items()]
     for verb, one in told["processes"].items():
+        counted = f"{one['forks']}, {one['execs']}, {one['system_calls']}"
         lines.append(f"| `{verb}` with 100 roots: forks, execs, system calls | "
-                     f"{one['forks']}, {one['execs']}, {one['system_calls']} |")
+                     f"{counted if one['status'] == 0 else 'not measured'} |")
     return "\n".join(lines) + "\n"
 
 

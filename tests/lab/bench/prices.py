@@ -6,14 +6,13 @@ from bench import figures
 # A dataset that the gate `nfs` is about.
 ZFS_GET = "/usr/sbin/zfs get -Hp -o value mounted zdata/enc/nfsdata"
 VERBS = ("gate nfs", "plan", "status", "rehearse")
-ROUNDS = 15
 TRACE = "/run/gate.strace"
 
 
-def measure(node):
+def measure(node, rounds):
     """On a node that has come up well, round by round."""
     commands = {verb: f"/usr/sbin/f3skeys {verb}" for verb in VERBS}
-    answers = asking.ask(node, "true", asking.TRIVIAL, ZFS_GET, *commands.values(), rounds=ROUNDS, limit=900)
+    answers = asking.ask(node, "true", asking.TRIVIAL, ZFS_GET, *commands.values(), rounds=rounds, limit=1800)
     told = {verb: seconds(answers[command]) for verb, command in commands.items()}
     told |= {"true": seconds(answers[asking.TRIVIAL]), "zfs get": seconds(answers[ZFS_GET])}
     gate, get = answers[commands["gate nfs"]], answers[ZFS_GET]
