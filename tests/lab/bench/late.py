@@ -1,7 +1,6 @@
 """A stick that comes while `boot` waits: what its detection adds."""
 
 import json
-import time
 
 import base
 import node as nodes
@@ -9,8 +8,9 @@ import stick
 import vm
 from bench import figures
 
-# Until `boot` has looked at its pools and waits, and not so long that it gives up (60 s).
-BEFORE = 12
+# `boot` has looked at its pools and is alone: all that is left to it is to wait.
+WAITS = """sleep 2
+for look in 1 2 3 4 5; do [ "$(pgrep -c -x 'f3skeys|zfs')" = 1 ] || exit 1; sleep 0.3; done"""
 AFTER_DEVICE = "key device"
 
 
@@ -32,7 +32,7 @@ def come(node, case, image, command):
     """One boot that begins without its stick."""
     node.unplug()
     waiting = node.begin(command, limit=200)
-    time.sleep(BEFORE)
+    node.until(WAITS, 50, "`boot` waits for its stick")
     node.plug(image, stick.SERIAL)
     told = once(node, case, waiting)
     node.ok("udevadm settle")
