@@ -40,6 +40,14 @@ pub struct Candidate {
     pub filesystems: Vec<Filesystem>,
 }
 
+impl Candidate {
+    /// The labels by which its file systems may be mounted, and none.
+    pub fn labels(&self) -> Vec<Option<&str>> {
+        let labels = self.filesystems.iter().map(|fs| fs.label.as_deref());
+        labels.chain([None]).collect()
+    }
+}
+
 /// What the configuration says of the key device; at least one of the two is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {

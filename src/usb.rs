@@ -122,15 +122,9 @@ impl KeyDevices for UsbDisks<'_> {
 
     fn mounted_at(&self, device: &Candidate) -> Result<Vec<PathBuf>, Trouble> {
         let what = format!("asking where {} is mounted", device.node.display());
-        let mounts = os::mounts().map_err(|e| Trouble::failed(&what, &e.to_string()))?;
-        let labels = device.filesystems.iter().map(|fs| fs.label.as_deref());
-        let labels: Vec<Option<&str>> = labels.chain([None]).collect();
-        let is_of_device = |mount: &&Mount| {
-            let of = |label: &Option<&str>| os::source_is_device(mount, &device.node, *label);
-            labels.iter().any(of)
-        };
-        let mounts = mounts.iter().filter(is_of_device);
-        Ok(mounts.map(|mount| mount.at.clone()).collect())
+        let mounts = os::mounts_of(&device.node, &device.labels());
+        let mounts = mounts.map_err(|e| Trouble::failed(&what, &e.to_string()))?;
+        Ok(mounts.into_iter().map(|mount| mount.at).collect())
     }
 
     fn read(
@@ -264,11 +258,7 @@ impl Place<'_> {
     fn found_mounted(&self, notes: &mut Vec<String>) -> io::Result<Option<Mount>> {
         let (at, node) = (self.at, &self.device.node);
         let label = self.filesystem.label.as_deref();
-        let mounts = os::mounts()?;
-        let mounted = mounts
-            .iter()
-            .find(|mount| os::source_is_device(mount, node, label));
-        match mounted {
+        match os::mounts_of(node, &[label])?.first() {
             Some(mount) if mount.at == at && self.note.is_ours(mount, node) => {
                 os::unmount_store(at)?;
                 notes.push(format!(
@@ -286,7 +276,7 @@ impl Place<'_> {
             }
             None => {}
         }
-        match mounts.iter().rev().find(|mount| mount.at == at) {
+        match os::mounts()?.iter().rev().find(|mount| mount.at == at) {
             Some(other) => Err(io::Error::other(format!(
                 "{} is in use by {}; unmount that first",
                 at.display(),

@@ -10,6 +10,7 @@ use crate::time::Deadline;
 use crate::trouble::Trouble;
 use crate::usb::UsbDisks;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 impl Format for UsbDisks<'_> {
@@ -86,17 +87,10 @@ fn node_of(device: &Path) -> Result<PathBuf, Trouble> {
 }
 
 fn mounted(candidate: &Candidate, parts: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
-    let mounts = os::mounts().map_err(|e| format!("mounts: {e}"))?;
-    let labels = candidate.filesystems.iter().map(|fs| fs.label.as_deref());
-    let labels: Vec<Option<&str>> = labels.chain([None]).collect();
-    let of_device = |mount: &&os::Mount| {
-        let own = labels
-            .iter()
-            .any(|label| os::source_is_device(mount, &candidate.node, *label));
-        own || parts
-            .iter()
-            .any(|part| os::source_is_device(mount, part, None))
-    };
-    let mounts = mounts.iter().filter(of_device);
-    Ok(mounts.map(|mount| mount.at.clone()).collect())
+    let failed = |e: io::Error| format!("mounts: {e}");
+    let mut mounts = os::mounts_of(&candidate.node, &candidate.labels()).map_err(failed)?;
+    for part in parts {
+        mounts.extend(os::mounts_of(part, &[None]).map_err(failed)?);
+    }
+    Ok(mounts.into_iter().map(|mount| mount.at).collect())
 }

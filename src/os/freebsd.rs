@@ -454,10 +454,19 @@ pub fn formatting(node: &str, label: &str, wipe: bool) -> Vec<Program> {
     programs
 }
 
-/// Whether the file system mounted as `mount` lies on the device `node`, by its own name or by
-/// the node that GEOM makes for its label.
-pub fn source_is_device(mount: &Mount, node: &Path, label: Option<&str>) -> bool {
-    freebsd_text::is_node_or_label(&mount.source, node, label)
+/// The mounts of file systems that lie on the device `node`, by its own name or by the node that
+/// GEOM makes for one of the labels.
+///
+/// # Errors
+/// The kernel did not say what is mounted.
+pub fn mounts_of(node: &Path, labels: &[Option<&str>]) -> io::Result<Vec<Mount>> {
+    let mut mounts = mounts()?;
+    mounts.retain(|mount| {
+        let is_it =
+            |label: &Option<&str>| freebsd_text::is_node_or_label(&mount.source, node, *label);
+        labels.iter().any(is_it)
+    });
+    Ok(mounts)
 }
 
 /// FreeBSD has one table of mounts for all; the run directory remembers which mount is ours.

@@ -309,9 +309,11 @@ pub fn disks() -> io::Result<Vec<Disk>> {
     let mut disks = Vec::new();
     for entry in fs::read_dir("/sys/class/block")? {
         let entry = entry?;
-        let Ok(device) = entry.path().canonicalize() else {
+        // By what the link says, not by walking there: nearly all disks are of no interest.
+        let Ok(link) = entry.path().read_link() else {
             continue; // It went away while we looked.
         };
+        let device = Path::new("/sys/class/block").join(link);
         if !is_usb(&device) || read_trimmed(&device.join("size")).is_none_or(|s| s == "0") {
             continue;
         }
@@ -459,22 +461,22 @@ pub fn formatting(node: &str, label: &str, wipe: bool) -> Vec<Program> {
     programs
 }
 
-/// Whether the file system mounted as `mount` lies on the device `node`.
-pub fn source_is_device(mount: &Mount, node: &Path, _label: Option<&str>) -> bool {
+/// The mounts of file systems that lie on the device `node`.
+///
+/// # Errors
+/// The kernel did not say what is mounted.
+pub fn mounts_of(node: &Path, _labels: &[Option<&str>]) -> io::Result<Vec<Mount>> {
     use std::os::unix::fs::MetadataExt;
     let Ok(about) = fs::metadata(node) else {
-        return false;
+        return Ok(Vec::new());
     };
     let number = format!(
         "{}:{}",
         nix::sys::stat::major(about.rdev()),
         nix::sys::stat::minor(about.rdev())
     );
-    table().is_ok_and(|table| {
-        table
-            .iter()
-            .any(|entry| entry.mount.at == mount.at && entry.device == number)
-    })
+    let of_node = |entry: Entry| (entry.device == number).then_some(entry.mount);
+    Ok(table()?.into_iter().filter_map(of_node).collect())
 }
 
 /// Gives this worker mounts of its own, which nobody else sees and which end with it.
