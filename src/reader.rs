@@ -22,11 +22,33 @@ use std::path::Path;
 #[derive(Serialize, Deserialize)]
 pub struct Told {
     files: Vec<ToldFile>,
-    state: Option<Result<Vec<u8>, String>>,
+    state: Option<Result<Bytes, String>>,
     formatted: bool,
     strays: Vec<String>,
     /// What a person should know about how it was read.
     pub notes: Vec<String>,
+}
+
+/// Bytes that are nearly all text, told as such: a character each.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+struct Bytes(Vec<u8>);
+
+impl From<Bytes> for String {
+    fn from(bytes: Bytes) -> String {
+        bytes.0.into_iter().map(char::from).collect()
+    }
+}
+
+impl TryFrom<String> for Bytes {
+    type Error = std::char::TryFromCharError;
+
+    fn try_from(text: String) -> Result<Bytes, Self::Error> {
+        text.chars()
+            .map(u8::try_from)
+            .collect::<Result<_, _>>()
+            .map(Bytes)
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -39,7 +61,7 @@ struct ToldFile {
 }
 
 impl Told {
-    /// Takes the keys out of the intake, once the worker is gone.
+    /// Takes the keys out of the intake, once the worker has told, which is the last thing it does.
     ///
     /// # Errors
     /// Memory for a key could not be locked.
@@ -65,7 +87,7 @@ impl Told {
         }
         Ok(Reading {
             files,
-            state: self.state,
+            state: self.state.map(|state| state.map(|bytes| bytes.0)),
             formatted: self.formatted,
             strays: self.strays,
             notes: self.notes,
@@ -127,7 +149,7 @@ impl<'a> Reader<'a> {
         }
         let formatted = own.is_some();
         let state = match own {
-            Some(own) => state_file(&own)?,
+            Some(own) => state_file(&own)?.map(|state| state.map(Bytes)),
             None => None,
         };
         Ok(Told {
@@ -410,6 +432,15 @@ mod tests {
             assert_eq!(file.content.as_ref().unwrap().fingerprint(), fingerprint);
         }
         assert_eq!(reading.state, Some(Ok(b"anything".to_vec())));
+    }
+
+    #[test]
+    fn every_byte_of_a_state_file_is_told_as_it_is() {
+        let all: Vec<u8> = (0..=255).collect();
+        let text = serde_json::to_string(&Bytes(all.clone())).unwrap();
+        let told: Bytes = serde_json::from_str(&text).unwrap();
+        assert_eq!(told.0, all);
+        assert!(serde_json::from_str::<Bytes>("\"\u{100}\"").is_err());
     }
 
     #[test]

@@ -66,8 +66,8 @@ pub(super) fn page_size() -> usize {
 
 /// Memory shared with the worker that reads the store: a row of places, one key each.
 ///
-/// The worker fills it; the parent takes the keys out only once the worker is gone, so that
-/// nobody can change a key after it was fingerprinted.
+/// The worker fills it, answers, and ends; the parent takes the keys out only after that answer, into
+/// places of their own, so that nobody can change a key after it was fingerprinted.
 #[derive(Debug)]
 pub struct Intake {
     start: NonNull<c_void>,

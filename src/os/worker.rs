@@ -10,21 +10,21 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::uio::writev;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, fork, pipe2};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// The longest answer that a worker may give, in bytes.
 const LONGEST_ANSWER: usize = 4 << 20;
-/// Between two looks at a worker that has answered but not ended.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 
-/// Runs `job` in a worker and gives its answer, once the worker is gone.
+/// Runs `job` in a worker and gives its answer: the last thing that the worker does but end.
 ///
 /// # Errors
 /// The deadline passed (the worker was killed, or left behind where the kernel holds it), the
@@ -106,7 +106,6 @@ fn died(what: &str) -> Trouble {
     Trouble::failed(what, "its worker died without an answer")
 }
 
-/// What the worker has read of its answer when it died is what is given.
 fn fork_for(
     what: &str,
     clock: &dyn Clock,
@@ -125,12 +124,13 @@ fn fork_for(
         ForkResult::Child => be_worker(write, input, job),
         ForkResult::Parent { child } => {
             drop(write);
-            let answer = read_answer(read, most, clock, deadline)
-                .and_then(|bytes| reap(child, clock, deadline).map(|()| bytes));
-            answer.ok_or_else(|| {
-                give_up(child);
-                Trouble::timed_out(what)
-            })
+            let mut answer = Answers::from(read);
+            let answer = answer.next(what, most, clock, deadline);
+            match &answer {
+                Ok(_) => leave(child),
+                Err(_) => give_up(child),
+            }
+            answer
         }
     }
 }
@@ -142,8 +142,7 @@ pub struct Helper {
     what: String,
     child: Pid,
     questions: OwnedFd,
-    answers: File,
-    heard: Vec<u8>,
+    answers: Answers,
 }
 
 impl Helper {
@@ -166,8 +165,7 @@ impl Helper {
                 what: what.to_owned(),
                 child,
                 questions,
-                answers: File::from(answers),
-                heard: Vec::new(),
+                answers: Answers::from(answers),
             }),
         }
     }
@@ -183,10 +181,16 @@ impl Helper {
         deadline: Deadline,
     ) -> Result<(), Trouble> {
         let length = pieces.iter().map(|piece| piece.len()).sum::<usize>();
-        let length = u32::try_from(length).map_err(|_| died(&self.what))?;
-        self.write(&length.to_le_bytes(), clock, deadline)?;
-        let mut pieces = pieces.iter();
-        pieces.try_for_each(|piece| self.write(piece, clock, deadline))
+        let length = length_before(length).ok_or_else(|| died(&self.what))?;
+        let frame = [&[&length[..]], pieces].concat();
+        let slices: Vec<IoSlice> = frame.iter().map(|piece| IoSlice::new(piece)).collect();
+        // At once, lest the worker wake for a part of it.
+        let mut written = writev(&self.questions, &slices).unwrap_or(0);
+        frame.iter().try_for_each(|piece| {
+            let rest = &piece[written.min(piece.len())..];
+            written = written.saturating_sub(piece.len());
+            self.write(rest, clock, deadline)
+        })
     }
 
     fn write(
@@ -221,11 +225,38 @@ impl Helper {
         clock: &dyn Clock,
         deadline: Deadline,
     ) -> Result<Vec<u8>, Trouble> {
+        self.answers.next(&self.what, most, clock, deadline)
+    }
+}
+
+/// What comes out of a worker, a frame after the other.
+struct Answers {
+    pipe: File,
+    heard: Vec<u8>,
+}
+
+impl From<OwnedFd> for Answers {
+    fn from(pipe: OwnedFd) -> Answers {
+        Answers {
+            pipe: File::from(pipe),
+            heard: Vec::new(),
+        }
+    }
+}
+
+impl Answers {
+    fn next(
+        &mut self,
+        what: &str,
+        most: usize,
+        clock: &dyn Clock,
+        deadline: Deadline,
+    ) -> Result<Vec<u8>, Trouble> {
         let mut chunk = [0; 16384];
         loop {
             if let Some(length) = length_of(&self.heard) {
                 if length > most {
-                    return Err(Trouble::failed(&self.what, "its answer is too long"));
+                    return Err(Trouble::failed(what, "its answer is too long"));
                 }
                 if self.heard.len() >= 4 + length {
                     let rest = self.heard.split_off(4 + length);
@@ -233,20 +264,25 @@ impl Helper {
                     return Ok(frame[4..].to_vec());
                 }
             }
-            if !readable(&self.answers, deadline.left(clock)) {
+            if !readable(&self.pipe, deadline.left(clock)) {
                 if deadline.passed(clock) {
-                    return Err(Trouble::timed_out(&self.what));
+                    return Err(Trouble::timed_out(what));
                 }
                 continue;
             }
-            match self.answers.read(&mut chunk) {
-                Ok(0) => return Err(died(&self.what)),
+            match self.pipe.read(&mut chunk) {
+                Ok(0) => return Err(died(what)),
                 Ok(n) => self.heard.extend_from_slice(&chunk[..n]),
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(_) => return Err(died(&self.what)),
+                Err(_) => return Err(died(what)),
             }
         }
     }
+}
+
+/// The length that comes before so many bytes; `None` if they are too many for any frame.
+pub(crate) fn length_before(bytes: usize) -> Option<[u8; 4]> {
+    u32::try_from(bytes).ok().map(u32::to_le_bytes)
 }
 
 impl Drop for Helper {
@@ -280,9 +316,11 @@ fn be_worker(
     let status = match super::die_with_parent().and_then(|()| keep_only(pipe, input)) {
         Ok((input, mut out)) => {
             let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                job(&input).is_some_and(|bytes| out.write_all(&bytes).is_ok())
+                let bytes = job(&input)?;
+                let length = length_before(bytes.len())?;
+                out.write_all(&[&length, &bytes[..]].concat()).ok()
             }));
-            i32::from(!matches!(answer, Ok(true)))
+            i32::from(!matches!(answer, Ok(Some(()))))
         }
         Err(_) => 1,
     };
@@ -311,33 +349,6 @@ fn keep_only(pipe: OwnedFd, input: Option<BorrowedFd>) -> std::io::Result<(File,
     }
 }
 
-/// The worker's whole answer, or `None` past the deadline.
-fn read_answer(
-    pipe: OwnedFd,
-    most: usize,
-    clock: &dyn Clock,
-    deadline: Deadline,
-) -> Option<Vec<u8>> {
-    let mut pipe = File::from(pipe);
-    let mut answer = Vec::new();
-    let mut chunk = [0; 4096];
-    while answer.len() <= most {
-        if !readable(&pipe, deadline.left(clock)) {
-            if deadline.passed(clock) {
-                return None;
-            }
-            continue;
-        }
-        match pipe.read(&mut chunk) {
-            Ok(0) => return Some(answer),
-            Ok(n) => answer.extend_from_slice(&chunk[..n]),
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(_) => return Some(Vec::new()),
-        }
-    }
-    None
-}
-
 /// Whether `source` can be read without blocking, waiting at most `time`.
 pub(crate) fn readable(source: &impl AsFd, time: Duration) -> bool {
     wait_for(source, PollFlags::POLLIN, time)
@@ -349,15 +360,14 @@ fn wait_for(source: &impl AsFd, what: PollFlags, time: Duration) -> bool {
     poll(&mut fds, timeout).is_ok_and(|ready| ready > 0)
 }
 
-/// Waits until the worker is gone; `None` past the deadline.
-fn reap(child: Pid, clock: &dyn Clock, deadline: Deadline) -> Option<()> {
-    loop {
-        match waitpid(child, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::StillAlive) if deadline.passed(clock) => return None,
-            Ok(WaitStatus::StillAlive) => clock.sleep(BETWEEN_LOOKS),
-            _ => return Some(()),
-        }
-    }
+/// Workers that had answered and not ended yet when that was last looked at.
+static LEFT: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+/// Leaves a worker that has answered to its end, for which there is no need to wait.
+fn leave(child: Pid) {
+    let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
+    left.push(child);
+    left.retain(|child| waitpid(*child, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive));
 }
 
 /// Kills the worker. One that the kernel holds stays behind; init inherits it.
@@ -507,7 +517,7 @@ mod tests {
         drop(helper);
         // It is gone, or about to be.
         while waitpid(child, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive) {
-            clock.sleep(BETWEEN_LOOKS);
+            clock.sleep(Duration::from_millis(1));
         }
     }
 
