@@ -15,12 +15,12 @@ use crate::store::{self, Generation, Keyring, Wanted};
 use crate::time::Deadline;
 use crate::trouble::Trouble;
 use crate::verdict;
-use crate::zfs::{Answer, KeyStatus, Try};
+use crate::zfs::{Answer, KeyStatus, Loading, Try};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// Between two looks for the key device.
-const POLL: Duration = Duration::from_millis(100);
+/// Between two looks for the key device: what that adds to a boot is half of it on the average.
+const POLL: Duration = Duration::from_millis(50);
 /// The longest that a late boot, started by a stick that was just plugged in, waits for it.
 const LATE_WAIT: Duration = Duration::from_secs(5);
 /// The longest that mounting and reading the store may take.
@@ -420,9 +420,7 @@ fn open_pool(pass: &mut Pass, pool: &str, store: &Store, parts: usize) -> String
         let mut changed = pass.seal_replicas(deadline) > 0;
         if !changed {
             let plan = plan::keys(pass.config, &pass.observed, &states);
-            for step in of_pool(&plan.steps, pool) {
-                changed |= load(pass, step, store, deadline);
-            }
+            changed |= load_all(pass, pool, &plan.steps, store, deadline);
         }
         if !changed {
             break;
@@ -447,12 +445,6 @@ fn pool_in_words(pass: &Pass, pool: &str) -> String {
         .filter(|root| plan::is_loaded(&pass.observed, &root.dataset))
         .count();
     format!("{open} of {} roots open", of_pool.len())
-}
-
-fn of_pool<'a>(steps: &'a [Step], pool: &'a str) -> impl Iterator<Item = &'a Step> {
-    steps
-        .iter()
-        .filter(move |step| step.dataset().pool() == pool)
 }
 
 pub(crate) fn key_states(config: &Config, store: &Store) -> BTreeMap<KeyName, KeyState> {
@@ -485,29 +477,105 @@ pub(crate) fn states_of(
     keys.map(|key| (key.clone(), state(&key))).collect()
 }
 
-/// Loads a root's key: the first generation that opens it.
-fn load(pass: &mut Pass, step: &Step, store: &Store, deadline: Deadline) -> bool {
-    let Step::LoadKey { root, key } = step else {
-        return false;
-    };
-    if pass.is_given_up(root.pool()) {
-        return false;
-    }
-    let deadline = deadline.at_most(pass.clock(), ONE_CALL);
-    let mut done = Err(Trouble::failed(key.as_str(), verdict::NO_GENERATION));
-    for generation in generations(store, key) {
-        match pass
-            .node
-            .zfs
-            .try_key(root, &generation.key, Try::Load, deadline)
-        {
-            Answer::Opens => done = Ok(()),
-            Answer::WrongKey => continue,
-            Answer::CouldNotAsk(trouble) => done = Err(trouble),
+/// A root whose key is to be loaded, and the generations of it that are left to try.
+#[derive(Clone, Copy)]
+struct Attempt<'a> {
+    step: &'a Step,
+    root: &'a DatasetName,
+    key: &'a KeyName,
+    generations: &'a [Generation],
+}
+
+/// Loads the keys of a pool's roots, as many at once as ZFS works on; tells whether any was loaded.
+fn load_all(
+    pass: &mut Pass,
+    pool: &str,
+    steps: &[Step],
+    store: &Store,
+    deadline: Deadline,
+) -> bool {
+    let attempts = steps.iter().filter_map(|step| match step {
+        Step::LoadKey { root, key } if root.pool() == pool => Some(Attempt {
+            step,
+            root,
+            key,
+            generations: generations(store, key),
+        }),
+        _ => None,
+    });
+    let attempts: Vec<Attempt> = attempts.collect();
+    let mut changed = false;
+    for some in attempts.chunks(pass.node.zfs.at_once(pool)) {
+        if pass.is_given_up(pool) {
+            break;
         }
-        break;
+        let deadline = deadline.at_most(pass.clock(), ONE_CALL);
+        changed |= load_some(pass, some, deadline);
     }
-    pass.note_outcome(step, done)
+    changed
+}
+
+/// Loads these at once, each by the first generation that opens it.
+fn load_some(pass: &mut Pass, attempts: &[Attempt], deadline: Deadline) -> bool {
+    for Attempt { step, key, .. } in attempts {
+        let none_yet = Trouble::failed(key.as_str(), verdict::NO_GENERATION);
+        pass.note_outcome(step, Err(none_yet));
+    }
+    let mut left = attempts.to_vec();
+    loop {
+        let tried: Vec<_> = left.iter().filter_map(Attempt::first).collect();
+        if tried.is_empty() {
+            break;
+        }
+        let keys: Vec<_> = tried.iter().map(|(a, g, _)| (a.root, &g.key)).collect();
+        let answers = pass.node.zfs.load_keys(&keys, deadline);
+        let answers = tried.into_iter().zip(answers);
+        left = answers
+            .filter_map(|(tried, said)| note(pass, tried, said))
+            .collect();
+    }
+    attempts.iter().any(|a| !pass.failures.contains_key(a.step))
+}
+
+impl<'a> Attempt<'a> {
+    /// The generation to try first, and what is left if it does not open the root.
+    fn first(&self) -> Option<(Attempt<'a>, &'a Generation, Attempt<'a>)> {
+        let (first, generations) = self.generations.split_first()?;
+        Some((
+            *self,
+            first,
+            Attempt {
+                generations,
+                ..*self
+            },
+        ))
+    }
+}
+
+/// Notes what came of trying a generation; gives what is left to try.
+fn note<'a>(
+    pass: &mut Pass,
+    (attempt, generation, left): (Attempt<'a>, &Generation, Attempt<'a>),
+    said: Loading,
+) -> Option<Attempt<'a>> {
+    let done = match said.answer {
+        Answer::WrongKey => return Some(left),
+        Answer::CouldNotAsk(trouble) => Err(trouble),
+        Answer::Opens => Ok(()),
+    };
+    if done.is_ok() && said.by_kernel {
+        let root = attempt.root.clone();
+        pass.observed.proofs.insert(root, proof(generation));
+    }
+    pass.note_outcome(attempt.step, done);
+    None
+}
+
+fn proof(generation: &Generation) -> Proof {
+    Proof::Opens {
+        standing: generation.standing,
+        fingerprint: generation.key.fingerprint(),
+    }
 }
 
 fn generations<'a>(store: &'a Store, key: &KeyName) -> &'a [Generation] {
@@ -517,7 +585,8 @@ fn generations<'a>(store: &'a Store, key: &KeyName) -> &'a [Generation] {
     }
 }
 
-/// Asks ZFS, for every loaded root, which generation of its key opens it: keystatus is no proof.
+/// Asks ZFS, for every loaded root of which it is not proven yet, which generation of its key opens it:
+/// keystatus is no proof.
 fn prove(pass: &mut Pass, pool: &str, store: &Store, deadline: Deadline) {
     let loaded: BTreeSet<_> = pass
         .observed
@@ -527,7 +596,8 @@ fn prove(pass: &mut Pass, pool: &str, store: &Store, deadline: Deadline) {
         .collect();
     for root in &pass.config.roots {
         let candidates = generations(store, &root.key);
-        let asked = root.dataset.pool() == pool && loaded.contains(&root.dataset);
+        let proven = pass.observed.proofs.contains_key(&root.dataset);
+        let asked = root.dataset.pool() == pool && loaded.contains(&root.dataset) && !proven;
         if !asked || candidates.is_empty() || pass.is_given_up(pool) {
             continue;
         }
@@ -541,12 +611,7 @@ fn prove_root(pass: &mut Pass, root: &Root, all: &[Generation], deadline: Deadli
         let deadline = deadline.at_most(pass.clock(), ONE_CALL);
         let zfs = pass.node.zfs;
         match zfs.try_key(&root.dataset, &generation.key, Try::Probe, deadline) {
-            Answer::Opens => {
-                return Proof::Opens {
-                    standing: generation.standing,
-                    fingerprint: generation.key.fingerprint(),
-                };
-            }
+            Answer::Opens => return proof(generation),
             Answer::WrongKey => {}
             Answer::CouldNotAsk(trouble) => {
                 pass.note_trouble(root.dataset.pool(), &trouble);

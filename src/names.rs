@@ -91,6 +91,12 @@ impl DatasetName {
         self.0.split('/').next().unwrap_or(&self.0)
     }
 
+    /// Those that it lies below, from the pool's own on.
+    pub fn above(&self) -> impl Iterator<Item = DatasetName> {
+        let ends = self.0.match_indices('/').map(|(end, _)| end);
+        ends.map(|end| DatasetName(self.0[..end].to_owned()))
+    }
+
     /// Whether this is `other` itself or lies anywhere below it.
     pub fn is_at_or_below(&self, other: &DatasetName) -> bool {
         match self.0.strip_prefix(other.as_str()) {

@@ -13,7 +13,7 @@ use crate::services::Services;
 use crate::system::{KeyDevices, System};
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
-use crate::zfs::{Dataset, Part, Zfs};
+use crate::zfs::{Part, Zfs};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
@@ -42,15 +42,19 @@ pub struct Node<'a> {
     pub db: &'a Path,
 }
 
-/// How much of a pool a pass looks at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a worker more gains with so many roots is lost by its start, which takes a processor from the
+/// stick; where nothing else is done meanwhile, nothing is lost.
+const ROOTS_WORTH_A_WORKER: usize = 8;
+
+/// How much of a pool a pass looks at, so that no other dataset costs a boot any time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// All of it.
     Whole,
-    /// What steps have changed.
-    After(Part),
-    /// What keys depend on, so that no other dataset costs a boot any time.
+    /// What keys depend on.
     Keys,
+    /// What mounts depend on, as far as the configuration tells.
+    Mounts,
 }
 
 /// A pass under way.
@@ -184,15 +188,20 @@ impl<'a> Pass<'a> {
         self.report.fail(Fault::System);
     }
 
-    /// Observes every pool of the configuration, each with its share of a quarter of the budget.
+    /// Observes every pool of the configuration.
     pub fn observe_all(&mut self) {
+        self.each_pool(Pass::observe);
+    }
+
+    /// Looks at one pool after the other, each with its share of a quarter of the budget.
+    pub fn each_pool(&mut self, look: impl Fn(&mut Self, &str, Deadline)) {
         let pools = self.config.pools();
         let quarter = self.deadline.share(self.clock(), 4);
         for (done, pool) in pools.iter().enumerate() {
             let deadline = quarter
                 .share(self.clock(), pools.len() - done)
                 .at_most(self.clock(), ONE_CALL);
-            self.observe(pool, deadline);
+            look(self, pool, deadline);
         }
     }
 
@@ -202,75 +211,80 @@ impl<'a> Pass<'a> {
         if self.given_up.contains(pool) {
             return;
         }
-        let seen = match self.node.system.pool_state(pool) {
-            PoolState::NotImported => Pool::NotImported,
-            PoolState::Suspended => Pool::Suspended,
-            PoolState::Unknown(why) => Pool::NotSeen(why),
-            PoolState::Works(_) => match self.ask_zfs(pool, deadline) {
-                Ok(datasets) => Pool::Seen(datasets),
-                Err(trouble) => {
-                    if trouble.is_timeout() {
-                        self.given_up.insert(pool.to_owned());
-                    }
-                    Pool::NotSeen(trouble.to_string())
-                }
-            },
-        };
+        let part = self.part_of(pool);
+        let seen = self.seen(pool, part.as_ref(), deadline);
         self.observed.pools.insert(pool.to_owned(), seen);
     }
 
-    /// Observes again, after steps on these datasets: them, and all at or below configured roots. What
-    /// else there is stays as it was seen.
-    pub fn observe_again(&mut self, changed: &BTreeSet<DatasetName>) {
-        let pools = self.config.pools();
-        let quarter = self.deadline.share(self.clock(), 4);
-        for (done, pool) in pools.iter().enumerate() {
-            let deadline = quarter
-                .share(self.clock(), pools.len() - done)
-                .at_most(self.clock(), ONE_CALL);
-            match self.observed.pools.get(pool) {
-                Some(Pool::Seen(before)) if self.scope == Scope::Whole => {
-                    let part = plan::part_after(self.config, pool, changed);
-                    let mut kept = before.clone();
-                    kept.retain(|dataset| !part.has(&dataset.name));
-                    self.scope = Scope::After(part);
-                    self.observe(pool, deadline);
-                    self.scope = Scope::Whole;
-                    self.keep(pool, kept);
-                }
-                _ => self.observe(pool, deadline),
-            }
+    /// Looks at this part of a pool as well, or again; all else stays as it was seen.
+    pub fn observe_also(&mut self, pool: &str, part: &Part, deadline: Deadline) {
+        let Some(Pool::Seen(before)) = self.observed.pools.get(pool) else {
+            return self.observe(pool, deadline);
+        };
+        if self.given_up.contains(pool) {
+            return;
         }
-    }
-
-    /// Adds what was seen before to what is seen of a pool now.
-    fn keep(&mut self, pool: &str, kept: Vec<Dataset>) {
-        if let Some(Pool::Seen(now)) = self.observed.pools.get_mut(pool) {
-            let seen: BTreeSet<DatasetName> = now.iter().map(|d| d.name.clone()).collect();
-            now.extend(kept.into_iter().filter(|d| !seen.contains(&d.name)));
+        let before = before.clone();
+        let mut seen = self.seen(pool, Some(part), deadline);
+        if let Pool::Seen(now) = &mut seen {
+            let names: BTreeSet<DatasetName> = now.iter().map(|d| d.name.clone()).collect();
+            let kept = before.into_iter();
+            now.extend(kept.filter(|d| !part.has(&d.name) && !names.contains(&d.name)));
             now.sort_by(|a, b| a.name.cmp(&b.name));
         }
+        self.observed.pools.insert(pool.to_owned(), seen);
     }
 
-    fn ask_zfs(&self, pool: &str, deadline: Deadline) -> Result<Vec<Dataset>, Trouble> {
+    /// Observes again, after steps on these datasets: them, and all that is a replica.
+    pub fn observe_again(&mut self, changed: &BTreeSet<DatasetName>) {
+        self.each_pool(|pass, pool, deadline| {
+            let part = plan::part_after(pass.config, pool, changed);
+            pass.observe_also(pool, &part, deadline);
+        });
+    }
+
+    fn seen(&mut self, pool: &str, part: Option<&Part>, deadline: Deadline) -> Pool {
+        match self.node.system.pool_state(pool) {
+            PoolState::NotImported => return Pool::NotImported,
+            PoolState::Suspended => return Pool::Suspended,
+            PoolState::Unknown(why) => return Pool::NotSeen(why),
+            PoolState::Works(_) => {}
+        }
         let zfs = self.node.zfs;
-        match &self.scope {
-            Scope::Whole => zfs.observe(pool, deadline),
-            Scope::After(part) => zfs.observe_part(pool, part, deadline),
-            Scope::Keys => {
-                zfs.observe_part(pool, &plan::part_for_keys(self.config, pool), deadline)
-            }
+        let answer = match part {
+            Some(part) => zfs.observe_part(pool, part, deadline),
+            None => zfs.observe(pool, deadline),
+        };
+        answer.map_or_else(|trouble| self.not_seen(pool, &trouble), Pool::Seen)
+    }
+
+    fn not_seen(&mut self, pool: &str, trouble: &Trouble) -> Pool {
+        if trouble.is_timeout() {
+            self.given_up.insert(pool.to_owned());
+        }
+        Pool::NotSeen(trouble.to_string())
+    }
+
+    fn part_of(&self, pool: &str) -> Option<Part> {
+        match self.scope {
+            Scope::Whole => None,
+            Scope::Keys => Some(plan::part_for_keys(self.config, pool)),
+            Scope::Mounts => Some(plan::part_for_mounts(self.config, pool)),
         }
     }
 
-    /// Makes ready, beside what else is done meanwhile, to ask the pools that answer.
+    /// Has the pools that answer begin to tell of themselves, beside what else is done meanwhile.
     pub fn begin_asking(&self) {
-        let works = |pool: &String| {
-            let state = self.node.system.pool_state(pool);
-            matches!(state, PoolState::Works(_))
+        let worth = match self.scope {
+            Scope::Keys => ROOTS_WORTH_A_WORKER,
+            Scope::Whole | Scope::Mounts => 2,
         };
-        let pools: Vec<String> = self.config.pools().into_iter().filter(works).collect();
-        self.node.zfs.begin(&pools);
+        for pool in self.config.pools() {
+            let state = self.node.system.pool_state(&pool);
+            if let (PoolState::Works(_), Some(part)) = (state, self.part_of(&pool)) {
+                self.node.zfs.begin(&pool, &part, worth);
+            }
+        }
     }
 
     /// Whether a pool did not answer in time before, so that no further step is made on it.
@@ -310,6 +324,17 @@ impl<'a> Pass<'a> {
             Step::LoadKey { .. } => return false,
         };
         self.note_outcome(step, done)
+    }
+
+    /// Mounts file systems of one pool at once, none of which lies on another; tells whether any of it
+    /// worked.
+    pub fn mount_some(&mut self, steps: &[&Step], deadline: Deadline) -> bool {
+        let datasets: Vec<&DatasetName> = steps.iter().map(|step| step.dataset()).collect();
+        let done = self.node.zfs.mount_all(&datasets, deadline);
+        let noted = steps.iter().zip(done);
+        noted.fold(false, |any, (step, done)| {
+            self.note_outcome(step, done) || any
+        })
     }
 
     /// Notes what came of a step.

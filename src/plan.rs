@@ -7,17 +7,19 @@
 use crate::config::{Condition, Config, Role, Root};
 use crate::key::Fingerprint;
 use crate::names::{DatasetName, KeyName};
+use crate::os::Mount;
 use crate::promotion::Promoted;
 use crate::store::state::Standing;
 use crate::zfs::{CanMount, Dataset, KeyFormat, KeyStatus, Kind, Mountpoint, Part};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 /// A pool as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pool {
-    /// All its datasets.
+    /// The datasets that were looked at.
     Seen(Vec<Dataset>),
     /// It is not imported on this node.
     NotImported,
@@ -203,13 +205,84 @@ pub fn part_for_keys(config: &Config, pool: &str) -> Part {
     part
 }
 
-/// What of a pool is to be looked at again after steps on these datasets.
-pub fn part_after(config: &Config, pool: &str, changed: &BTreeSet<DatasetName>) -> Part {
+/// What of a pool [`mounts`] has to know at least: all at or below the roots, all above them, and what
+/// a gate names. [`unseen`] says whether that is enough.
+pub fn part_for_mounts(config: &Config, pool: &str) -> Part {
     let roots = config.roots.iter().map(|root| &root.dataset);
-    let of_pool = |name: &&DatasetName| name.pool() == pool;
+    let trees: BTreeSet<DatasetName> = roots.filter(|r| r.pool() == pool).cloned().collect();
+    let above = trees.iter().flat_map(DatasetName::above);
+    let named = config.gates.iter().flat_map(|gate| &gate.needs);
+    let named = named.filter_map(dataset_of).filter(|d| d.pool() == pool);
     Part {
-        alone: changed.iter().filter(of_pool).cloned().collect(),
-        trees: roots.filter(of_pool).cloned().collect(),
+        alone: above.chain(named.cloned()).collect(),
+        trees,
+    }
+}
+
+/// What of a pool is to be looked at again after steps on these datasets: they, and all that is a
+/// replica or could be one.
+pub fn part_after(config: &Config, pool: &str, changed: &BTreeSet<DatasetName>) -> Part {
+    let mut part = part_for_keys(config, pool);
+    part.alone = changed
+        .iter()
+        .filter(|d| d.pool() == pool)
+        .cloned()
+        .collect();
+    part
+}
+
+/// What was not looked at and could matter for [`mounts`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unseen {
+    /// Nothing.
+    Nothing,
+    /// These file systems, which are mounted on, above or below a path of ours.
+    These(BTreeSet<DatasetName>),
+    /// Any dataset could belong on a directory above one of our paths, for it is a bare one now, and no
+    /// dataset that was seen belongs there.
+    Any,
+}
+
+/// Whether a look at [`part_for_mounts`] was enough, by what is mounted now.
+pub fn unseen(config: &Config, observed: &Observed, mounted: &[Mount]) -> Unseen {
+    let places: Vec<Place> = observed
+        .datasets()
+        .filter_map(|d| place(config, d))
+        .collect();
+    let ours = places.iter().filter(|p| config.role_of(p.name()).is_some());
+    let ours: BTreeSet<&Path> = ours.map(|place| place.at).collect();
+    let above: BTreeSet<&Path> = ours.iter().flat_map(|at| at.ancestors().skip(1)).collect();
+    let known: BTreeSet<&Path> = places
+        .iter()
+        .map(|place| place.at)
+        .chain(mounted.iter().map(|mount| mount.at.as_path()))
+        .collect();
+    if above.iter().any(|at| !known.contains(at)) {
+        return Unseen::Any;
+    }
+    let seen: BTreeSet<&str> = observed.datasets().map(|d| d.name.as_str()).collect();
+    let pools = config.pools();
+    // What lies there could be buried.
+    let mut to_mount: BTreeSet<&Path> = places
+        .iter()
+        .filter(|place| !place.dataset.mounted && above.contains(place.at))
+        .map(|place| place.at)
+        .collect();
+    to_mount.extend(&ours);
+    let matters = |mount: &&Mount| {
+        let at = mount.at.as_path();
+        above.contains(at) || at.ancestors().any(|at| to_mount.contains(at))
+    };
+    let names = mounted
+        .iter()
+        .filter(|mount| mount.fstype == "zfs" && !seen.contains(mount.source.as_str()))
+        .filter(matters)
+        .filter_map(|mount| mount.source.parse::<DatasetName>().ok())
+        .filter(|name| pools.iter().any(|pool| pool == name.pool()));
+    let names: BTreeSet<DatasetName> = names.collect();
+    match names.is_empty() {
+        true => Unseen::Nothing,
+        false => Unseen::These(names),
     }
 }
 
@@ -396,25 +469,47 @@ pub fn mounts(config: &Config, observed: &Observed) -> MountPlan {
     places.sort_by(|a, b| (a.at, a.name()).cmp(&(b.at, b.name())));
     let wanted = with_ancestors(config, &places);
     let promoted = observed.promoted(config);
-    // Known to be mounted once the steps so far are made.
-    let mut up: Vec<&Place> = places.iter().filter(|p| p.dataset.mounted).collect();
+    let mut then = Then::of(&places);
     for place in wanted {
         if place.dataset.mounted {
             continue;
         }
-        match obstacle(config, &promoted, place, &places, &up) {
+        match obstacle(config, &promoted, place, &then) {
             Some(why) => plan.refused.push((place.name().clone(), why)),
             None => {
                 plan.steps.push(Step::Mount {
                     dataset: place.name().clone(),
                     at: place.at.to_owned(),
                 });
-                up.push(place);
+                then.mount(place);
             }
         }
     }
     plan.left_alone = left_alone(config, observed);
     plan
+}
+
+/// Mounts in their order, those together that can be made at once: of one pool, as many as `most` says of
+/// it, and none on another.
+pub fn at_once(steps: &[Step], most: impl Fn(&str) -> usize) -> Vec<Vec<&Step>> {
+    let mut all: Vec<Vec<&Step>> = Vec::new();
+    let place = |step: &Step| match step {
+        Step::Mount { dataset, at } => Some((dataset.pool().to_owned(), at.clone())),
+        _ => None,
+    };
+    for step in steps {
+        let Some((pool, at)) = place(step) else {
+            continue;
+        };
+        let fits = |other: &&Step| {
+            place(other).is_some_and(|(of, above)| of == pool && !at.starts_with(above))
+        };
+        match all.last_mut() {
+            Some(last) if last.len() < most(&pool) && last.iter().all(fits) => last.push(step),
+            _ => all.push(vec![step]),
+        }
+    }
+    all
 }
 
 /// A file system that `zfs mount` could put on a path.
@@ -443,45 +538,91 @@ fn place<'a>(config: &Config, dataset: &'a Dataset) -> Option<Place<'a>> {
 }
 
 fn named_by_a_gate(config: &Config, dataset: &DatasetName) -> bool {
-    config
-        .gates
-        .iter()
-        .flat_map(|gate| &gate.needs)
-        .any(|need| match need {
-            Condition::Mounted { dataset: named, .. }
-            | Condition::Writable(named)
-            | Condition::Readonly(named)
-            | Condition::KeyLoaded(named)
-            | Condition::FreshSnapshot { dataset: named, .. } => named == dataset,
-            _ => false,
-        })
+    let mut needs = config.gates.iter().flat_map(|gate| &gate.needs);
+    needs.any(|need| dataset_of(need) == Some(dataset))
+}
+
+/// The dataset that a condition is about.
+fn dataset_of(need: &Condition) -> Option<&DatasetName> {
+    match need {
+        Condition::Mounted { dataset, .. }
+        | Condition::Writable(dataset)
+        | Condition::Readonly(dataset)
+        | Condition::KeyLoaded(dataset)
+        | Condition::FreshSnapshot { dataset, .. } => Some(dataset),
+        _ => None,
+    }
 }
 
 /// The places at or below configured roots, and those above their paths, encrypted or not.
 fn with_ancestors<'a>(config: &Config, places: &'a [Place<'a>]) -> Vec<&'a Place<'a>> {
-    let ours: Vec<&Place> = places
+    let is_ours = |place: &&Place| config.role_of(place.name()).is_some();
+    let ours: BTreeSet<&DatasetName> = places.iter().filter(is_ours).map(Place::name).collect();
+    let above: BTreeSet<&Path> = places
         .iter()
-        .filter(|place| config.role_of(place.name()).is_some())
+        .filter(|place| ours.contains(place.name()))
+        .flat_map(|place| place.at.ancestors().skip(1))
         .collect();
     places
         .iter()
-        .filter(|place| {
-            config.role_of(place.name()).is_some()
-                || ours.iter().any(|own| lies_below(own.at, place.at))
-        })
+        .filter(|place| ours.contains(place.name()) || above.contains(place.at))
         .collect()
 }
 
-fn lies_below(path: &Path, above: &Path) -> bool {
-    path != above && path.starts_with(above)
+/// What is mounted once the steps so far are made, and what is not, by path.
+struct Then<'a> {
+    up: BTreeMap<&'a Path, &'a DatasetName>,
+    down: BTreeMap<&'a Path, BTreeSet<&'a DatasetName>>,
+}
+
+impl<'a> Then<'a> {
+    /// As it is now.
+    fn of(places: &'a [Place<'a>]) -> Then<'a> {
+        let mut then = Then {
+            up: BTreeMap::new(),
+            down: BTreeMap::new(),
+        };
+        for place in places {
+            match place.dataset.mounted {
+                true => drop(then.up.entry(place.at).or_insert(place.name())),
+                false => drop(then.down.entry(place.at).or_default().insert(place.name())),
+            }
+        }
+        then
+    }
+
+    fn mount(&mut self, place: &'a Place<'a>) {
+        self.up.insert(place.at, place.name());
+        if let Some(down) = self.down.get_mut(place.at) {
+            down.remove(place.name());
+        }
+    }
+
+    fn at(&self, path: &Path) -> Option<&'a DatasetName> {
+        self.up.get(path).copied()
+    }
+
+    /// The first that is mounted below a path. Paths are ordered by their components, so all below one
+    /// follow it.
+    fn below(&self, path: &Path) -> Option<&'a DatasetName> {
+        let after = (Bound::Excluded(path), Bound::Unbounded);
+        let (at, name) = self.up.range::<Path, _>(after).next()?;
+        at.starts_with(path).then_some(*name)
+    }
+
+    /// The highest above a path that is not mounted.
+    fn missing_above(&self, path: &Path) -> Option<&'a DatasetName> {
+        let above: Vec<&Path> = path.ancestors().skip(1).collect();
+        let mut missing = above.iter().rev().filter_map(|at| self.down.get(at));
+        missing.find_map(|down| down.first().copied())
+    }
 }
 
 fn obstacle(
     config: &Config,
     promoted: &Promotions,
     place: &Place,
-    all: &[Place],
-    up: &[&Place],
+    then: &Then,
 ) -> Option<NotMounted> {
     if place.dataset.key_status == KeyStatus::Unavailable {
         return Some(NotMounted::Locked);
@@ -489,16 +630,14 @@ fn obstacle(
     if is_replica(config, promoted, place.name()) && !place.dataset.readonly {
         return Some(NotMounted::Writable);
     }
-    let is_up = |other: &Place| up.iter().any(|u| u.name() == other.name());
-    if let Some(same) = up.iter().find(|other| other.at == place.at) {
-        return Some(NotMounted::SamePlace(same.name().clone()));
+    if let Some(same) = then.at(place.at) {
+        return Some(NotMounted::SamePlace(same.clone()));
     }
-    if let Some(below) = up.iter().find(|other| lies_below(other.at, place.at)) {
-        return Some(NotMounted::WouldBury(below.name().clone()));
+    if let Some(below) = then.below(place.at) {
+        return Some(NotMounted::WouldBury(below.clone()));
     }
-    all.iter()
-        .find(|above| lies_below(place.at, above.at) && !is_up(above))
-        .map(|above| NotMounted::WaitsFor(above.name().clone()))
+    let above = then.missing_above(place.at)?;
+    Some(NotMounted::WaitsFor(above.clone()))
 }
 
 fn left_alone(config: &Config, observed: &Observed) -> Vec<(DatasetName, LeftAlone)> {

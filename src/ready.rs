@@ -9,13 +9,14 @@ use crate::gate::{self, Answer, Known, Live, Marker};
 use crate::guard;
 use crate::marker;
 use crate::names::{DatasetName, GateName};
-use crate::pass::{Node, Pass};
+use crate::pass::{Node, Pass, Scope};
 use crate::peers;
-use crate::plan::{self, KeyState, LeftAlone, MountPlan, NotMounted, Step};
+use crate::plan::{self, KeyState, LeftAlone, MountPlan, NotMounted, Step, Unseen};
 use crate::report::{Finding, Report, RootLine, Severity};
 use crate::roles;
 use crate::time::Deadline;
-use std::collections::BTreeMap;
+use crate::zfs::Part;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -34,6 +35,10 @@ pub fn ready(node: Node, config: &Config) -> Report {
         return pass.finish();
     };
     let markers = pass.drop_stale_markers();
+    // To look beneath mounts, the mountpoints of all datasets are needed.
+    if config.guards.is_empty() {
+        pass.scope = Scope::Mounts;
+    }
     pass.begin_asking();
     guard::bare(&mut pass);
     let plan = mount_all(&mut pass);
@@ -49,6 +54,9 @@ pub fn ready(node: Node, config: &Config) -> Report {
 pub(crate) fn mount_all(pass: &mut Pass) -> MountPlan {
     pass.phase("pools", |pass| {
         pass.observe_all();
+        if pass.scope == Scope::Mounts {
+            look_wider(pass);
+        }
         ((), pass.pools_in_words())
     });
     pass.phase("mounts", |pass| {
@@ -59,6 +67,31 @@ pub(crate) fn mount_all(pass: &mut Pass) -> MountPlan {
         };
         (plan, words)
     })
+}
+
+/// Looks at what else matters, beside what was looked at: by what is mounted now.
+fn look_wider(pass: &mut Pass) {
+    let unseen = match pass.node.system.mounts() {
+        Ok(mounted) => plan::unseen(pass.config, &pass.observed, &mounted),
+        Err(_) => Unseen::Any,
+    };
+    match unseen {
+        Unseen::Nothing => {}
+        Unseen::These(names) => pass.each_pool(|pass, pool, deadline| {
+            let of_pool = names.iter().filter(|name| name.pool() == pool);
+            let part = Part {
+                alone: of_pool.cloned().collect(),
+                trees: BTreeSet::new(),
+            };
+            if !part.alone.is_empty() {
+                pass.observe_also(pool, &part, deadline);
+            }
+        }),
+        Unseen::Any => {
+            pass.scope = Scope::Whole;
+            pass.observe_all();
+        }
+    }
 }
 
 /// Mounts until nothing is left or nothing works any more; gives the plan that is left.
@@ -75,9 +108,8 @@ fn mount_missing(pass: &mut Pass) -> MountPlan {
         let mut changed = pass.seal_replicas(deadline) > 0;
         let plan = plan::mounts(pass.config, &pass.observed);
         if !changed {
-            for step in &plan.steps {
-                let left = left.entry(step.dataset().pool().to_owned()).or_default();
-                changed |= mount(pass, step, left);
+            for some in plan::at_once(&plan.steps, |pool| pass.node.zfs.at_once(pool)) {
+                changed |= mount(pass, &some, &mut left);
             }
         }
         if !changed {
@@ -89,11 +121,18 @@ fn mount_missing(pass: &mut Pass) -> MountPlan {
     plan::mounts(pass.config, &pass.observed)
 }
 
-/// Mounts one file system and takes its time off what its pool has left.
-fn mount(pass: &mut Pass, step: &Step, left: &mut Duration) -> bool {
+/// Makes steps of one pool at once, and takes their time off what the pool has left.
+fn mount(pass: &mut Pass, steps: &[&Step], left: &mut BTreeMap<String, Duration>) -> bool {
+    let Some(pool) = steps.first().map(|step| step.dataset().pool()) else {
+        return false;
+    };
+    if pass.is_given_up(pool) {
+        return false;
+    }
+    let left = left.entry(pool.to_owned()).or_default();
     let begun = pass.clock().now();
     let deadline = pass.deadline.at_most(pass.clock(), *left);
-    let done = pass.make(step, deadline);
+    let done = pass.mount_some(steps, deadline);
     *left = left.saturating_sub(pass.clock().now() - begun);
     done
 }

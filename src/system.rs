@@ -28,6 +28,11 @@ pub trait System {
     fn boot_id(&self) -> Option<String>;
     /// The state of a pool, without asking the pool.
     fn pool_state(&self, pool: &str) -> PoolState;
+    /// What is mounted now, as the kernel tells it without asking a file system.
+    ///
+    /// # Errors
+    /// The kernel did not say.
+    fn mounts(&self) -> Result<Vec<Mount>, Trouble>;
     /// Looks at mounts and files as they are now.
     ///
     /// # Errors
@@ -161,6 +166,10 @@ impl System for Machine {
 
     fn pool_state(&self, pool: &str) -> PoolState {
         os::pool_state(pool)
+    }
+
+    fn mounts(&self) -> Result<Vec<Mount>, Trouble> {
+        os::mounts().map_err(|e| Trouble::failed("what is mounted", &e.to_string()))
     }
 
     fn look(&self, questions: &Questions, deadline: Deadline) -> Result<Live, Trouble> {

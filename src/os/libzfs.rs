@@ -6,12 +6,17 @@
 
 use crate::key::KEY_LEN;
 use nix::libc::{self, c_char, c_int, c_uint, c_void};
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, CString};
 use std::io;
 use std::ptr;
 
-/// The names under which the library is known: OpenZFS 2.1 and 2.2 and FreeBSD, 2.3, 2.4.
+/// The names under which the library is known, the likeliest first: OpenZFS 2.3, 2.1 and 2.2, 2.4; and
+/// FreeBSD's, which has kept its name.
+#[cfg(target_os = "linux")]
+const NAMES: [&CStr; 3] = [c"libzfs.so.6", c"libzfs.so.4", c"libzfs.so.7"];
+#[cfg(target_os = "freebsd")]
 const NAMES: [&CStr; 3] = [c"libzfs.so.4", c"libzfs.so.6", c"libzfs.so.7"];
 /// File systems and volumes (`ZFS_TYPE_FILESYSTEM | ZFS_TYPE_VOLUME`).
 const DATASETS: c_int = 1 | 4;
@@ -74,6 +79,15 @@ pub struct Library {
     calls: Calls,
     root: Root,
     properties: Vec<(String, Property)>,
+    kept: RefCell<Kept>,
+}
+
+/// Datasets that were told of and are not mounted: they need not be opened once more.
+#[derive(Default)]
+struct Kept {
+    /// In which state of knowledge they were told of.
+    state: u64,
+    handles: BTreeMap<String, Zfs>,
 }
 
 /// What came of asking for a mount.
@@ -111,6 +125,7 @@ impl Library {
             calls,
             root,
             properties: Vec::new(),
+            kept: RefCell::default(),
         };
         for name in properties.split(',') {
             let property = library.property(name)?;
@@ -138,10 +153,11 @@ impl Library {
     /// In the library's words.
     pub fn observe<'a>(
         &self,
+        state: u64,
         alone: impl Iterator<Item = &'a str>,
         trees: impl Iterator<Item = &'a str>,
     ) -> Result<String, String> {
-        self.forget_mounts();
+        self.forget(state);
         let mut walk = Walk {
             library: self,
             seen: BTreeSet::new(),
@@ -154,14 +170,19 @@ impl Library {
         {
             walk.deep = deep;
             if let Some(dataset) = self.dataset(name)? {
-                walk.visit(&dataset)?;
+                walk.visit(dataset)?;
             }
         }
         Ok(walk.text)
     }
 
-    /// What is mounted is read anew.
-    fn forget_mounts(&self) {
+    /// What was known of datasets is forgotten, and what is mounted is read anew.
+    fn forget(&self, state: u64) {
+        let mut kept = self.kept.borrow_mut();
+        kept.state = state;
+        for (_, zfs) in std::mem::take(&mut kept.handles) {
+            drop(Handle { library: self, zfs });
+        }
         // SAFETY: the library's own order of calls; its table is empty and whole between them.
         unsafe {
             (self.calls.mnttab_fini)(self.root);
@@ -206,11 +227,22 @@ impl Library {
         unsafe { (self.calls.load_key)(text.as_ptr(), noop, bytes, length) }
     }
 
+    fn kept(&self, state: u64, name: &str) -> Option<Option<Handle<'_>>> {
+        let mut kept = self.kept.borrow_mut();
+        if kept.state != state {
+            return None;
+        }
+        let zfs = kept.handles.remove(name)?;
+        Some(Some(Handle { library: self, zfs }))
+    }
+
     /// Mounts a file system as `zfs mount` does: by the very function that it calls, in the cases in
-    /// which it calls nothing else.
-    pub fn mount(&self, name: &str) -> Mounting {
-        self.forget_mounts();
-        let handle = match self.dataset(name) {
+    /// which it calls nothing else. What was told of it in this very state of knowledge still holds.
+    pub fn mount(&self, state: u64, name: &str) -> Mounting {
+        let handle = match self
+            .kept(state, name)
+            .map_or_else(|| self.dataset(name), Ok)
+        {
             Ok(Some(handle)) => handle,
             Ok(None) => return Mounting::NotPlain,
             Err(why) => return Mounting::Refused(why),
@@ -263,6 +295,19 @@ impl Handle<'_> {
             && [super::JAILED_PROPERTY, "inconsistent", "redacted"]
                 .into_iter()
                 .all(is_zero)
+    }
+
+    /// Keeps it, if it may be mounted next.
+    fn keep(self) {
+        let locked = match self.library.property("keystatus") {
+            Ok(own) => self.value(&own).0 == "unavailable",
+            Err(_) => true,
+        };
+        if self.is_plain() && !locked {
+            let mut kept = self.library.kept.borrow_mut();
+            kept.handles.insert(self.name(), self.zfs);
+            std::mem::forget(self);
+        }
     }
 
     fn name(&self) -> String {
@@ -347,7 +392,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn visit(&mut self, dataset: &Handle) -> Result<(), String> {
+    fn visit(&mut self, dataset: Handle) -> Result<(), String> {
         let name = dataset.name();
         if !self.seen.insert(name.clone()) {
             return Ok(());
@@ -358,13 +403,18 @@ impl Walk<'_> {
             self.text.push_str(&row.join("\t"));
             self.text.push('\n');
         }
-        if !self.deep {
-            return Ok(());
+        let mut done = 0;
+        if self.deep {
+            let myself: *mut Walk = self;
+            let children = self.library.calls.children;
+            // SAFETY: the callback is given this walk back, which nobody else uses meanwhile.
+            done = unsafe { children(dataset.zfs, visit_child, myself.cast()) };
         }
-        let myself: *mut Walk = self;
-        // SAFETY: the callback is given this walk back, which nobody else uses meanwhile.
-        match unsafe { (self.library.calls.children)(dataset.zfs, visit_child, myself.cast()) } {
-            0 => Ok(()),
+        match done {
+            0 => {
+                dataset.keep();
+                Ok(())
+            }
             _ => Err(self.library.words()),
         }
     }
@@ -378,7 +428,7 @@ extern "C" fn visit_child(zfs: Zfs, walk: *mut c_void) -> c_int {
         library: walk.library,
         zfs,
     };
-    c_int::from(walk.visit(&child).is_err())
+    c_int::from(walk.visit(child).is_err())
 }
 
 /// The library lets environment variables change what a mount does; the program is started without

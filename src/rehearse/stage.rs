@@ -8,7 +8,7 @@ use crate::gate::{Live, Questions};
 use crate::host::bare::Beneath;
 use crate::key::{Fingerprint, Key};
 use crate::names::DatasetName;
-use crate::os::PoolState;
+use crate::os::{Mount, PoolState};
 use crate::pass::{Node, ONE_CALL};
 use crate::plan::Step;
 use crate::report::{Finding, Severity};
@@ -17,7 +17,7 @@ use crate::store::{Reading, Wanted};
 use crate::system::{Guard, KeyDevices, System};
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
-use crate::zfs::{Answer, Dataset, KeyStatus, Mountpoint, Past, Try, Zfs};
+use crate::zfs::{Answer, Dataset, KeyStatus, Mountpoint, Part, Past, Try, Zfs};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -238,8 +238,8 @@ fn still_so(file: &Path, real: &Live, world: &World) -> Result<bool, String> {
 }
 
 impl Zfs for Stage<'_> {
-    fn begin(&self, pools: &[String]) {
-        self.real.zfs.begin(pools);
+    fn begin(&self, pool: &str, part: &Part, worth: usize) {
+        self.real.zfs.begin(pool, part, worth);
     }
 
     fn pools(&self, deadline: Deadline) -> Result<Vec<String>, Trouble> {
@@ -401,6 +401,10 @@ impl System for Stage<'_> {
 
     fn pool_state(&self, pool: &str) -> PoolState {
         self.real.system.pool_state(pool)
+    }
+
+    fn mounts(&self) -> Result<Vec<Mount>, Trouble> {
+        Ok(self.world.borrow().mounts().cloned().collect())
     }
 
     fn look(&self, questions: &Questions, deadline: Deadline) -> Result<Live, Trouble> {

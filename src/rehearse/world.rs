@@ -132,6 +132,11 @@ impl World {
             .collect()
     }
 
+    /// What is mounted.
+    pub(super) fn mounts(&self) -> impl Iterator<Item = &Mount> {
+        self.mounts.iter().map(|standing| &standing.mount)
+    }
+
     /// Whether a dataset is a volume that has its device.
     pub(super) fn has_device(&self, name: &DatasetName) -> bool {
         let found = self.find(name);

@@ -5,18 +5,21 @@
 //! in this process. A worker is forked while there are no keys. Each comes to it by its pipe alone.
 
 use super::command::Command;
-use super::{Answer, Dataset, Part, Past, Try, Zfs, parse};
+use super::{Answer, Dataset, Loading, Part, Past, Try, Zfs, parse};
 use crate::key::{KEY_LEN, Key};
 use crate::names::DatasetName;
 use crate::os::libzfs::{Library, Mounting};
 use crate::os::worker::Helper;
 use crate::os::{self, error_words};
-use crate::time::Deadline;
+use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::num::NonZero;
+use std::thread::available_parallelism;
+use std::time::Duration;
 
 /// The longest question, in bytes: the names of many datasets.
 const LONGEST_QUESTION: usize = 16 << 20;
@@ -36,20 +39,127 @@ const WRONG_KEY: u8 = b'x';
 const REFUSED: u8 = b'!';
 const ASK_THE_PROGRAM: u8 = b'-';
 
+/// The most workers of a pool: OpenZFS makes a pool's transactions and mounts one after another where it
+/// counts, so that more gain nothing.
+const MOST_WORKERS: usize = 4;
+/// So many questions a worker is handed at once, lest it wait for the next.
+const AHEAD: usize = 4;
+/// A question that surely fits into a pipe that nobody reads yet.
+const FITS_A_PIPE: usize = 4096;
+
+/// An answer: its first byte and the rest; `None` when the program is to be asked.
+type Heard = Option<Result<(u8, Vec<u8>), Trouble>>;
+
 /// The library, and the program behind it.
 pub struct Direct<'a> {
     command: Command<'a>,
-    workers: RefCell<BTreeMap<String, Worker>>,
+    pools: RefCell<BTreeMap<String, Pool>>,
 }
 
-/// A pool's worker.
-enum Worker {
-    /// It has not said yet whether it found the library.
-    Begun(Helper),
-    /// It has.
-    Works(Helper),
-    /// There is none any more: the program is asked.
-    Gone,
+/// What works on a pool.
+#[derive(Default)]
+struct Pool {
+    /// None when none is left.
+    workers: Vec<Worker>,
+    /// The state of knowledge: another after each change and with each look, so that no worker mounts by
+    /// what it knew before.
+    state: u64,
+}
+
+/// One of a pool's workers.
+struct Worker {
+    helper: Helper,
+    /// Whether it has said that it found the library.
+    greeted: bool,
+    /// What it was asked already and has not answered.
+    ahead: Option<Vec<u8>>,
+}
+
+impl Worker {
+    fn start(pool: &str) -> Result<Worker, Trouble> {
+        let helper = Helper::start(&format!("a worker of pool {pool}"), work)?;
+        Ok(Worker {
+            helper,
+            greeted: false,
+            ahead: None,
+        })
+    }
+
+    fn ask(
+        &mut self,
+        question: &[&[u8]],
+        clock: &dyn Clock,
+        deadline: Deadline,
+    ) -> Result<(), Trouble> {
+        match self.ahead.take() {
+            Some(asked) if asked == question.concat() => return Ok(()),
+            Some(_) => drop(self.hear(clock, deadline)?),
+            None => {}
+        }
+        self.helper.ask(question, clock, deadline)
+    }
+
+    fn hear(&mut self, clock: &dyn Clock, deadline: Deadline) -> Result<(u8, Vec<u8>), Trouble> {
+        if !self.greeted {
+            match self.next(clock, deadline)? {
+                (DONE, _) => self.greeted = true,
+                (_, why) => {
+                    let why = String::from_utf8_lossy(&why).into_owned();
+                    return Err(Trouble::failed("libzfs", &why));
+                }
+            }
+        }
+        self.next(clock, deadline)
+    }
+
+    fn next(&mut self, clock: &dyn Clock, deadline: Deadline) -> Result<(u8, Vec<u8>), Trouble> {
+        let answer = self.helper.answer(LONGEST_ANSWER, clock, deadline)?;
+        match answer.split_first() {
+            Some((first, rest)) => Ok((*first, rest.to_vec())),
+            None => Err(Trouble::failed("a pool's worker", "an empty answer")),
+        }
+    }
+}
+
+/// A worker while it is asked, and what became of it.
+struct Lane {
+    worker: Option<Worker>,
+    timed_out: Option<Trouble>,
+}
+
+impl From<Worker> for Lane {
+    fn from(worker: Worker) -> Lane {
+        Lane {
+            worker: Some(worker),
+            timed_out: None,
+        }
+    }
+}
+
+impl Lane {
+    fn ask(&mut self, question: &[&[u8]], clock: &dyn Clock, deadline: Deadline) {
+        if let Some(worker) = &mut self.worker
+            && let Err(trouble) = worker.ask(question, clock, deadline)
+        {
+            self.end(trouble);
+        }
+    }
+
+    fn hear(&mut self, clock: &dyn Clock, deadline: Deadline) -> Heard {
+        if let Some(worker) = &mut self.worker {
+            match worker.hear(clock, deadline) {
+                Ok((ASK_THE_PROGRAM, _)) => return None,
+                Ok(answer) => return Some(Ok(answer)),
+                Err(trouble) => self.end(trouble),
+            }
+        }
+        self.timed_out.clone().map(Err)
+    }
+
+    fn end(&mut self, trouble: Trouble) {
+        self.worker = None;
+        self.timed_out = trouble.is_timeout().then_some(trouble);
+    }
 }
 
 impl<'a> Direct<'a> {
@@ -57,66 +167,83 @@ impl<'a> Direct<'a> {
     pub fn new(command: Command<'a>) -> Direct<'a> {
         Direct {
             command,
-            workers: RefCell::default(),
+            pools: RefCell::default(),
         }
     }
 
-    fn start(pool: &str) -> Result<Worker, Trouble> {
-        Helper::start(&format!("the worker of pool {pool}"), work).map(Worker::Begun)
-    }
-
-    /// What the pool's worker answers: its first byte and the rest. `None` when the program is to be
-    /// asked. A worker that did not answer in time is given up, and none takes its place.
-    fn ask(
-        &self,
-        pool: &str,
-        question: &[&[u8]],
-        deadline: Deadline,
-    ) -> Option<Result<(u8, Vec<u8>), Trouble>> {
-        let mut workers = self.workers.borrow_mut();
-        let worker = match workers.remove(pool) {
-            Some(worker) => worker,
-            None => Direct::start(pool).ok()?,
+    /// Starts the workers of a pool that has none yet.
+    fn start(&self, pool: &str, most: usize) {
+        let mut pools = self.pools.borrow_mut();
+        if pools.contains_key(pool) {
+            return;
+        }
+        let processors = || available_parallelism().map_or(1, NonZero::get);
+        let count = match most {
+            0 | 1 => 1,
+            _ => most.min(MOST_WORKERS).min(processors()),
         };
-        let (worker, answer) = self.talk(worker, question, deadline);
-        workers.insert(pool.to_owned(), worker);
-        match answer {
-            Ok((ASK_THE_PROGRAM, _)) => None,
-            Err(trouble) if !trouble.is_timeout() => None,
-            answer => Some(answer),
+        let workers = (0..count).map_while(|_| Worker::start(pool).ok()).collect();
+        let state = 0;
+        pools.insert(pool.to_owned(), Pool { workers, state });
+    }
+
+    /// What any worker knows of a pool holds no longer.
+    fn forget(&self, pool: &str) {
+        if let Some(pool) = self.pools.borrow_mut().get_mut(pool) {
+            pool.state += 1;
         }
     }
 
-    fn talk(
-        &self,
-        worker: Worker,
-        question: &[&[u8]],
-        deadline: Deadline,
-    ) -> (Worker, Result<(u8, Vec<u8>), Trouble>) {
+    /// Hands the questions out to the workers, each in its turn, and hears their answers. A worker that
+    /// did not answer in time is given up, and none takes its place.
+    fn each(&self, pool: &str, questions: &[Vec<&[u8]>], deadline: Deadline) -> Vec<Heard> {
+        self.start(pool, 1);
         let clock = self.command.clock;
-        let (mut helper, greeted) = match worker {
-            Worker::Begun(helper) => (helper, false),
-            Worker::Works(helper) => (helper, true),
-            Worker::Gone => return (Worker::Gone, Ok((ASK_THE_PROGRAM, Vec::new()))),
-        };
-        let hear = |helper: &mut Helper| {
-            let answer = helper.answer(LONGEST_ANSWER, clock, deadline)?;
-            match answer.split_first() {
-                Some((first, rest)) => Ok((*first, rest.to_vec())),
-                None => Err(Trouble::failed("a pool's worker", "an empty answer")),
-            }
-        };
-        if !greeted {
-            match hear(&mut helper) {
-                Ok((DONE, _)) => {}
-                answer => return (Worker::Gone, answer),
+        let mut pools = self.pools.borrow_mut();
+        let of_pool = &mut pools.entry(pool.to_owned()).or_default().workers;
+        let mut lanes: Vec<Lane> = of_pool.drain(..).map(Lane::from).collect();
+        let count = lanes.len();
+        for (number, question) in questions.iter().enumerate() {
+            if let Some(lane) = lanes.get_mut(number % count.max(1)) {
+                lane.ask(question, clock, deadline);
             }
         }
-        let asked = helper.ask(question, clock, deadline);
-        match asked.and_then(|()| hear(&mut helper)) {
-            Ok(answer) => (Worker::Works(helper), Ok(answer)),
-            Err(trouble) => (Worker::Gone, Err(trouble)),
-        }
+        let heard = (0..questions.len()).map(|number| {
+            let lane = lanes.get_mut(number % count.max(1))?;
+            lane.hear(clock, deadline)
+        });
+        let heard = heard.collect();
+        of_pool.extend(lanes.into_iter().filter_map(|lane| lane.worker));
+        heard
+    }
+
+    fn ask(&self, pool: &str, question: Vec<&[u8]>, deadline: Deadline) -> Heard {
+        self.each(pool, &[question], deadline).pop().flatten()
+    }
+
+    /// The questions that ask for a part of a pool, one for each worker.
+    fn looking(&self, pool: &str, part: &Part) -> Vec<Vec<u8>> {
+        let shares = part.shares(self.workers(pool));
+        let state = self.state(pool);
+        let question = |share| question_for(state, share);
+        shares.iter().map(question).collect()
+    }
+
+    fn workers(&self, pool: &str) -> usize {
+        let pools = self.pools.borrow();
+        pools.get(pool).map_or(0, |pool| pool.workers.len())
+    }
+
+    fn state(&self, pool: &str) -> u64 {
+        self.pools.borrow().get(pool).map_or(0, |pool| pool.state)
+    }
+
+    /// Whether just this was asked already, and nothing has changed since.
+    fn is_asked(&self, pool: &str, questions: &[Vec<u8>]) -> bool {
+        let pools = self.pools.borrow();
+        let workers = pools.get(pool).map_or(&[][..], |pool| &pool.workers);
+        let ahead = workers.iter().map(|worker| worker.ahead.as_ref());
+        ahead.eq(questions.iter().map(Some))
     }
 
     /// Datasets by the library, or `None`.
@@ -126,19 +253,55 @@ impl<'a> Direct<'a> {
         part: &Part,
         deadline: Deadline,
     ) -> Option<Result<Vec<Dataset>, Trouble>> {
+        self.start(pool, 1);
         let what = format!("looking at pool {pool}");
-        let names = [('t', &part.trees), ('a', &part.alone)];
-        let lines = names
-            .iter()
-            .flat_map(|(how, names)| names.iter().map(move |name| format!("{how}{name}\n")));
-        let lines: String = lines.collect();
-        let answer = self.ask(pool, &[&[OBSERVE], lines.as_bytes()], deadline)?;
-        let text = match told(&what, answer) {
-            Ok(text) => text,
-            Err(trouble) => return Some(Err(trouble)),
-        };
+        let mut questions = self.looking(pool, part);
+        if !self.is_asked(pool, &questions) {
+            self.forget(pool);
+            questions = self.looking(pool, part);
+        }
+        let questions: Vec<Vec<&[u8]>> = questions.iter().map(|q| vec![&q[..]]).collect();
+        let mut text = String::new();
+        for answer in self.each(pool, &questions, deadline) {
+            match told(&what, answer?) {
+                Ok(more) => text.push_str(&more),
+                Err(trouble) => return Some(Err(trouble)),
+            }
+        }
         Some(parse::datasets(&text).map_err(|why| Trouble::failed(&what, &why)))
     }
+
+    /// What an answer to a key means; `None` when the program is to be asked.
+    fn key_answer(root: &DatasetName, how: Try, heard: Heard) -> Option<Answer> {
+        let what = match how {
+            Try::Load => format!("loading the key of {root}"),
+            Try::Probe => format!("trying a key on {root}"),
+        };
+        Some(match heard? {
+            Ok((WRONG_KEY, _)) => Answer::WrongKey,
+            answer => match told(&what, answer) {
+                Ok(_) => Answer::Opens,
+                Err(trouble) => Answer::CouldNotAsk(trouble),
+            },
+        })
+    }
+}
+
+fn question_for(state: u64, part: &Part) -> Vec<u8> {
+    let names = [('t', &part.trees), ('a', &part.alone)];
+    let lines = names
+        .iter()
+        .flat_map(|(how, names)| names.iter().map(move |name| format!("{how}{name}\n")));
+    let lines = format!("{state}\n{}", lines.collect::<String>());
+    [&[OBSERVE], lines.as_bytes()].concat()
+}
+
+fn key_question<'q>(how: Try, root: &'q DatasetName, key: &'q Key) -> Vec<&'q [u8]> {
+    let kind: &[u8] = match how {
+        Try::Load => &[LOAD],
+        Try::Probe => &[PROBE],
+    };
+    vec![kind, root.as_str().as_bytes(), key.expose()]
 }
 
 /// The words of an answer that was nothing but done or refused.
@@ -152,15 +315,27 @@ fn told(what: &str, answer: Result<(u8, Vec<u8>), Trouble>) -> Result<String, Tr
 }
 
 impl Zfs for Direct<'_> {
-    fn begin(&self, pools: &[String]) {
-        let mut workers = self.workers.borrow_mut();
-        for pool in pools {
-            if !workers.contains_key(pool)
-                && let Ok(worker) = Direct::start(pool)
+    fn begin(&self, pool: &str, part: &Part, worth: usize) {
+        self.start(pool, part.pieces().div_ceil(worth));
+        let questions = self.looking(pool, part);
+        let mut pools = self.pools.borrow_mut();
+        let Some(of_pool) = pools.get_mut(pool) else {
+            return;
+        };
+        let clock = self.command.clock;
+        for (worker, question) in of_pool.workers.iter_mut().zip(questions) {
+            let now = Deadline::after(clock, Duration::ZERO);
+            if worker.ahead.is_none()
+                && question.len() <= FITS_A_PIPE
+                && worker.helper.ask(&[&question], clock, now).is_ok()
             {
-                workers.insert(pool.clone(), worker);
+                worker.ahead = Some(question);
             }
         }
+    }
+
+    fn at_once(&self, pool: &str) -> usize {
+        (self.workers(pool) * AHEAD).max(1)
     }
 
     fn pools(&self, deadline: Deadline) -> Result<Vec<String>, Trouble> {
@@ -191,34 +366,66 @@ impl Zfs for Direct<'_> {
     }
 
     fn try_key(&self, root: &DatasetName, key: &Key, how: Try, deadline: Deadline) -> Answer {
-        let (kind, what) = match how {
-            Try::Load => (LOAD, format!("loading the key of {root}")),
-            Try::Probe => (PROBE, format!("trying a key on {root}")),
-        };
-        let question: [&[u8]; 3] = [&[kind], root.as_str().as_bytes(), key.expose()];
-        match self.ask(root.pool(), &question, deadline) {
-            None => self.command.try_key(root, key, how, deadline),
-            Some(Ok((WRONG_KEY, _))) => Answer::WrongKey,
-            Some(answer) => match told(&what, answer) {
-                Ok(_) => Answer::Opens,
-                Err(trouble) => Answer::CouldNotAsk(trouble),
-            },
+        if how == Try::Load {
+            self.forget(root.pool());
         }
+        let heard = self.ask(root.pool(), key_question(how, root, key), deadline);
+        Direct::key_answer(root, how, heard)
+            .unwrap_or_else(|| self.command.try_key(root, key, how, deadline))
+    }
+
+    fn load_keys(&self, keys: &[(&DatasetName, &Key)], deadline: Deadline) -> Vec<Loading> {
+        let Some((first, _)) = keys.first() else {
+            return Vec::new();
+        };
+        let questions: Vec<_> = keys
+            .iter()
+            .map(|(root, key)| key_question(Try::Load, root, key))
+            .collect();
+        let heard = self.each(first.pool(), &questions, deadline);
+        self.forget(first.pool());
+        let answers = keys.iter().zip(heard).map(|((root, key), heard)| {
+            let answer = Direct::key_answer(root, Try::Load, heard);
+            let by_kernel = answer.is_some();
+            let answer =
+                answer.unwrap_or_else(|| self.command.try_key(root, key, Try::Load, deadline));
+            Loading { answer, by_kernel }
+        });
+        answers.collect()
     }
 
     fn mount(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
-        let question: [&[u8]; 2] = [&[MOUNT], dataset.as_str().as_bytes()];
-        match self.ask(dataset.pool(), &question, deadline) {
-            None => self.command.mount(dataset, deadline),
-            Some(answer) => told(&format!("mounting {dataset}"), answer).map(drop),
-        }
+        let done = self.mount_all(&[dataset], deadline).pop();
+        done.unwrap_or_else(|| self.command.mount(dataset, deadline))
+    }
+
+    fn mount_all(&self, datasets: &[&DatasetName], deadline: Deadline) -> Vec<Result<(), Trouble>> {
+        let Some(first) = datasets.first() else {
+            return Vec::new();
+        };
+        let state = format!("{}\n", self.state(first.pool()));
+        let questions: Vec<Vec<&[u8]>> = datasets
+            .iter()
+            .map(|dataset| vec![&[MOUNT][..], state.as_bytes(), dataset.as_str().as_bytes()])
+            .collect();
+        let heard = self.each(first.pool(), &questions, deadline);
+        let done = datasets
+            .iter()
+            .zip(heard)
+            .map(|(dataset, heard)| match heard {
+                None => self.command.mount(dataset, deadline),
+                Some(answer) => told(&format!("mounting {dataset}"), answer).map(drop),
+            });
+        done.collect()
     }
 
     fn set_readonly(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
+        self.forget(dataset.pool());
         self.command.set_readonly(dataset, deadline)
     }
 
     fn set_writable(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
+        self.forget(dataset.pool());
         self.command.set_writable(dataset, deadline)
     }
 
@@ -228,6 +435,7 @@ impl Zfs for Direct<'_> {
         promotion: &str,
         deadline: Deadline,
     ) -> Result<(), Trouble> {
+        self.forget(dataset.pool());
         self.command.record(dataset, promotion, deadline)
     }
 
@@ -245,14 +453,17 @@ impl Zfs for Direct<'_> {
     }
 
     fn unmount(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
+        self.forget(dataset.pool());
         self.command.unmount(dataset, deadline)
     }
 
     fn unload_key(&self, root: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
+        self.forget(root.pool());
         self.command.unload_key(root, deadline)
     }
 
     fn change_key(&self, root: &DatasetName, key: &Key, deadline: Deadline) -> Result<(), Trouble> {
+        self.forget(root.pool());
         self.command.change_key(root, key, deadline)
     }
 
@@ -262,6 +473,7 @@ impl Zfs for Direct<'_> {
         location: &str,
         deadline: Deadline,
     ) -> Result<(), Trouble> {
+        self.forget(root.pool());
         self.command.set_key_location(root, location, deadline)
     }
 
@@ -291,9 +503,8 @@ fn work(mut questions: File, mut answers: File) {
 
 fn say(answers: &mut File, first: u8, words: &str) -> io::Result<()> {
     let length = u32::try_from(1 + words.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
-    answers.write_all(&length.to_le_bytes())?;
-    answers.write_all(&[first])?;
-    answers.write_all(words.as_bytes())
+    // At once, lest the other side wake for a part of it.
+    answers.write_all(&[&length.to_le_bytes()[..], &[first], words.as_bytes()].concat())
 }
 
 /// What a worker has.
@@ -331,9 +542,12 @@ impl Asked {
         }
     }
 
-    fn observe(&self, lines: &str) -> (u8, String) {
+    fn observe(&self, question: &str) -> (u8, String) {
+        let Some((state, lines)) = stated(question) else {
+            return not_understood();
+        };
         let named = |how: char| lines.lines().filter_map(move |line| line.strip_prefix(how));
-        match self.library.observe(named('a'), named('t')) {
+        match self.library.observe(state, named('a'), named('t')) {
             Ok(text) => (DONE, text),
             Err(why) => (REFUSED, why),
         }
@@ -351,13 +565,26 @@ impl Asked {
         Ok(meaning(self.library.load_key(root, only_ask, key.expose())))
     }
 
-    fn mount(&self, name: &str) -> (u8, String) {
-        match os::as_services_make_files(|| self.library.mount(name)) {
+    fn mount(&self, question: &str) -> (u8, String) {
+        let Some((state, name)) = stated(question) else {
+            return not_understood();
+        };
+        match os::as_services_make_files(|| self.library.mount(state, name)) {
             Mounting::Done => (DONE, String::new()),
             Mounting::Refused(why) => (REFUSED, why),
             Mounting::NotPlain => (ASK_THE_PROGRAM, String::new()),
         }
     }
+}
+
+/// The state of knowledge that a question begins with, and the rest of it.
+fn stated(question: &str) -> Option<(u64, &str)> {
+    let (state, rest) = question.split_once('\n')?;
+    Some((state.parse().ok()?, rest))
+}
+
+fn not_understood() -> (u8, String) {
+    (REFUSED, "a question that is not understood".to_owned())
 }
 
 /// What the kernel's answer to a key means. Only one number says that it is the wrong one.
@@ -375,7 +602,6 @@ fn meaning(number: i32) -> (u8, String) {
 mod tests {
     use super::*;
     use crate::time::SystemClock;
-    use std::time::Duration;
 
     #[test]
     fn the_three_answers_are_told_apart() {
@@ -396,29 +622,47 @@ mod tests {
         answer: impl Fn(&[u8]) -> (u8, String) + 'static,
         then: impl FnOnce(&Direct, Deadline) -> T,
     ) -> T {
+        let answer = std::rc::Rc::new(answer);
+        let answers = |_| {
+            let answer = answer.clone();
+            move |question: &[u8]| answer(question)
+        };
+        with_workers(1, answers, then)
+    }
+
+    fn with_workers<T, A: Fn(&[u8]) -> (u8, String) + 'static>(
+        count: usize,
+        answers: impl Fn(usize) -> A,
+        then: impl FnOnce(&Direct, Deadline) -> T,
+    ) -> T {
         let clock = SystemClock::start();
         let direct = Direct::new(Command {
             program: "/nonexistent/zfs".into(),
             clock: &clock,
         });
-        let helper = Helper::start("a worker", move |mut questions, mut answers| {
-            let _ = say(&mut answers, DONE, "");
-            loop {
-                let mut length = [0; 4];
-                if questions.read_exact(&mut length).is_err() {
-                    return;
+        let start = |answer: A| {
+            let job = move |mut questions: File, mut out: File| {
+                let _ = say(&mut out, DONE, "");
+                loop {
+                    let mut length = [0; 4];
+                    if questions.read_exact(&mut length).is_err() {
+                        return;
+                    }
+                    let mut question = vec![0; u32::from_le_bytes(length) as usize];
+                    questions.read_exact(&mut question).unwrap();
+                    let (first, words) = answer(&question);
+                    say(&mut out, first, &words).unwrap();
                 }
-                let mut question = vec![0; u32::from_le_bytes(length) as usize];
-                questions.read_exact(&mut question).unwrap();
-                let (first, words) = answer(&question);
-                say(&mut answers, first, &words).unwrap();
+            };
+            Worker {
+                helper: Helper::start("a worker", job).unwrap(),
+                greeted: false,
+                ahead: None,
             }
-        });
-        let worker = Worker::Begun(helper.unwrap());
-        direct
-            .workers
-            .borrow_mut()
-            .insert("tank".to_owned(), worker);
+        };
+        let workers = (0..count).map(|number| start(answers(number))).collect();
+        let pool = Pool { workers, state: 0 };
+        direct.pools.borrow_mut().insert("tank".to_owned(), pool);
         let deadline = Deadline::after(&clock, Duration::from_secs(20));
         then(&direct, deadline)
     }
@@ -471,10 +715,75 @@ mod tests {
             let soon = Deadline::after(&clock, Duration::from_millis(50));
             let trouble = direct.observe("tank", soon).unwrap_err();
             assert!(trouble.is_timeout(), "{trouble}");
-            assert!(matches!(
-                direct.workers.borrow().get("tank"),
-                Some(Worker::Gone)
-            ));
+            assert!(direct.pools.borrow()["tank"].workers.is_empty());
+        });
+    }
+
+    #[test]
+    fn law_5_and_6_one_of_several_workers_hangs_and_what_the_others_did_is_known() {
+        let names = ["tank/a", "tank/b", "tank/c", "tank/d", "tank/e"];
+        let names = names.map(|name| name.parse::<DatasetName>().unwrap());
+        let datasets: Vec<&DatasetName> = names.iter().collect();
+        for hanging in 0..3 {
+            let answers = |number| {
+                move |question: &[u8]| match number == hanging {
+                    true => loop {
+                        std::thread::sleep(Duration::from_secs(1000));
+                    },
+                    false => (DONE, String::from_utf8_lossy(question).into_owned()),
+                }
+            };
+            with_workers(3, answers, |direct, _| {
+                let clock = SystemClock::start();
+                let soon = Deadline::after(&clock, Duration::from_millis(50));
+                let done = direct.mount_all(&datasets, soon);
+                for (number, done) in done.iter().enumerate() {
+                    match (done, number % 3 == hanging) {
+                        (Ok(()), false) => {}
+                        (Err(trouble), true) => assert!(trouble.is_timeout(), "{trouble}"),
+                        other => panic!("{number} {hanging} {other:?}"),
+                    }
+                }
+                assert_eq!(direct.workers("tank"), 2);
+            });
+        }
+    }
+
+    #[test]
+    fn law_3_no_worker_mounts_by_what_it_knew_before_a_change_or_another_look() {
+        let echo = |question: &[u8]| (REFUSED, String::from_utf8_lossy(question).into_owned());
+        with_worker(echo, |direct, deadline| {
+            let told = |state: u64| {
+                let why = direct.mount(&root(), deadline).unwrap_err().to_string();
+                assert!(why.ends_with(&format!("m{state}\ntank/enc")), "{why}");
+            };
+            told(0);
+            told(0);
+            let _ = direct.observe("tank", deadline);
+            told(1);
+            let part = Part::tree(root());
+            direct.begin("tank", &part, 1);
+            let _ = direct.observe_part("tank", &part, deadline);
+            told(1);
+            let _ = direct.set_readonly(&root(), deadline);
+            told(2);
+            let _ = direct.set_writable(&root(), deadline);
+            told(3);
+        });
+    }
+
+    #[test]
+    fn what_was_asked_ahead_is_heard_once_and_anything_else_after_it() {
+        let rows = |question: &[u8]| (REFUSED, String::from_utf8_lossy(question).into_owned());
+        with_worker(rows, |direct, deadline| {
+            let part = Part::tree(root());
+            let whole = Part::tree("tank".parse().unwrap());
+            for (asked, heard) in [(&part, "o0\nttank/enc"), (&whole, "o2\nttank")] {
+                direct.begin("tank", &part, 1);
+                let why = direct.observe_part("tank", asked, deadline).unwrap_err();
+                assert!(why.to_string().trim_end().ends_with(heard), "{why}");
+                direct.forget("tank");
+            }
         });
     }
 
@@ -493,7 +802,7 @@ mod tests {
     #[test]
     fn what_is_observed_is_read_as_strictly_as_the_program_s_words() {
         let nonsense = |question: &[u8]| {
-            assert_eq!(question, b"ottank\n");
+            assert_eq!(question, b"o1\nttank\n");
             (DONE, "tank\treadonly\toff".to_owned())
         };
         let why = with_worker(nonsense, |direct, deadline| {
@@ -510,8 +819,8 @@ mod tests {
             clock: &clock,
         });
         let key = key();
-        direct.begin(&["tank".to_owned()]);
-        assert!(direct.workers.borrow().is_empty());
+        direct.begin("tank", &Part::tree("tank".parse().unwrap()), 1);
+        assert!(direct.pools.borrow()["tank"].workers.is_empty());
         drop(key);
     }
 }

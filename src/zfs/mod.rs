@@ -188,6 +188,33 @@ impl Part {
         }
     }
 
+    /// How many looks it takes.
+    pub fn pieces(&self) -> usize {
+        self.trees.len() + self.alone.len()
+    }
+
+    /// The part in at most so many parts, in which each dataset is once.
+    pub fn shares(&self, most: usize) -> Vec<Part> {
+        let inner = |name: &&DatasetName, with_itself: bool| {
+            let mut trees = self.trees.iter();
+            trees.any(|tree| name.is_at_or_below(tree) && (with_itself || *name != tree))
+        };
+        let trees = self.trees.iter().filter(|name| !inner(name, false));
+        let alone = self.alone.iter().filter(|name| !inner(name, true));
+        let mut shares = vec![Part::default(); most.clamp(1, self.pieces().max(1))];
+        let count = shares.len();
+        for (number, tree) in trees.enumerate() {
+            shares[number % count].trees.insert(tree.clone());
+        }
+        for (number, name) in alone.enumerate() {
+            shares[count - 1 - number % count]
+                .alone
+                .insert(name.clone());
+        }
+        shares.retain(|share| share.pieces() > 0);
+        shares
+    }
+
     /// Whether a dataset is of it.
     pub fn has(&self, dataset: &DatasetName) -> bool {
         self.alone.contains(dataset) || self.trees.iter().any(|tree| dataset.is_at_or_below(tree))
@@ -215,12 +242,28 @@ pub enum Answer {
     CouldNotAsk(Trouble),
 }
 
+/// What came of loading a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loading {
+    /// The answer.
+    pub answer: Answer,
+    /// Whether it is the kernel's own word, and not a program's exit status: a key that it took has
+    /// unwrapped the root's, so nothing is left to prove.
+    pub by_kernel: bool,
+}
+
 /// ZFS on this node. Real are [`direct::Direct`] and [`command::Command`] behind it; one is simulated
 /// for tests.
 pub trait Zfs {
-    /// Makes ready, beside what else is done meanwhile, to be asked about these pools. Only while no key
-    /// is in memory is there anything to gain.
-    fn begin(&self, _pools: &[String]) {}
+    /// Has a pool begin, beside what else is done meanwhile, to tell of this part of itself: it will be
+    /// asked for next. So many pieces of it are `worth` one more worker. Only while no key is in memory
+    /// is there anything to gain.
+    fn begin(&self, _pool: &str, _part: &Part, _worth: usize) {}
+
+    /// How many roots or file systems of a pool it is worth while to work on at once.
+    fn at_once(&self, _pool: &str) -> usize {
+        1
+    }
 
     /// The names of the imported pools.
     ///
@@ -256,6 +299,16 @@ pub trait Zfs {
 
     /// Tries a key on an encryption root.
     fn try_key(&self, root: &DatasetName, key: &Key, how: Try, deadline: Deadline) -> Answer;
+
+    /// Loads the keys of roots of one pool, as many at once as [`Zfs::at_once`] says; the answers in
+    /// their order.
+    fn load_keys(&self, keys: &[(&DatasetName, &Key)], deadline: Deadline) -> Vec<Loading> {
+        let load = |(root, key): &(&DatasetName, &Key)| Loading {
+            answer: self.try_key(root, key, Try::Load, deadline),
+            by_kernel: false,
+        };
+        keys.iter().map(load).collect()
+    }
 
     /// Sets `readonly=on`.
     ///
@@ -339,4 +392,11 @@ pub trait Zfs {
     /// # Errors
     /// ZFS refused or did not answer.
     fn mount(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble>;
+
+    /// Mounts file systems of one pool, none of which lies on another, as many at once as
+    /// [`Zfs::at_once`] says; what came of each, in their order.
+    fn mount_all(&self, datasets: &[&DatasetName], deadline: Deadline) -> Vec<Result<(), Trouble>> {
+        let mount = |dataset: &&DatasetName| self.mount(dataset, deadline);
+        datasets.iter().map(mount).collect()
+    }
 }

@@ -29,8 +29,8 @@ use f3skeys::time::{Clock, Deadline};
 use f3skeys::trouble::Trouble;
 use f3skeys::writer::{self, Medium};
 use f3skeys::zfs::{
-    Answer, CanMount, Dataset, KeyFormat, KeyStatus, Kind, Moment, Mountpoint, Part, Past, Source,
-    Try, Zfs,
+    Answer, CanMount, Dataset, KeyFormat, KeyStatus, Kind, Loading, Moment, Mountpoint, Part, Past,
+    Source, Try, Zfs,
 };
 use medium::{Fault, SimMedium};
 use std::cell::{Cell, RefCell};
@@ -230,6 +230,10 @@ pub struct Sim {
     pub asked_in_vain: Cell<u32>,
     /// How often a key was only tried.
     pub probes: Cell<u32>,
+    /// How many roots or file systems are handed to ZFS at once.
+    pub at_once: Cell<usize>,
+    /// Whether the kernel itself says what came of a key.
+    pub kernel_says: Cell<bool>,
     /// Datasets on which `readonly` cannot be set.
     pub stubborn: RefCell<Vec<String>>,
     /// Of several file systems with one mountpoint the last by name is mounted first.
@@ -323,6 +327,8 @@ impl Sim {
             hanging_mounts: RefCell::default(),
             asked_in_vain: Cell::new(0),
             probes: Cell::new(0),
+            at_once: Cell::new(1),
+            kernel_says: Cell::new(false),
             stubborn: RefCell::default(),
             twins_reversed: Cell::default(),
             beneath: RefCell::default(),
@@ -814,6 +820,15 @@ impl System for Sim {
         states.get(pool).cloned().unwrap_or(PoolState::NotImported)
     }
 
+    fn mounts(&self) -> Result<Vec<Mount>, Trouble> {
+        self.step();
+        let mounts = self.mounts.borrow();
+        Ok(mounts
+            .iter()
+            .map(|standing| standing.mount.clone())
+            .collect())
+    }
+
     fn look(&self, questions: &Questions, deadline: Deadline) -> Result<Live, Trouble> {
         self.step();
         if self.hanging_looks.get() {
@@ -1025,6 +1040,19 @@ impl Zfs for Sim {
             None => d.clone(),
         };
         Ok(of_pool.map(with_past).collect())
+    }
+
+    fn at_once(&self, _pool: &str) -> usize {
+        self.at_once.get()
+    }
+
+    fn load_keys(&self, keys: &[(&DatasetName, &Key)], deadline: Deadline) -> Vec<Loading> {
+        assert!((1..=self.at_once.get()).contains(&keys.len()));
+        let load = |(root, key): &(&DatasetName, &Key)| Loading {
+            answer: self.try_key(root, key, Try::Load, deadline),
+            by_kernel: self.kernel_says.get(),
+        };
+        keys.iter().map(load).collect()
     }
 
     fn try_key(&self, root: &DatasetName, key: &Key, how: Try, deadline: Deadline) -> Answer {

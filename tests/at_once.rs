@@ -1,0 +1,243 @@
+//! Several roots and file systems at once: what comes of it is what comes of one after another, in every
+//! case.
+
+mod sim;
+
+use f3skeys::boot::boot;
+use f3skeys::config::Config;
+use f3skeys::key::Fingerprint;
+use f3skeys::names::KeyName;
+use f3skeys::plan::{self, Step};
+use f3skeys::ready::ready;
+use f3skeys::report::Report;
+use f3skeys::store::layout;
+use f3skeys::store::state::{FORMAT, Generation, Standing, State};
+use f3skeys::zfs::KeyStatus;
+use sim::{Sim, Stick};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+const ROOTS: [(&str, &str, &str); 3] = [
+    ("zdata/a", "/m/a", "f0:a"),
+    ("zdata/b", "/m/b", "f0:b"),
+    ("zdata/c", "/m/b/c", "f0:c"),
+];
+
+/// What opens a root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    Current,
+    Older,
+    Nothing,
+}
+
+fn each_of_three<T: Copy>(all: &[T]) -> Vec<[T; 3]> {
+    let pairs = all.iter().flat_map(|a| all.iter().map(move |b| (*a, *b)));
+    let triples = pairs.flat_map(|(a, b)| all.iter().map(move |c| [a, b, *c]));
+    triples.collect()
+}
+
+fn config() -> Config {
+    let root = |(dataset, _, key): (&str, &str, &str)| {
+        format!(r#"(dataset: "{dataset}", key: "{key}", role: primary, required: true)"#)
+    };
+    let gate = |(dataset, path, _): (&str, &str, &str)| {
+        let name = dataset.replace('/', "-");
+        format!(r#"(name: "{name}", needs: [mounted(path: "{path}", dataset: "{dataset}")])"#)
+    };
+    let text = format!(
+        r#"(node: "f0", store: (label: "K"), roots: [{}], gates: [{}])"#,
+        ROOTS.map(root).join(", "),
+        ROOTS.map(gate).join(", ")
+    );
+    Config::parse(&text).unwrap()
+}
+
+/// The bytes of a key's generation.
+fn bytes(key: &str, generation: u32) -> [u8; 32] {
+    *blake3::hash(format!("{key} {generation}").as_bytes()).as_bytes()
+}
+
+/// A stick on which each key has a current generation and an older one.
+fn stick() -> Stick {
+    let mut stick = Stick::new("/dev/da0", "K", "1");
+    let mut keys = BTreeMap::new();
+    for (_, _, key) in ROOTS {
+        let name: KeyName = key.parse().unwrap();
+        let generation = |number, state| Generation {
+            generation: number,
+            fingerprint: Fingerprint::of(&bytes(key, number)),
+            state,
+        };
+        let both = [
+            generation(1, Standing::Retained),
+            generation(2, Standing::Current),
+        ];
+        for one in &both {
+            let path = layout::generation_path(&name, one.generation, one.fingerprint);
+            stick
+                .files
+                .insert(path, bytes(key, one.generation).to_vec());
+        }
+        stick
+            .files
+            .insert(layout::top_path(&name), bytes(key, 2).to_vec());
+        keys.insert(name, both.to_vec());
+    }
+    let store = "ab".repeat(16);
+    let state = State {
+        format: FORMAT,
+        store,
+        keys,
+    };
+    stick
+        .files
+        .insert(layout::STATE.to_owned(), state.to_bytes());
+    stick
+}
+
+fn node(test: &str, opened: [By; 3], at_once: usize, kernel_says: bool) -> Sim {
+    let name = format!("at-once-{test}-{opened:?}-{at_once}-{kernel_says}")
+        .replace(['[', ']', ' ', ','], "");
+    let mut datasets = vec![sim::at("/m", sim::dataset("zdata"))];
+    let roots = ROOTS.map(|(root, path, _)| sim::at(path, sim::encrypted(root, root)));
+    datasets.extend(roots);
+    let mut sim = Sim::new(&name).with(datasets).stick(stick());
+    for ((root, _, key), by) in ROOTS.into_iter().zip(opened) {
+        sim = sim.opened_by(
+            root,
+            match by {
+                By::Current => bytes(key, 2),
+                By::Older => bytes(key, 1),
+                By::Nothing => bytes(key, 9),
+            },
+        );
+    }
+    sim.at_once.set(at_once);
+    sim.kernel_says.set(kernel_says);
+    sim
+}
+
+/// What a report says, but for its times and the order in which it came about.
+fn told(report: &Report) -> BTreeSet<String> {
+    let roots = report.roots.iter();
+    let roots = roots.map(|r| format!("{} {} {}", r.dataset, r.open, r.state));
+    let findings = report.findings.iter().map(|f| format!("{f:?}"));
+    roots
+        .chain(findings)
+        .chain(report.changed.iter().cloned())
+        .collect()
+}
+
+fn boot_now(sim: &Sim) -> Report {
+    sim.verb(|node| boot(node, &config()))
+}
+
+#[test]
+fn law_5_roots_opened_at_once_are_opened_as_one_after_another() {
+    for opened in each_of_three(&[By::Current, By::Older, By::Nothing]) {
+        let expected = told(&boot_now(&node("law-5", opened, 1, false)));
+        for at_once in 1..=4 {
+            for kernel_says in [false, true] {
+                let sim = node("law-5", opened, at_once, kernel_says);
+                assert_eq!(
+                    told(&boot_now(&sim)),
+                    expected,
+                    "{opened:?} {at_once} {kernel_says}"
+                );
+                for ((root, _, _), by) in ROOTS.into_iter().zip(opened) {
+                    let loaded = sim.find(root).key_status == KeyStatus::Available;
+                    assert_eq!(loaded, by != By::Nothing);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_key_that_the_kernel_took_is_proven_and_the_word_of_a_program_is_not() {
+    for opened in each_of_three(&[By::Current, By::Older, By::Nothing]) {
+        let probes = |kernel_says| {
+            let sim = node("proof", opened, 2, kernel_says);
+            let first = boot_now(&sim);
+            assert!(first.roots.iter().all(|r| !r.state.contains("not proven")));
+            let probes = sim.probes.get();
+            // Of a key that was loaded before, keystatus is no proof: all are asked about.
+            boot_now(&sim);
+            (probes, sim.probes.get() - probes)
+        };
+        let asked = opened.map(|by| match by {
+            By::Current => 1,
+            By::Older => 2,
+            By::Nothing => 0,
+        });
+        let asked = asked.iter().sum();
+        assert_eq!((probes(false), probes(true)), ((asked, asked), (0, asked)));
+    }
+}
+
+#[test]
+fn file_systems_mounted_at_once_are_mounted_as_one_after_another() {
+    for hanging in [None, Some("zdata"), Some("zdata/a"), Some("zdata/b")] {
+        let mounted = |at_once| {
+            let sim = node("mount", [By::Current; 3], at_once, true);
+            boot_now(&sim);
+            sim.hanging_mounts
+                .borrow_mut()
+                .extend(hanging.map(str::to_owned));
+            let report = sim.verb(|node| ready(node, &config()));
+            let is = |name: &&str| sim.find(name).mounted;
+            let names = ["zdata", "zdata/a", "zdata/b", "zdata/c"];
+            (names.into_iter().filter(is).count(), report.fault)
+        };
+        let (all, status) = mounted(1);
+        assert_eq!(all == 4, hanging.is_none());
+        for at_once in 2..=4 {
+            let (count, and_status) = mounted(at_once);
+            // What is at work beside one that hangs is not lost.
+            assert!(
+                count >= all && and_status == status,
+                "{hanging:?} {at_once} {count} {all} {and_status:?} {status:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn nothing_is_mounted_at_once_with_what_it_lies_on() {
+    let paths = ["/a", "/a/b", "/a/b/c", "/ab", "/c"];
+    for bits in 0_u32..32 {
+        let steps = paths
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| bits & (1 << i) != 0);
+        let steps: Vec<Step> = steps
+            .map(|(i, path)| Step::Mount {
+                dataset: format!("{}/d{i}", ["p", "q"][i % 2]).parse().unwrap(),
+                at: PathBuf::from(path),
+            })
+            .collect();
+        for most in 1..=4 {
+            let groups = plan::at_once(&steps, |_| most);
+            let flat: Vec<&Step> = groups.iter().flatten().copied().collect();
+            assert_eq!(flat, steps.iter().collect::<Vec<_>>());
+            for group in groups {
+                assert!(group.len() <= most);
+                let places: Vec<(&str, &Path)> = group
+                    .iter()
+                    .map(|step| match step {
+                        Step::Mount { dataset, at } => (dataset.pool(), at.as_path()),
+                        other => panic!("{other}"),
+                    })
+                    .collect();
+                for (i, (pool, at)) in places.iter().enumerate() {
+                    assert!(
+                        places[..i]
+                            .iter()
+                            .all(|(of, above)| of == pool && !at.starts_with(above))
+                    );
+                }
+            }
+        }
+    }
+}
