@@ -2,7 +2,7 @@
 
 import re
 
-from node import ROOTS, check
+from node import REPLICA, ROOTS, check
 from scenarios import group
 from scenarios.faults import HUNG, STAND_IN, hang, keep_zfs, no_stand_in, stand_in
 import stick
@@ -73,9 +73,10 @@ def whole(pid):
             "-ex 'generate-core-file /dev/shm/whole' > /dev/null 2>&1")
 
 
-def executed(node, name, how=""):
+def executed(node, name, how="", before="true"):
     """Boots, and gives every program that was started."""
     node.shut()
+    node.ok(before)
     node.ok(f"strace -f -v -s 65536 {how} -e trace=execve,execveat -o {PLACE}/{name} f3skeys boot")
     node.check_loaded(*ROOTS)
     return node.ok(f"cat {PLACE}/{name}")
@@ -83,7 +84,9 @@ def executed(node, name, how=""):
 
 @scenario("boot starts no program but itself, and hands keys to its workers by pipes alone")
 def executes_nothing(node, lab):
-    text = executed(node, "execs.direct")
+    # As in every boot but the first: the replica is read-only already.
+    text = executed(node, "execs.direct", before=f"for name in $(zfs list -Ho name -r {REPLICA}); "
+                    "do zfs set readonly=on $name; done")
     check(text.count("execve(") == 1, f"programs were started:\n{text}")
     check_clean(node, all_keys(lab), f"{PLACE}/execs.direct")
 
@@ -91,7 +94,7 @@ def executes_nothing(node, lab):
 @scenario("argv and environment of boot without a library, and of every program it starts: no key byte in any")
 def arguments(node, lab):
     # No call has this in it: the stand-in hands all of them on.
-    stand_in(node, STAND_IN.format(what="never to be found"))
+    stand_in(node, STAND_IN.format(what="never-to-be-found"))
     executed(node, "execs", "-xx")
     text = executed(node, "execs.plain")
     no_stand_in(node)
@@ -123,7 +126,8 @@ def forced_core(node, lab):
     hang(node, "load-key*zroot")
     ended = node.begin(f"f3skeys boot > {PLACE}/out 2> {PLACE}/err")
     node.until(HUNG, 60, "boot holds keys and hands one over")
-    node.ok(f"for pid in $(pgrep -x f3skeys); do {core('$pid', '$pid')}; "
+    # Not what has ended: a worker that has answered is not waited for.
+    node.ok(f"for pid in $(pgrep -x -r D,R,S,T f3skeys); do {core('$pid', '$pid')}; "
             f"cat /proc/$pid/cmdline /proc/$pid/environ > {PLACE}/proc.$pid; done")
     check(node.sh(f"ls {PLACE}/core.*").status == 0, node.sh(f"cat {PLACE}/gdb.*"))
     node.ok(f"{whole('$(pgrep -x -o f3skeys)')}")
