@@ -67,11 +67,11 @@ class Case:
     what: str
 
     def datasets(self):
-        """Dataset to mountpoint, parents first."""
-        told = {}
+        """Dataset to mountpoint, parents first: the pool's own, on which the roots lie, comes with them."""
+        told = {self.pool: f"/{self.pool}"}
         for root in self.roots:
             names = [root.name] + [f"{root.name}/c{number}" for number in range(1, root.count)]
-            told |= {f"{self.pool}/{name}": f"/bench/{self.pool}/{name}" for name in names}
+            told |= {f"{self.pool}/{name}": f"/{self.pool}/{name}" for name in names}
         return told
 
     def names(self):
@@ -86,8 +86,8 @@ class Case:
         """The configuration in which f3skeys does this and nothing else."""
         lines = [f'(dataset: "{name}", key: "{root.key}", role: primary, required: true)'
                  for name, root in zip(self.names(), self.roots)]
-        dataset, path = next(iter(self.datasets().items()))
-        return CONFIG.format(roots=", ".join(lines), dataset=dataset, path=path)
+        dataset = self.names()[0]
+        return CONFIG.format(roots=", ".join(lines), dataset=dataset, path=self.datasets()[dataset])
 
     def floor(self):
         """The same as `examples/floor.rs` reads it."""

@@ -8,9 +8,9 @@ import stick
 import vm
 from bench import figures
 
-# `boot` has looked at its pools and is alone: all that is left to it is to wait.
+# `boot` has looked at its pool, whose worker waits with it: all that is left is to wait.
 WAITS = """sleep 2
-for look in 1 2 3 4 5; do [ "$(pgrep -c -x 'f3skeys|zfs')" = 1 ] || exit 1; sleep 0.3; done"""
+for look in 1 2 3 4 5; do [ "$(pgrep -c -x 'f3skeys|zfs')" = 2 ] || exit 1; sleep 0.3; done"""
 AFTER_DEVICE = "key device"
 
 

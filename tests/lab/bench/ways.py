@@ -19,18 +19,20 @@ def commands(case):
     """Each way of a case: the command up to the keys, and the one from there to the mounts."""
     ours = f"exec f3skeys --config /etc/bench-{case.name}.ron"
     names = " ".join(case.names())
+    # The stick is in and not mounted: so it is before every way, and each has to come to its keys.
+    mount = "mount -t ufs -o ro,ufstype=44bsd /dev/sda /keys || exit 1"
     return {
         "f3skeys": {"load": f"{ours} boot", "mount": f"{ours} ready", "proof": f"{ours} gate bench"},
         # As FreeBSD's zfskeys and the article's scripts: for each root on its own two properties, a
         # check, and a load.
         "zfskeys' way": {
-            "load": f"for root in {names}; do place=$(zfs get -H -o value keylocation $root); "
+            "load": f"{mount}; for root in {names}; do place=$(zfs get -H -o value keylocation $root); "
                     "[ \"$(zfs get -H -o value keystatus $root)\" = unavailable ] || exit 1; "
                     "zfs load-key -n -L $place $root && zfs load-key -L $place $root || exit 1; done",
             "mount": "exec zfs mount -va"},
         "zfs load-key": {
-            "load": "exec zfs load-key -a" if case.all_roots() else
-                    f"for root in {names}; do zfs load-key $root || exit 1; done",
+            "load": f"{mount}; exec zfs load-key -a" if case.all_roots() else
+                    f"{mount}; for root in {names}; do zfs load-key $root || exit 1; done",
             "mount": "exec zfs mount -a"},
         "floor": {"load": f"exec /root/floor < /root/floor-{case.name}", "mount": None},
     }
@@ -49,6 +51,7 @@ class Race:
         for case in self.cases:
             self.node.write(f"/etc/bench-{case.name}.ron", case.config(), "0600")
             self.node.write(f"/root/floor-{case.name}", case.floor())
+        self.node.ok("mkdir -p /keys")
         # Programs come from memory, as they do for whoever is measured second.
         self.node.sh("f3skeys version; /root/floor < /dev/null; zfs version")
 
