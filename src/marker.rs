@@ -22,7 +22,7 @@ pub const LOCK_WAIT: Duration = Duration::from_secs(15);
 // A `reconcile` has the lock while it asks peers; nobody is to be turned away for that.
 const _: () = assert!(LOCK_WAIT.as_secs() > crate::peers::PATIENCE.as_secs());
 /// Between two tries for the lock.
-const LOCK_POLL: Duration = Duration::from_millis(50);
+pub const LOCK_POLL: Duration = Duration::from_millis(20);
 
 /// The directory of the markers in a run directory.
 pub fn directory(run: &Path) -> PathBuf {

@@ -3,7 +3,7 @@
 
 use crate::config::Config;
 use crate::exit::Fault;
-use crate::marker::{self, LOCK_WAIT, Lock};
+use crate::marker::{self, LOCK_POLL, LOCK_WAIT, Lock};
 use crate::names::DatasetName;
 use crate::os::PoolState;
 use crate::peers::Peers;
@@ -20,9 +20,6 @@ use std::time::Duration;
 
 /// The longest that one `zfs` process of a boot may take.
 pub const ONE_CALL: Duration = Duration::from_secs(10);
-/// Between two tries for the lock.
-const LOCK_POLL: Duration = Duration::from_millis(50);
-
 /// The node: everything outside the program that a pass touches.
 #[derive(Clone, Copy)]
 pub struct Node<'a> {

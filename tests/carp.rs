@@ -5,6 +5,7 @@ mod sim;
 use f3skeys::boot::boot;
 use f3skeys::carp::carp;
 use f3skeys::config::Config;
+use f3skeys::marker::LOCK_POLL;
 use f3skeys::os::PoolState;
 use f3skeys::ready::ready;
 use f3skeys::report::{Report, Severity};
@@ -12,7 +13,6 @@ use sim::{CONFIG, Event, Meanwhile, Sim, f3s, good_stick};
 use std::cell::Cell;
 use std::fs;
 use std::rc::Rc;
-use std::time::Duration;
 
 /// What the kernel says of CARP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,7 +197,7 @@ fn what_closed_while_it_waited_for_the_lock_lets_nobody_in() {
     let other = Cell::new(Some(other.unwrap()));
     let closes_and_leaves: Meanwhile = Rc::new(move |sim: &Sim, waited| {
         // The wait between two tries for the lock.
-        if waited == Duration::from_millis(50)
+        if waited == LOCK_POLL
             && let Some(lock) = other.take()
         {
             sim.unmount("zdata/enc/nfsdata");

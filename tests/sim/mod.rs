@@ -12,6 +12,7 @@ use f3skeys::device::{Candidate, Filesystem, Kind as FsKind};
 use f3skeys::gate::{Live, Questions};
 use f3skeys::host::bare::{Bare, Beneath};
 use f3skeys::key::{Fingerprint, Key, keys_alive};
+use f3skeys::marker::LOCK_POLL;
 use f3skeys::names::{DatasetName, KeyName, ServiceName};
 use f3skeys::os::{Mount, PoolState};
 use f3skeys::pass::Node;
@@ -796,6 +797,11 @@ impl Clock for Sim {
     }
 
     fn sleep(&self, time: Duration) {
+        // A lock is a real one: a worker that another thread of the tests forks has it open as well until
+        // it has begun.
+        if time == LOCK_POLL {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.now.set(self.now.get() + time);
         let meanwhile = self.meanwhile.borrow().clone();
         if let Some(others) = meanwhile {
