@@ -457,10 +457,11 @@ def added(node, lab):
 
 
 def check_before_key(node, *names):
-    """By the pool's own history, the seal of each is older than the load of its key."""
-    lines = node.ok("zpool history zdata").splitlines()
-    load = max(i for i, line in enumerate(lines) if "load-key" in line and " -n " not in line and line.endswith(f" {LOST}"))
-    boot = max([i for i, line in enumerate(lines[:load]) if "zpool import" in line], default=0)
+    """By the pool's own history, the seal of each is older than the first load of any key since the
+    pool was opened: the library's calls are recorded there without a dataset."""
+    lines = node.ok("zpool history -i zdata").splitlines()
+    boot = max(i for i, line in enumerate(lines) if "open pool version" in line)
+    load = min(i for i, line in enumerate(lines) if i > boot and " load-key" in line)
     for name in names:
         seals = [i for i, line in enumerate(lines) if line.endswith(f"readonly=on {name}") and boot < i < load]
         check(seals, f"{name} was not sealed between the import and the load of its key:\n" + "\n".join(lines[boot:]))
