@@ -509,7 +509,9 @@ fn load_all(
         if pass.is_given_up(pool) {
             break;
         }
-        let deadline = deadline.at_most(pass.clock(), ONE_CALL);
+        // One worker may have to do them all: a slow pool is no dead one.
+        let calls = u32::try_from(some.len()).unwrap_or(1);
+        let deadline = deadline.at_most(pass.clock(), ONE_CALL * calls);
         changed |= load_some(pass, some, deadline);
     }
     changed

@@ -16,6 +16,7 @@ use f3skeys::zfs::KeyStatus;
 use sim::{Sim, Stick};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const ROOTS: [(&str, &str, &str); 3] = [
     ("zdata/a", "/m/a", "f0:a"),
@@ -151,6 +152,19 @@ fn law_5_roots_opened_at_once_are_opened_as_one_after_another() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn a_pool_that_is_slow_to_take_keys_gets_as_much_time_for_several_as_for_one() {
+    for at_once in 1..=4 {
+        let sim = node("slow", [By::Current; 3], at_once, true);
+        sim.load_takes.set(Duration::from_secs(6));
+        let report = boot_now(&sim);
+        assert!(
+            report.roots.iter().all(|root| root.open),
+            "{at_once}: {report:?}"
+        );
     }
 }
 

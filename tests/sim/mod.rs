@@ -235,6 +235,8 @@ pub struct Sim {
     pub at_once: Cell<usize>,
     /// Whether the kernel itself says what came of a key.
     pub kernel_says: Cell<bool>,
+    /// How long it takes to load a key.
+    pub load_takes: Cell<Duration>,
     /// Datasets on which `readonly` cannot be set.
     pub stubborn: RefCell<Vec<String>>,
     /// Of several file systems with one mountpoint the last by name is mounted first.
@@ -330,6 +332,7 @@ impl Sim {
             probes: Cell::new(0),
             at_once: Cell::new(1),
             kernel_says: Cell::new(false),
+            load_takes: Cell::new(Duration::ZERO),
             stubborn: RefCell::default(),
             twins_reversed: Cell::default(),
             beneath: RefCell::default(),
@@ -1054,9 +1057,14 @@ impl Zfs for Sim {
 
     fn load_keys(&self, keys: &[(&DatasetName, &Key)], deadline: Deadline) -> Vec<Loading> {
         assert!((1..=self.at_once.get()).contains(&keys.len()));
-        let load = |(root, key): &(&DatasetName, &Key)| Loading {
-            answer: self.try_key(root, key, Try::Load, deadline),
-            by_kernel: self.kernel_says.get(),
+        let load = |(root, key): &(&DatasetName, &Key)| {
+            self.now.set(self.now.get() + self.load_takes.get());
+            let answer = match deadline.passed(self) {
+                true => Answer::CouldNotAsk(Trouble::timed_out("loading a key")),
+                false => self.try_key(root, key, Try::Load, deadline),
+            };
+            let by_kernel = self.kernel_says.get();
+            Loading { answer, by_kernel }
         };
         keys.iter().map(load).collect()
     }
