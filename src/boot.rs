@@ -417,15 +417,19 @@ fn open_pool(pass: &mut Pass, pool: &str, store: &Store, parts: usize) -> String
     let states = key_states(pass.config, store);
     pass.observe(pool, deadline.at_most(pass.clock(), ONE_CALL));
     for _ in 0..ROUNDS {
-        let mut changed = pass.seal_replicas(deadline) > 0;
-        if !changed {
+        let sealed = pass.seal_replicas(deadline) > 0;
+        let mut loaded = Vec::new();
+        if !sealed {
             let plan = plan::keys(pass.config, &pass.observed, &states);
-            changed |= load_all(pass, pool, &plan.steps, store, deadline);
+            loaded = load_all(pass, pool, &plan.steps, store, deadline);
         }
-        if !changed {
+        if !sealed && loaded.is_empty() {
             break;
         }
-        pass.observe(pool, deadline.at_most(pass.clock(), ONE_CALL));
+        let told = |root| plan::is_loaded(&pass.observed, root);
+        if plan::has_replicas(pass.config, pool) || !loaded.iter().all(told) {
+            pass.observe(pool, deadline.at_most(pass.clock(), ONE_CALL));
+        }
     }
     prove(pass, pool, store, deadline);
     pool_in_words(pass, pool)
@@ -486,14 +490,14 @@ struct Attempt<'a> {
     generations: &'a [Generation],
 }
 
-/// Loads the keys of a pool's roots, as many at once as ZFS works on; tells whether any was loaded.
+/// Loads the keys of a pool's roots, as many at once as ZFS works on; gives the roots that were opened.
 fn load_all(
     pass: &mut Pass,
     pool: &str,
     steps: &[Step],
     store: &Store,
     deadline: Deadline,
-) -> bool {
+) -> Vec<DatasetName> {
     let attempts = steps.iter().filter_map(|step| match step {
         Step::LoadKey { root, key } if root.pool() == pool => Some(Attempt {
             step,
@@ -504,7 +508,7 @@ fn load_all(
         _ => None,
     });
     let attempts: Vec<Attempt> = attempts.collect();
-    let mut changed = false;
+    let mut loaded = Vec::new();
     for some in attempts.chunks(pass.node.zfs.at_once(pool)) {
         if pass.is_given_up(pool) {
             break;
@@ -512,13 +516,13 @@ fn load_all(
         // One worker may have to do them all: a slow pool is no dead one.
         let calls = u32::try_from(some.len()).unwrap_or(1);
         let deadline = deadline.at_most(pass.clock(), ONE_CALL * calls);
-        changed |= load_some(pass, some, deadline);
+        loaded.extend(load_some(pass, some, deadline));
     }
-    changed
+    loaded
 }
 
 /// Loads these at once, each by the first generation that opens it.
-fn load_some(pass: &mut Pass, attempts: &[Attempt], deadline: Deadline) -> bool {
+fn load_some(pass: &mut Pass, attempts: &[Attempt], deadline: Deadline) -> Vec<DatasetName> {
     for Attempt { step, key, .. } in attempts {
         let none_yet = Trouble::failed(key.as_str(), verdict::NO_GENERATION);
         pass.note_outcome(step, Err(none_yet));
@@ -536,7 +540,10 @@ fn load_some(pass: &mut Pass, attempts: &[Attempt], deadline: Deadline) -> bool 
             .filter_map(|(tried, said)| note(pass, tried, said))
             .collect();
     }
-    attempts.iter().any(|a| !pass.failures.contains_key(a.step))
+    let opened = attempts
+        .iter()
+        .filter(|a| !pass.failures.contains_key(a.step));
+    opened.map(|attempt| attempt.root.clone()).collect()
 }
 
 impl<'a> Attempt<'a> {
@@ -567,6 +574,7 @@ fn note<'a>(
     };
     if done.is_ok() && said.by_kernel {
         let root = attempt.root.clone();
+        pass.observed.note_loaded(&root);
         pass.observed.proofs.insert(root, proof(generation));
     }
     pass.note_outcome(attempt.step, done);

@@ -39,9 +39,8 @@ pub struct Node<'a> {
     pub db: &'a Path,
 }
 
-/// What a worker more gains with so many roots is lost by its start, which takes a processor from the
-/// stick; where nothing else is done meanwhile, nothing is lost.
-const ROOTS_WORTH_A_WORKER: usize = 8;
+/// What a worker more gains with so many roots or file systems is lost by its start.
+const WORTH_A_WORKER: usize = 8;
 
 /// How much of a pool a pass looks at, so that no other dataset costs a boot any time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -272,14 +271,10 @@ impl<'a> Pass<'a> {
 
     /// Has the pools that answer begin to tell of themselves, beside what else is done meanwhile.
     pub fn begin_asking(&self) {
-        let worth = match self.scope {
-            Scope::Keys => ROOTS_WORTH_A_WORKER,
-            Scope::Whole | Scope::Mounts => 2,
-        };
         for pool in self.config.pools() {
             let state = self.node.system.pool_state(&pool);
             if let (PoolState::Works(_), Some(part)) = (state, self.part_of(&pool)) {
-                self.node.zfs.begin(&pool, &part, worth);
+                self.node.zfs.begin(&pool, &part, WORTH_A_WORKER);
             }
         }
     }

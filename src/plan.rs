@@ -75,6 +75,30 @@ impl Observed {
         promoted.map(|root| root.dataset.clone()).collect()
     }
 
+    /// Notes what the kernel has said since the last look: that it took the key of this root.
+    pub fn note_loaded(&mut self, root: &DatasetName) {
+        for dataset in self.datasets_of(root.pool()) {
+            if dataset.encryption_root.as_ref() == Some(root) {
+                dataset.key_status = KeyStatus::Available;
+            }
+        }
+    }
+
+    /// Notes what the kernel's table has shown since the last look: that this is mounted.
+    pub fn note_mounted(&mut self, name: &DatasetName) {
+        let mut datasets = self.datasets_of(name.pool());
+        if let Some(dataset) = datasets.find(|dataset| dataset.name == *name) {
+            dataset.mounted = true;
+        }
+    }
+
+    fn datasets_of(&mut self, pool: &str) -> impl Iterator<Item = &mut Dataset> {
+        match self.pools.get_mut(pool) {
+            Some(Pool::Seen(datasets)) => datasets.iter_mut(),
+            _ => [].iter_mut(),
+        }
+    }
+
     /// A dataset that was seen.
     pub fn dataset(&self, name: &DatasetName) -> Option<&Dataset> {
         self.datasets().find(|dataset| dataset.name == *name)
@@ -217,6 +241,13 @@ pub fn part_for_mounts(config: &Config, pool: &str) -> Part {
         alone: above.chain(named.cloned()).collect(),
         trees,
     }
+}
+
+/// Whether a pool has replicas. Somebody may add to them at any time, so there every change is followed
+/// by another look.
+pub fn has_replicas(config: &Config, pool: &str) -> bool {
+    let mut roots = config.roots.iter();
+    roots.any(|root| root.role == Role::Replica && root.dataset.pool() == pool)
 }
 
 /// What of a pool is to be looked at again after steps on these datasets: they, and all that is a
@@ -487,6 +518,23 @@ pub fn mounts(config: &Config, observed: &Observed) -> MountPlan {
     }
     plan.left_alone = left_alone(config, observed);
     plan
+}
+
+/// Whether the kernel's table of mounts is all there is to see after these steps: each of them was a
+/// mount and is in it, and none of it is a replica's pool.
+pub fn tells_all(config: &Config, steps: &[Step], mounted: &[Mount]) -> bool {
+    let shown: BTreeSet<(&str, &Path)> = mounted
+        .iter()
+        .filter(|mount| mount.fstype == "zfs")
+        .map(|mount| (mount.source.as_str(), mount.at.as_path()))
+        .collect();
+    steps.iter().all(|step| match step {
+        Step::Mount { dataset, at } => {
+            shown.contains(&(dataset.as_str(), at.as_path()))
+                && !has_replicas(config, dataset.pool())
+        }
+        _ => false,
+    })
 }
 
 /// Mounts in their order, those together that can be made at once: of one pool, as many as `most` says of

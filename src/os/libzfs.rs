@@ -303,7 +303,7 @@ impl Handle<'_> {
             Ok(own) => self.value(&own).0 == "unavailable",
             Err(_) => true,
         };
-        if self.is_plain() && !locked {
+        if !locked && self.is_plain() {
             let mut kept = self.library.kept.borrow_mut();
             kept.handles.insert(self.name(), self.zfs);
             std::mem::forget(self);
