@@ -170,6 +170,10 @@ fn run(pass: &mut Pass, when: When) -> bool {
 pub(crate) fn open_roots(pass: &mut Pass, when: When) -> bool {
     pass.scope = Scope::Keys;
     pass.begin_asking();
+    let store = &pass.config.store;
+    pass.node
+        .devices
+        .expect(&pass.config.keys(), &store.mountpoint);
     let device = match when {
         When::Now => key_device(pass, Duration::ZERO).ok(),
         When::Late => None,
@@ -415,12 +419,57 @@ fn keyring_in_words(keyring: &Keyring) -> String {
 fn open_pool(pass: &mut Pass, pool: &str, store: &Store, parts: usize) -> String {
     let deadline = pass.deadline.share(pass.clock(), parts);
     let states = key_states(pass.config, store);
+    if !open_unseen(pass, pool, &states, store, deadline) {
+        open_seen(pass, pool, &states, store, deadline);
+        prove(pass, pool, store, deadline);
+    }
+    pool_in_words(pass, pool)
+}
+
+/// Where nothing is a replica, nothing has to be seen before the keys are tried: the kernel itself refuses
+/// a key that opens no root. Tells whether it took one for every root; if not, nobody knows why yet.
+fn open_unseen(
+    pass: &mut Pass,
+    pool: &str,
+    states: &BTreeMap<KeyName, KeyState>,
+    store: &Store,
+    deadline: Deadline,
+) -> bool {
+    let soon = deadline.at_most(pass.clock(), ONE_CALL);
+    if pass.observed.pools.contains_key(pool)
+        || plan::has_replicas(pass.config, pool)
+        || !pass.works(pool)
+        || !pass.node.zfs.asks_kernel(pool, soon)
+    {
+        return false;
+    }
+    let steps = plan::untried(pass.config, pool, states);
+    load_all(pass, pool, &steps, store, deadline);
+    let roots = pass.config.roots.iter();
+    let mut of_pool = roots.filter(|root| root.dataset.pool() == pool);
+    let all = of_pool.all(|root| pass.observed.taken.contains(&root.dataset));
+    if !all {
+        steps
+            .iter()
+            .for_each(|step| drop(pass.failures.remove(step)));
+    }
+    all
+}
+
+/// Looks, seals replicas, loads keys, and looks again, until nothing is left or nothing works any more.
+fn open_seen(
+    pass: &mut Pass,
+    pool: &str,
+    states: &BTreeMap<KeyName, KeyState>,
+    store: &Store,
+    deadline: Deadline,
+) {
     pass.observe(pool, deadline.at_most(pass.clock(), ONE_CALL));
     for _ in 0..ROUNDS {
         let sealed = pass.seal_replicas(deadline) > 0;
         let mut loaded = Vec::new();
         if !sealed {
-            let plan = plan::keys(pass.config, &pass.observed, &states);
+            let plan = plan::keys(pass.config, &pass.observed, states);
             loaded = load_all(pass, pool, &plan.steps, store, deadline);
         }
         if !sealed && loaded.is_empty() {
@@ -431,24 +480,21 @@ fn open_pool(pass: &mut Pass, pool: &str, store: &Store, parts: usize) -> String
             pass.observe(pool, deadline.at_most(pass.clock(), ONE_CALL));
         }
     }
-    prove(pass, pool, store, deadline);
-    pool_in_words(pass, pool)
 }
 
 fn pool_in_words(pass: &Pass, pool: &str) -> String {
-    match pass.observed.pools.get(pool) {
-        Some(Pool::Seen(_)) => {}
-        Some(Pool::NotImported) => return "not imported".to_owned(),
-        Some(Pool::Suspended) => return "suspended".to_owned(),
-        Some(Pool::NotSeen(_)) | None => return "could not be asked".to_owned(),
-    }
     let roots = pass.config.roots.iter();
     let of_pool: Vec<_> = roots.filter(|root| root.dataset.pool() == pool).collect();
     let open = of_pool
         .iter()
         .filter(|root| plan::is_loaded(&pass.observed, &root.dataset))
         .count();
-    format!("{open} of {} roots open", of_pool.len())
+    match pass.observed.pools.get(pool) {
+        Some(Pool::NotImported) => "not imported".to_owned(),
+        Some(Pool::Suspended) => "suspended".to_owned(),
+        Some(Pool::NotSeen(_)) => "could not be asked".to_owned(),
+        Some(Pool::Seen(_)) | None => format!("{open} of {} roots open", of_pool.len()),
+    }
 }
 
 pub(crate) fn key_states(config: &Config, store: &Store) -> BTreeMap<KeyName, KeyState> {
@@ -574,7 +620,7 @@ fn note<'a>(
     };
     if done.is_ok() && said.by_kernel {
         let root = attempt.root.clone();
-        pass.observed.note_loaded(&root);
+        pass.observed.taken.insert(root.clone());
         pass.observed.proofs.insert(root, proof(generation));
     }
     pass.note_outcome(attempt.step, done);

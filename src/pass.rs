@@ -39,9 +39,6 @@ pub struct Node<'a> {
     pub db: &'a Path,
 }
 
-/// What a worker more gains with so many roots or file systems is lost by its start.
-const WORTH_A_WORKER: usize = 8;
-
 /// How much of a pool a pass looks at, so that no other dataset costs a boot any time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
@@ -209,6 +206,7 @@ impl<'a> Pass<'a> {
         }
         let part = self.part_of(pool);
         let seen = self.seen(pool, part.as_ref(), deadline);
+        self.observed.taken.retain(|root| root.pool() != pool);
         self.observed.pools.insert(pool.to_owned(), seen);
     }
 
@@ -272,11 +270,17 @@ impl<'a> Pass<'a> {
     /// Has the pools that answer begin to tell of themselves, beside what else is done meanwhile.
     pub fn begin_asking(&self) {
         for pool in self.config.pools() {
-            let state = self.node.system.pool_state(&pool);
-            if let (PoolState::Works(_), Some(part)) = (state, self.part_of(&pool)) {
-                self.node.zfs.begin(&pool, &part, WORTH_A_WORKER);
+            if let (true, Some(part)) = (self.works(&pool), self.part_of(&pool)) {
+                let unseen = self.scope == Scope::Keys && !plan::has_replicas(self.config, &pool);
+                let first = (!unseen).then_some(&part);
+                self.node.zfs.begin(&pool, part.pieces(), first);
             }
         }
+    }
+
+    /// Whether the kernel says that a pool works.
+    pub fn works(&self, pool: &str) -> bool {
+        matches!(self.node.system.pool_state(pool), PoolState::Works(_))
     }
 
     /// Whether a pool did not answer in time before, so that no further step is made on it.

@@ -52,6 +52,8 @@ pub struct Observed {
     pub pools: BTreeMap<String, Pool>,
     /// Proofs of loaded roots; a root without one was not asked.
     pub proofs: BTreeMap<DatasetName, Proof>,
+    /// The roots whose key the kernel itself took since they were last looked at, if they were.
+    pub taken: BTreeSet<DatasetName>,
 }
 
 impl Observed {
@@ -75,27 +77,12 @@ impl Observed {
         promoted.map(|root| root.dataset.clone()).collect()
     }
 
-    /// Notes what the kernel has said since the last look: that it took the key of this root.
-    pub fn note_loaded(&mut self, root: &DatasetName) {
-        for dataset in self.datasets_of(root.pool()) {
-            if dataset.encryption_root.as_ref() == Some(root) {
-                dataset.key_status = KeyStatus::Available;
-            }
-        }
-    }
-
     /// Notes what the kernel's table has shown since the last look: that this is mounted.
     pub fn note_mounted(&mut self, name: &DatasetName) {
-        let mut datasets = self.datasets_of(name.pool());
-        if let Some(dataset) = datasets.find(|dataset| dataset.name == *name) {
+        if let Some(Pool::Seen(datasets)) = self.pools.get_mut(name.pool())
+            && let Some(dataset) = datasets.iter_mut().find(|dataset| dataset.name == *name)
+        {
             dataset.mounted = true;
-        }
-    }
-
-    fn datasets_of(&mut self, pool: &str) -> impl Iterator<Item = &mut Dataset> {
-        match self.pools.get_mut(pool) {
-            Some(Pool::Seen(datasets)) => datasets.iter_mut(),
-            _ => [].iter_mut(),
         }
     }
 
@@ -336,6 +323,17 @@ pub fn keys(config: &Config, observed: &Observed, keys: &BTreeMap<KeyName, KeySt
     plan
 }
 
+/// A step for each root of a pool whose key is there, where nobody has looked whether it is needed.
+pub fn untried(config: &Config, pool: &str, keys: &BTreeMap<KeyName, KeyState>) -> Vec<Step> {
+    let roots = config.roots.iter().filter(|r| r.dataset.pool() == pool);
+    let usable = roots.filter(|root| keys.get(&root.key) == Some(&KeyState::Usable));
+    let step = |root: &Root| Step::LoadKey {
+        root: root.dataset.clone(),
+        key: root.key.clone(),
+    };
+    usable.map(step).collect()
+}
+
 /// Replicas, and all that lies below them, that could be written: to be set read-only first of all.
 pub fn readonly_steps(config: &Config, observed: &Observed) -> Vec<Step> {
     replicas(config, observed)
@@ -368,6 +366,10 @@ fn verdict(
     keys: &BTreeMap<KeyName, KeyState>,
     root: &Root,
 ) -> Verdict {
+    let key = keys.get(&root.key).cloned().unwrap_or(KeyState::Missing);
+    if observed.taken.contains(&root.dataset) {
+        return loaded(observed, &root.dataset, &key);
+    }
     let dataset = match find(observed, &root.dataset) {
         Ok(dataset) => dataset,
         Err(refusal) => return Verdict::Locked(refusal),
@@ -379,9 +381,8 @@ fn verdict(
         }
         Some(_) => {}
     }
-    let key = keys.get(&root.key).cloned().unwrap_or(KeyState::Missing);
     if dataset.key_status == KeyStatus::Available {
-        return loaded(observed, dataset, &key);
+        return loaded(observed, &dataset.name, &key);
     }
     if dataset.key_format != KeyFormat::Raw {
         return Verdict::Locked(Refusal::NotRaw(dataset.key_format));
@@ -413,8 +414,8 @@ fn find<'a>(observed: &'a Observed, name: &DatasetName) -> Result<&'a Dataset, R
     }
 }
 
-fn loaded(observed: &Observed, dataset: &Dataset, key: &KeyState) -> Verdict {
-    match observed.proofs.get(&dataset.name) {
+fn loaded(observed: &Observed, root: &DatasetName, key: &KeyState) -> Verdict {
+    match observed.proofs.get(root) {
         Some(Proof::Opens {
             standing,
             fingerprint,
@@ -707,11 +708,10 @@ fn left_alone(config: &Config, observed: &Observed) -> Vec<(DatasetName, LeftAlo
         .collect()
 }
 
-/// Whether a root was seen with a key loaded.
+/// Whether a root was seen with a key loaded, or the kernel has taken one.
 pub fn is_loaded(observed: &Observed, root: &DatasetName) -> bool {
-    observed
-        .dataset(root)
-        .is_some_and(|dataset| dataset.key_status == KeyStatus::Available)
+    let seen = observed.dataset(root);
+    observed.taken.contains(root) || seen.is_some_and(|d| d.key_status == KeyStatus::Available)
 }
 
 /// Whether a stick would help: some configured root is seen to be locked, by a key that can be on

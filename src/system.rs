@@ -5,7 +5,7 @@ use crate::device::{Candidate, Filesystem};
 use crate::gate::{Live, Questions};
 use crate::guard;
 use crate::host::bare::{self, Beneath};
-use crate::names::DatasetName;
+use crate::names::{DatasetName, KeyName};
 use crate::os::{self, Mount, PoolState, worker};
 use crate::store::work::{Work, Worked};
 use crate::store::{Reading, Wanted};
@@ -92,6 +92,10 @@ pub enum Guard {
 
 /// Disks that may hold a key store, and the way to read one.
 pub trait KeyDevices {
+    /// Says what will be read, and where the store is mounted for that, so that who looks at a disk can
+    /// go on to read it.
+    fn expect(&self, _wanted: &[KeyName], _at: &Path) {}
+
     /// The disks that are there now.
     ///
     /// # Errors

@@ -8,7 +8,9 @@ use crate::child::{self, Call};
 use crate::device::{self, Candidate, Filesystem, Kind};
 use crate::key::Key;
 use crate::marker;
-use crate::os::{self, Access, Disk, Intake, Mount, worker};
+use crate::names::KeyName;
+use crate::os::worker::{self, Helper};
+use crate::os::{self, Access, Disk, Intake, Mount};
 use crate::reader::{Reader, Told};
 use crate::store::work::{Work, Worked};
 use crate::store::{self, Reading, Wanted};
@@ -36,6 +38,23 @@ pub struct UsbDisks<'a> {
     known: RefCell<BTreeMap<Disk, Candidate>>,
     /// Disks that did not answer in time.
     hanging: RefCell<BTreeSet<Disk>>,
+    /// What will be read, if that was said.
+    expected: RefCell<Option<Expected>>,
+    /// Who looked at the last disk.
+    ahead: RefCell<Option<Ahead>>,
+}
+
+/// The keys that will be read, and where their store is mounted for that.
+struct Expected {
+    keys: Vec<KeyName>,
+    at: PathBuf,
+}
+
+/// A worker that has looked at a disk and can go on to read what is expected.
+struct Ahead {
+    device: Candidate,
+    intake: Intake,
+    helper: Helper,
 }
 
 impl<'a> UsbDisks<'a> {
@@ -47,6 +66,8 @@ impl<'a> UsbDisks<'a> {
             boot_id,
             known: RefCell::default(),
             hanging: RefCell::default(),
+            expected: RefCell::default(),
+            ahead: RefCell::default(),
         }
     }
 
@@ -92,7 +113,7 @@ impl<'a> UsbDisks<'a> {
         if self.hanging.borrow().contains(disk) || self.known.borrow().contains_key(disk) {
             return;
         }
-        match worker::run("a USB disk", self.clock, deadline, || describe(&disk.node)) {
+        match self.look(disk, deadline) {
             Ok(Some(candidate)) => {
                 self.known.borrow_mut().insert(disk.clone(), candidate);
             }
@@ -106,7 +127,88 @@ impl<'a> UsbDisks<'a> {
     }
 }
 
+impl UsbDisks<'_> {
+    /// Looks at a disk, in a worker that can go on to read it.
+    fn look(&self, disk: &Disk, deadline: Deadline) -> Result<Option<Candidate>, Trouble> {
+        let what = "a USB disk";
+        let expected = self.expected.borrow();
+        let places = |e: &Expected| Intake::new(Reader::places_for(Wanted::These(&e.keys))).ok();
+        let Some((expected, mut intake)) = expected.as_ref().and_then(|e| Some((e, places(e)?)))
+        else {
+            return worker::run(what, self.clock, deadline, || describe(&disk.node));
+        };
+        let mut helper = Helper::start(what, |questions, answers| {
+            // Who cannot be told has gone.
+            let _ = look_and_read(
+                &disk.node,
+                expected,
+                self.note(),
+                &mut intake,
+                questions,
+                answers,
+            );
+        })?;
+        let found: Option<Candidate> = helper.hear(self.clock, deadline)?;
+        *self.ahead.borrow_mut() = found.clone().map(|device| Ahead {
+            device,
+            intake,
+            helper,
+        });
+        Ok(found)
+    }
+
+    /// The worker that has looked at this disk, if it can read just this.
+    fn ahead_of(&self, device: &Candidate, at: &Path, wanted: Wanted) -> Option<Ahead> {
+        let ahead = self.ahead.borrow_mut().take()?;
+        let expected = self.expected.borrow();
+        let Wanted::These(keys) = wanted else {
+            return None;
+        };
+        let is_expected = expected
+            .as_ref()
+            .is_some_and(|e| e.keys == keys && e.at == at);
+        (ahead.device == *device && is_expected).then_some(ahead)
+    }
+}
+
+/// What a worker does that looks at a disk: it tells what it found, and when it is told which file system
+/// has the store, it tells what it read.
+fn look_and_read(
+    node: &Path,
+    expected: &Expected,
+    note: Note,
+    intake: &mut Intake,
+    mut questions: File,
+    mut answers: File,
+) -> io::Result<()> {
+    let found = describe(node);
+    worker::tell(&mut answers, &found)?;
+    let filesystem: Filesystem = worker::told(&mut questions)?;
+    let place = Place {
+        device: &found.ok_or(io::ErrorKind::NotFound)?,
+        filesystem: &filesystem,
+        at: &expected.at,
+        note,
+    };
+    worker::tell(
+        &mut answers,
+        &read_into(&place, intake, Wanted::These(&expected.keys)),
+    )
+}
+
+fn read_into(place: &Place, intake: &mut Intake, wanted: Wanted) -> Result<Told, String> {
+    let read = |top: &Path| Reader::new(intake, OWNER).store(top, wanted);
+    read_mounted(place, read).map_err(|e| e.to_string())
+}
+
 impl KeyDevices for UsbDisks<'_> {
+    fn expect(&self, wanted: &[KeyName], at: &Path) {
+        *self.expected.borrow_mut() = Some(Expected {
+            keys: wanted.to_vec(),
+            at: at.to_owned(),
+        });
+    }
+
     fn scan(&self, deadline: Deadline) -> Result<Vec<Candidate>, Trouble> {
         let disks =
             os::disks().map_err(|e| Trouble::failed("listing USB disks", &e.to_string()))?;
@@ -137,21 +239,27 @@ impl KeyDevices for UsbDisks<'_> {
     ) -> Result<Reading, Trouble> {
         let what = format!("reading the key store on {}", device.node.display());
         let failed = |e: io::Error| Trouble::failed(&what, &e.to_string());
-        let mut intake = Intake::new(Reader::places_for(wanted)).map_err(failed)?;
-        let place = Place {
-            device,
-            filesystem,
-            at,
-            note: self.note(),
+        let (read, mut intake): (Result<Told, String>, _) = match self.ahead_of(device, at, wanted)
+        {
+            Some(mut ahead) => {
+                ahead.helper.set_about(&what);
+                ahead.helper.say(filesystem, self.clock, deadline)?;
+                (ahead.helper.hear(self.clock, deadline)?, ahead.intake)
+            }
+            None => {
+                let mut intake = Intake::new(Reader::places_for(wanted)).map_err(failed)?;
+                let place = Place {
+                    device,
+                    filesystem,
+                    at,
+                    note: self.note(),
+                };
+                let job = || read_into(&place, &mut intake, wanted);
+                (worker::run(&what, self.clock, deadline, job)?, intake)
+            }
         };
-        let read = worker::run(&what, self.clock, deadline, || {
-            read_mounted(&place, |top| {
-                Reader::new(&mut intake, OWNER).store(top, wanted)
-            })
-            .map_err(|e| e.to_string())
-        })?
-        .map_err(|why| Trouble::failed(&what, &why))?;
-        let mut reading = read.into_reading(&mut intake).map_err(failed)?;
+        let told = read.map_err(|why| Trouble::failed(&what, &why))?;
+        let mut reading = told.into_reading(&mut intake).map_err(failed)?;
         // A file system whose disk was pulled may say "no such file" instead of "no such disk".
         reading.gone = !self.is_there(device);
         Ok(reading)
@@ -258,7 +366,8 @@ impl Place<'_> {
     fn found_mounted(&self, notes: &mut Vec<String>) -> io::Result<Option<Mount>> {
         let (at, node) = (self.at, &self.device.node);
         let label = self.filesystem.label.as_deref();
-        match os::mounts_of(node, &[label])?.first() {
+        let (of_store, others) = os::mounts_of_and_others(node, &[label])?;
+        match of_store.first() {
             Some(mount) if mount.at == at && self.note.is_ours(mount, node) => {
                 os::unmount_store(at)?;
                 notes.push(format!(
@@ -276,7 +385,7 @@ impl Place<'_> {
             }
             None => {}
         }
-        match os::mounts()?.iter().rev().find(|mount| mount.at == at) {
+        match others.iter().rev().find(|mount| mount.at == at) {
             Some(other) => Err(io::Error::other(format!(
                 "{} is in use by {}; unmount that first",
                 at.display(),

@@ -460,13 +460,23 @@ pub fn formatting(node: &str, label: &str, wipe: bool) -> Vec<Program> {
 /// # Errors
 /// The kernel did not say what is mounted.
 pub fn mounts_of(node: &Path, labels: &[Option<&str>]) -> io::Result<Vec<Mount>> {
-    let mut mounts = mounts()?;
-    mounts.retain(|mount| {
+    Ok(mounts_of_and_others(node, labels)?.0)
+}
+
+/// As [`mounts_of`], and all other mounts.
+///
+/// # Errors
+/// The kernel did not say what is mounted.
+pub fn mounts_of_and_others(
+    node: &Path,
+    labels: &[Option<&str>],
+) -> io::Result<(Vec<Mount>, Vec<Mount>)> {
+    let is_of_node = |mount: &Mount| {
         let is_it =
             |label: &Option<&str>| freebsd_text::is_node_or_label(&mount.source, node, *label);
         labels.iter().any(is_it)
-    });
-    Ok(mounts)
+    };
+    Ok(mounts()?.into_iter().partition(is_of_node))
 }
 
 /// FreeBSD has one table of mounts for all; the run directory remembers which mount is ours.

@@ -18,6 +18,8 @@ use std::ptr;
 const NAMES: [&CStr; 3] = [c"libzfs.so.6", c"libzfs.so.4", c"libzfs.so.7"];
 #[cfg(target_os = "freebsd")]
 const NAMES: [&CStr; 3] = [c"libzfs.so.4", c"libzfs.so.6", c"libzfs.so.7"];
+/// The names of its lowest part, OpenZFS 2.0 to 2.4: Linux's, FreeBSD's.
+const CORE_NAMES: [&CStr; 2] = [c"libzfs_core.so.3", c"libzfs_core.so.2"];
 /// File systems and volumes (`ZFS_TYPE_FILESYSTEM | ZFS_TYPE_VOLUME`).
 const DATASETS: c_int = 1 | 4;
 /// `EZFS_NOENT`: there is no such pool or dataset.
@@ -63,7 +65,6 @@ struct Calls {
     user_properties: unsafe extern "C" fn(Zfs) -> List,
     is_mounted: unsafe extern "C" fn(Zfs, *mut *mut c_char) -> c_int,
     mount: unsafe extern "C" fn(Zfs, *const c_char, c_int) -> c_int,
-    load_key: unsafe extern "C" fn(*const c_char, c_int, *mut u8, c_uint) -> c_int,
     list_in: unsafe extern "C" fn(List, *const c_char, *mut List) -> c_int,
     text_in: unsafe extern "C" fn(List, *const c_char, *mut *const c_char) -> c_int,
 }
@@ -100,6 +101,56 @@ pub enum Mounting {
     NotPlain,
 }
 
+/// The lowest part of the library: calls of the kernel, and little else to load.
+pub struct Core {
+    load_key: unsafe extern "C" fn(*const c_char, c_int, *mut u8, c_uint) -> c_int,
+}
+
+impl Core {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// There is none that is known here, or ZFS is not there.
+    pub fn open() -> Result<Core, String> {
+        let library = opened(&CORE_NAMES).ok_or("there is no libzfs_core that is known here")?;
+        // SAFETY: these signatures have been the functions' own in every known version.
+        let (init, load_key): (unsafe extern "C" fn() -> c_int, _) = unsafe {
+            (
+                function(library, c"libzfs_core_init")?,
+                function(library, c"lzc_load_key")?,
+            )
+        };
+        // SAFETY: takes nothing; the library counts how often it was called.
+        match unsafe { init() } {
+            0 => Ok(Core { load_key }),
+            why => Err(format!(
+                "libzfs_core: {}",
+                io::Error::from_raw_os_error(why)
+            )),
+        }
+    }
+
+    /// Loads a root's key, or only asks whether it would open the root; 0 or an error number.
+    pub fn load_key(&self, root: &str, only_ask: bool, key: &[u8; KEY_LEN]) -> c_int {
+        let Ok(text) = c_text(root) else {
+            return libc::EINVAL;
+        };
+        let noop = c_int::from(only_ask);
+        let (bytes, length) = (key.as_ptr().cast_mut(), KEY_LEN as c_uint);
+        // SAFETY: a C string and the bytes live through the call, which only reads them.
+        unsafe { (self.load_key)(text.as_ptr(), noop, bytes, length) }
+    }
+}
+
+/// The first of these libraries that the system has.
+fn opened(names: &[&CStr]) -> Option<*mut c_void> {
+    let open = |name: &&CStr| {
+        // SAFETY: the system's own library, which its `zfs` program loads as well.
+        unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW) }
+    };
+    names.iter().map(open).find(|library| !library.is_null())
+}
+
 impl Library {
     /// Opens the library, to ask for these properties, named as for `zfs get`.
     ///
@@ -107,14 +158,7 @@ impl Library {
     /// There is none that is known here, it lacks a function or a property, or ZFS is not there.
     pub fn open(properties: &str) -> Result<Library, String> {
         without_environment();
-        let library = NAMES
-            .iter()
-            .map(|name| {
-                // SAFETY: the system's own library, which its `zfs` program loads as well.
-                unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW) }
-            })
-            .find(|library| !library.is_null())
-            .ok_or("there is no libzfs that is known here")?;
+        let library = opened(&NAMES).ok_or("there is no libzfs that is known here")?;
         let calls = Calls::of(library)?;
         // SAFETY: takes nothing.
         let root = unsafe { (calls.init)() };
@@ -214,17 +258,6 @@ impl Library {
             let description = text_of((self.calls.description)(self.root));
             format!("{action}: {description}")
         }
-    }
-
-    /// Loads a root's key, or only asks whether it would open the root; 0 or an error number.
-    pub fn load_key(&self, root: &str, only_ask: bool, key: &[u8; KEY_LEN]) -> c_int {
-        let Ok(text) = c_text(root) else {
-            return libc::EINVAL;
-        };
-        let noop = c_int::from(only_ask);
-        let (bytes, length) = (key.as_ptr().cast_mut(), KEY_LEN as c_uint);
-        // SAFETY: a C string and the bytes live through the call, which only reads them.
-        unsafe { (self.calls.load_key)(text.as_ptr(), noop, bytes, length) }
     }
 
     fn kept(&self, state: u64, name: &str) -> Option<Option<Handle<'_>>> {
@@ -494,7 +527,6 @@ impl Calls {
                 user_properties: function(library, c"zfs_get_user_props")?,
                 is_mounted: function(library, c"zfs_is_mounted")?,
                 mount: function(library, c"zfs_mount")?,
-                load_key: function(library, c"lzc_load_key")?,
                 list_in: function(library, c"nvlist_lookup_nvlist")?,
                 text_in: function(library, c"nvlist_lookup_string")?,
             })

@@ -15,8 +15,8 @@ use nix::sys::resource::{Resource, rlim_t};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::sys::statfs::fstatfs;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileTypeExt;
@@ -160,7 +160,9 @@ struct Entry {
 }
 
 fn table() -> io::Result<Vec<Entry>> {
-    let text = fs::read("/proc/self/mountinfo")?;
+    // Room for all of it at once: the kernel makes the table anew for every read.
+    let mut text = Vec::with_capacity(1 << 16);
+    File::open("/proc/self/mountinfo")?.read_to_end(&mut text)?;
     text.split(|b| *b == b'\n')
         .filter(|line| !line.is_empty())
         .map(|line| {
@@ -465,18 +467,30 @@ pub fn formatting(node: &str, label: &str, wipe: bool) -> Vec<Program> {
 ///
 /// # Errors
 /// The kernel did not say what is mounted.
-pub fn mounts_of(node: &Path, _labels: &[Option<&str>]) -> io::Result<Vec<Mount>> {
+pub fn mounts_of(node: &Path, labels: &[Option<&str>]) -> io::Result<Vec<Mount>> {
+    Ok(mounts_of_and_others(node, labels)?.0)
+}
+
+/// As [`mounts_of`], and all other mounts.
+///
+/// # Errors
+/// The kernel did not say what is mounted.
+pub fn mounts_of_and_others(
+    node: &Path,
+    _labels: &[Option<&str>],
+) -> io::Result<(Vec<Mount>, Vec<Mount>)> {
     use std::os::unix::fs::MetadataExt;
-    let Ok(about) = fs::metadata(node) else {
-        return Ok(Vec::new());
-    };
-    let number = format!(
-        "{}:{}",
-        nix::sys::stat::major(about.rdev()),
-        nix::sys::stat::minor(about.rdev())
-    );
-    let of_node = |entry: Entry| (entry.device == number).then_some(entry.mount);
-    Ok(table()?.into_iter().filter_map(of_node).collect())
+    let number = fs::metadata(node).ok().map(|about| {
+        let (major, minor) = (
+            nix::sys::stat::major(about.rdev()),
+            nix::sys::stat::minor(about.rdev()),
+        );
+        format!("{major}:{minor}")
+    });
+    let is_of_node = |entry: &Entry| number.as_ref() == Some(&entry.device);
+    let (of_node, others): (Vec<_>, Vec<_>) = table()?.into_iter().partition(is_of_node);
+    let mounts = |entries: Vec<Entry>| entries.into_iter().map(|entry| entry.mount).collect();
+    Ok((mounts(of_node), mounts(others)))
 }
 
 /// Gives this worker mounts of its own, which nobody else sees and which end with it.

@@ -215,6 +215,38 @@ impl Helper {
         Ok(())
     }
 
+    /// Gives what it does from now on another name, for what is said of it.
+    pub fn set_about(&mut self, what: &str) {
+        what.clone_into(&mut self.what);
+    }
+
+    /// As [`Helper::ask`], of a value that will be heard by [`told`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn say(
+        &mut self,
+        value: &impl Serialize,
+        clock: &dyn Clock,
+        deadline: Deadline,
+    ) -> Result<(), Trouble> {
+        let bytes = serde_json::to_vec(value).map_err(|_| died(&self.what))?;
+        self.ask(&[&bytes], clock, deadline)
+    }
+
+    /// As [`Helper::answer`], of a value that was told by [`tell`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn hear<T: DeserializeOwned>(
+        &mut self,
+        clock: &dyn Clock,
+        deadline: Deadline,
+    ) -> Result<T, Trouble> {
+        let bytes = self.answer(LONGEST_ANSWER, clock, deadline)?;
+        serde_json::from_slice(&bytes).map_err(|_| died(&self.what))
+    }
+
     /// Waits for the answer to the oldest question that has none yet; it has at most `most` bytes.
     ///
     /// # Errors
@@ -227,6 +259,29 @@ impl Helper {
     ) -> Result<Vec<u8>, Trouble> {
         self.answers.next(&self.what, most, clock, deadline)
     }
+}
+
+/// A value as a helper tells or is told it.
+///
+/// # Errors
+/// It is too large, or the other side is gone.
+pub fn tell(out: &mut File, value: &impl Serialize) -> std::io::Result<()> {
+    let bytes = serde_json::to_vec(value)?;
+    let length = length_before(bytes.len()).ok_or(std::io::ErrorKind::FileTooLarge)?;
+    out.write_all(&[&length, &bytes[..]].concat())
+}
+
+/// The next value that a helper is told.
+///
+/// # Errors
+/// It is none of this kind, or the other side is gone.
+pub fn told<T: DeserializeOwned>(questions: &mut File) -> std::io::Result<T> {
+    let mut length = [0; 4];
+    questions.read_exact(&mut length)?;
+    let length = u64::from(u32::from_le_bytes(length));
+    let mut bytes = Vec::new();
+    questions.take(length).read_to_end(&mut bytes)?;
+    Ok(serde_json::from_slice(&bytes)?)
 }
 
 /// What comes out of a worker, a frame after the other.

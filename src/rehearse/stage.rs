@@ -238,8 +238,8 @@ fn still_so(file: &Path, real: &Live, world: &World) -> Result<bool, String> {
 }
 
 impl Zfs for Stage<'_> {
-    fn begin(&self, pool: &str, part: &Part, worth: usize) {
-        self.real.zfs.begin(pool, part, worth);
+    fn begin(&self, pool: &str, pieces: usize, first: Option<&Part>) {
+        self.real.zfs.begin(pool, pieces, first);
     }
 
     fn pools(&self, deadline: Deadline) -> Result<Vec<String>, Trouble> {

@@ -8,7 +8,7 @@ use super::command::Command;
 use super::{Answer, Dataset, Loading, Part, Past, Try, Zfs, parse};
 use crate::key::{KEY_LEN, Key};
 use crate::names::DatasetName;
-use crate::os::libzfs::{Library, Mounting};
+use crate::os::libzfs::{Core, Library, Mounting};
 use crate::os::worker::Helper;
 use crate::os::{self, error_words};
 use crate::time::{Clock, Deadline};
@@ -42,6 +42,8 @@ const ASK_THE_PROGRAM: u8 = b'-';
 /// The most workers of a pool: OpenZFS makes a pool's transactions and mounts one after another where it
 /// counts, so that more gain nothing.
 const MOST_WORKERS: usize = 4;
+/// With fewer roots or file systems a worker more costs more than it gains: it opens the library anew.
+const WORTH_A_WORKER: usize = 8;
 /// So many questions a worker is handed at once, lest it wait for the next.
 const AHEAD: usize = 4;
 /// A question that surely fits into a pipe that nobody reads yet.
@@ -100,16 +102,24 @@ impl Worker {
     }
 
     fn hear(&mut self, clock: &dyn Clock, deadline: Deadline) -> Result<(u8, Vec<u8>), Trouble> {
-        if !self.greeted {
-            match self.next(clock, deadline)? {
-                (DONE, _) => self.greeted = true,
-                (_, why) => {
-                    let why = String::from_utf8_lossy(&why).into_owned();
-                    return Err(Trouble::failed("libzfs", &why));
-                }
+        self.greet(clock, deadline)?;
+        self.next(clock, deadline)
+    }
+
+    fn greet(&mut self, clock: &dyn Clock, deadline: Deadline) -> Result<(), Trouble> {
+        if self.greeted {
+            return Ok(());
+        }
+        match self.next(clock, deadline)? {
+            (DONE, _) => {
+                self.greeted = true;
+                Ok(())
+            }
+            (_, why) => {
+                let why = String::from_utf8_lossy(&why).into_owned();
+                Err(Trouble::failed("libzfs", &why))
             }
         }
-        self.next(clock, deadline)
     }
 
     fn next(&mut self, clock: &dyn Clock, deadline: Deadline) -> Result<(u8, Vec<u8>), Trouble> {
@@ -315,9 +325,9 @@ fn told(what: &str, answer: Result<(u8, Vec<u8>), Trouble>) -> Result<String, Tr
 }
 
 impl Zfs for Direct<'_> {
-    fn begin(&self, pool: &str, part: &Part, worth: usize) {
-        self.start(pool, part.pieces().div_ceil(worth));
-        let questions = self.looking(pool, part);
+    fn begin(&self, pool: &str, pieces: usize, first: Option<&Part>) {
+        self.start(pool, pieces.div_ceil(WORTH_A_WORKER));
+        let questions = first.map_or_else(Vec::new, |part| self.looking(pool, part));
         let mut pools = self.pools.borrow_mut();
         let Some(of_pool) = pools.get_mut(pool) else {
             return;
@@ -332,6 +342,14 @@ impl Zfs for Direct<'_> {
                 worker.ahead = Some(question);
             }
         }
+    }
+
+    fn asks_kernel(&self, pool: &str, deadline: Deadline) -> bool {
+        let clock = self.command.clock;
+        let mut pools = self.pools.borrow_mut();
+        let workers = pools.get_mut(pool).map_or(&mut [][..], |p| &mut p.workers);
+        let greeted = |worker: &mut Worker| worker.greet(clock, deadline).is_ok();
+        !workers.is_empty() && workers.iter_mut().all(greeted)
     }
 
     fn at_once(&self, pool: &str) -> usize {
@@ -484,12 +502,13 @@ impl Zfs for Direct<'_> {
 
 /// A worker's whole life: it ends with its questions.
 fn work(mut questions: File, mut answers: File) {
-    let library = match Library::open(&parse::properties()) {
-        Ok(library) => library,
+    let core = match Core::open() {
+        Ok(core) => core,
         Err(why) => return drop(say(&mut answers, ASK_THE_PROGRAM, &why)),
     };
     let mut asked = Asked {
-        library,
+        core,
+        library: None,
         guarded: false,
     };
     let mut spoke = say(&mut answers, DONE, "");
@@ -509,7 +528,9 @@ fn say(answers: &mut File, first: u8, words: &str) -> io::Result<()> {
 
 /// What a worker has.
 struct Asked {
-    library: Library,
+    core: Core,
+    /// Opened when it is first needed: loading keys needs none of it.
+    library: Option<Result<Library, String>>,
     /// Whether its memory is locked: before the first key is in it.
     guarded: bool,
 }
@@ -542,12 +563,24 @@ impl Asked {
         }
     }
 
-    fn observe(&self, question: &str) -> (u8, String) {
+    fn library(&mut self) -> Result<&Library, (u8, String)> {
+        let open = || Library::open(&parse::properties());
+        let library = self.library.get_or_insert_with(open);
+        library
+            .as_ref()
+            .map_err(|why| (ASK_THE_PROGRAM, why.clone()))
+    }
+
+    fn observe(&mut self, question: &str) -> (u8, String) {
         let Some((state, lines)) = stated(question) else {
             return not_understood();
         };
         let named = |how: char| lines.lines().filter_map(move |line| line.strip_prefix(how));
-        match self.library.observe(state, named('a'), named('t')) {
+        let library = match self.library() {
+            Ok(library) => library,
+            Err(answer) => return answer,
+        };
+        match library.observe(state, named('a'), named('t')) {
             Ok(text) => (DONE, text),
             Err(why) => (REFUSED, why),
         }
@@ -562,14 +595,18 @@ impl Asked {
         }
         let key = Key::take(|place| questions.read_exact(place))?;
         let only_ask = how == Try::Probe;
-        Ok(meaning(self.library.load_key(root, only_ask, key.expose())))
+        Ok(meaning(self.core.load_key(root, only_ask, key.expose())))
     }
 
-    fn mount(&self, question: &str) -> (u8, String) {
+    fn mount(&mut self, question: &str) -> (u8, String) {
         let Some((state, name)) = stated(question) else {
             return not_understood();
         };
-        match os::as_services_make_files(|| self.library.mount(state, name)) {
+        let library = match self.library() {
+            Ok(library) => library,
+            Err(answer) => return answer,
+        };
+        match os::as_services_make_files(|| library.mount(state, name)) {
             Mounting::Done => (DONE, String::new()),
             Mounting::Refused(why) => (REFUSED, why),
             Mounting::NotPlain => (ASK_THE_PROGRAM, String::new()),
@@ -762,7 +799,7 @@ mod tests {
             let _ = direct.observe("tank", deadline);
             told(1);
             let part = Part::tree(root());
-            direct.begin("tank", &part, 1);
+            direct.begin("tank", 1, Some(&part));
             let _ = direct.observe_part("tank", &part, deadline);
             told(1);
             let _ = direct.set_readonly(&root(), deadline);
@@ -779,7 +816,7 @@ mod tests {
             let part = Part::tree(root());
             let whole = Part::tree("tank".parse().unwrap());
             for (asked, heard) in [(&part, "o0\nttank/enc"), (&whole, "o2\nttank")] {
-                direct.begin("tank", &part, 1);
+                direct.begin("tank", 1, Some(&part));
                 let why = direct.observe_part("tank", asked, deadline).unwrap_err();
                 assert!(why.to_string().trim_end().ends_with(heard), "{why}");
                 direct.forget("tank");
@@ -819,7 +856,7 @@ mod tests {
             clock: &clock,
         });
         let key = key();
-        direct.begin("tank", &Part::tree("tank".parse().unwrap()), 1);
+        direct.begin("tank", 1, Some(&Part::tree("tank".parse().unwrap())));
         assert!(direct.pools.borrow()["tank"].workers.is_empty());
         drop(key);
     }

@@ -255,10 +255,16 @@ pub struct Loading {
 /// ZFS on this node. Real are [`direct::Direct`] and [`command::Command`] behind it; one is simulated
 /// for tests.
 pub trait Zfs {
-    /// Has a pool begin, beside what else is done meanwhile, to tell of this part of itself: it will be
-    /// asked for next. So many pieces of it are `worth` one more worker. Only while no key is in memory
-    /// is there anything to gain.
-    fn begin(&self, _pool: &str, _part: &Part, _worth: usize) {}
+    /// Has a pool get ready, beside what else is done meanwhile, for work on so many pieces of it, and
+    /// begin to tell of the part that will be asked for first. Only while no key is in memory is there
+    /// anything to gain.
+    fn begin(&self, _pool: &str, _pieces: usize, _first: Option<&Part>) {}
+
+    /// Whether the kernel itself answers for a pool when a key is loaded, so that nothing has to be seen
+    /// before it is asked.
+    fn asks_kernel(&self, _pool: &str, _deadline: Deadline) -> bool {
+        false
+    }
 
     /// How many roots or file systems of a pool it is worth while to work on at once.
     fn at_once(&self, _pool: &str) -> usize {

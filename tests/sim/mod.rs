@@ -1051,6 +1051,10 @@ impl Zfs for Sim {
         Ok(of_pool.map(with_past).collect())
     }
 
+    fn asks_kernel(&self, _pool: &str, _deadline: Deadline) -> bool {
+        self.kernel_says.get()
+    }
+
     fn at_once(&self, _pool: &str) -> usize {
         self.at_once.get()
     }
