@@ -36,15 +36,15 @@ def run(lab, rounds, patterns, keep):
     needed = {NEEDS.get(name, name) for name in chosen}
     needed = [case for case in cases.cases() if case.name in needed]
     images = disks.build({case.pool: None for case in needed})
-    node, image = booted(lab, images)
+    node, inserts = booted(lab, images)
     told = {"conditions": conditions(node, rounds)}
     if PRICES in chosen:
         told[PRICES] = tried(prices.measure, node, rounds)
     silence(node)
-    race = ways.Race(node, needed)
+    race = ways.Race(node, needed, inserts)
     race.prepare()
     told |= alternate(race, raced, rounds)
-    told |= others(race, image, chosen, rounds)
+    told |= others(race, chosen, rounds)
     told["seconds"] = round(time.monotonic() - began)
     return judged(told, keep)
 
@@ -59,15 +59,18 @@ def alternate(race, raced, rounds):
 
 
 def booted(lab, images):
-    """A node with its stick in, on which all keys are, and with the bench's disks."""
+    """A node with a stick in and with the bench's disks; and its sticks by the number of keys on them."""
     node = lab.node("bench")
     node.life = LIFE
     for name, path in images.images.items():
         node.disks[name] = node.overlay(name, path)
-    sticks = stick.Sticks(lab.folder / "bench-sticks", lab.pools.keys() | images.keys)
-    sticks.folder.mkdir()
-    image = sticks.good()
-    node.start([(image, stick.SERIAL)])
+    inserts = {}
+    for count in cases.STICKS:
+        some = {name: images.keys[name] for name in cases.KEYS[:count]}
+        sticks = stick.Sticks(lab.folder / f"bench-sticks-{count}", lab.pools.keys() | some)
+        sticks.folder.mkdir()
+        inserts[count] = sticks.good()
+    node.start([(inserts[cases.STICKS[0]], stick.SERIAL)])
     node.settled()
     node.quiet()
     machine.built("--example", "floor")
@@ -75,7 +78,7 @@ def booted(lab, images):
     node.ok("mkdir -p /run/keys && chmod 700 /run/keys")
     for name, path in images.keys.items():
         node.write(f"/run/keys/{name}", path.read_bytes(), "0400")
-    return node, image
+    return node, inserts
 
 
 def silence(node):
@@ -83,13 +86,13 @@ def silence(node):
     node.ok("systemctl stop nfs-server nfs-mountd; exportfs -f; zfs unmount -a; zpool export -a", limit=300)
 
 
-def others(race, image, chosen, rounds):
+def others(race, chosen, rounds):
     """The parts that are no race."""
     told, by_name = {}, {case.name: case for case in race.cases}
     if SIZE in chosen:
         told[SIZE] = tried(size.measure, race, by_name[NEEDS[SIZE]])
     if DETECTION in chosen:
-        told[DETECTION] = tried(late.measure, race, by_name[NEEDS[DETECTION]], image, rounds)
+        told[DETECTION] = tried(late.measure, race, by_name[NEEDS[DETECTION]], rounds)
     return told
 
 

@@ -4,6 +4,9 @@ import dataclasses
 import json
 
 KEYS = tuple(f"f0.lan.buetow.org:bench{number}" for number in range(1, 101))
+# A node's stick holds its own keys and little else: sticks with so many of them, the smallest that will do
+# is put in.
+STICKS = (3, 16, 100)
 CONFIG = """(
     node: "f0.lan.buetow.org",
     store: (label: "F3S_KEYS", serial: "4C530001", mountpoint: "/keys", wait_seconds: 60),
@@ -77,6 +80,10 @@ class Case:
     def names(self):
         """The roots' full names."""
         return [f"{self.pool}/{root.name}" for root in self.roots]
+
+    def keys(self):
+        """How many of the keys, from the first on, it takes to have all of its own."""
+        return max(KEYS.index(root.key) for root in self.roots) + 1
 
     def all_roots(self):
         """Whether the pool has no other roots, so that `zfs load-key -a` loads just these."""

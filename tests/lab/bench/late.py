@@ -14,9 +14,9 @@ for look in 1 2 3 4 5; do [ "$(pgrep -c -x 'f3skeys|zfs')" = 2 ] || exit 1; slee
 AFTER_DEVICE = "key device"
 
 
-def measure(race, case, image, rounds):
+def measure(race, case, rounds):
     """The same boot with the stick already in and plugged while it waits, alternating."""
-    node = race.node
+    node, image = race.node, race.stick_of(case)
     node.write("/root/comes", (base.GUEST / "comes").read_bytes(), "0755")
     command = f"/root/comes /usr/sbin/f3skeys --config /etc/bench-{case.name}.ron boot"
     there, plugged = [], []

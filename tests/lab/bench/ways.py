@@ -4,6 +4,7 @@ import json
 
 import base
 import host
+import stick
 import vm
 from bench import cases
 
@@ -41,8 +42,8 @@ def commands(case):
 class Race:
     """The cases on a node; what came of it grows round by round."""
 
-    def __init__(self, node, chosen):
-        self.node, self.cases, self.pool = node, chosen, None
+    def __init__(self, node, chosen, inserts):
+        self.node, self.cases, self.pool, self.inserts = node, chosen, None, inserts
         self.told = {case.name: {way: [] for way in case.ways} for case in chosen}
 
     def prepare(self):
@@ -54,6 +55,19 @@ class Race:
         self.node.ok("mkdir -p /keys")
         # Programs come from memory, as they do for whoever is measured second.
         self.node.sh("f3skeys version; /root/floor < /dev/null; zfs version")
+
+    def stick_of(self, case):
+        """The smallest of the sticks that has all of a case's keys."""
+        return self.inserts[min(count for count in self.inserts if count >= case.keys())]
+
+    def insert(self, case):
+        """Puts the case's stick in, in the place of another."""
+        image = self.stick_of(case)
+        if [image] != [inside for inside, _ in self.node.plugged.values()]:
+            self.node.unplug()
+            self.node.plug(image, stick.SERIAL)
+            self.node.until("[ -b /dev/sda ]", 60, "the case's stick is there")
+            self.node.ok("udevadm settle")
 
     def show(self, pool):
         """Only one pool at a time: `zfs mount -a` walks over every one there is."""
@@ -75,6 +89,7 @@ class Race:
 
     def locked(self, case):
         """A case before any way: unmounted and locked."""
+        self.insert(case)
         self.show(case.pool)
         wanted = {"roots": case.names(), "mounts": {}, "ways": []}
         self.node.ok("/root/race", json.dumps(wanted).encode(), limit=LIMIT)
@@ -84,6 +99,7 @@ class Race:
         ways = [{"name": way, **commands(case)[way]} for way in order]
         wanted = {"roots": case.names(), "mounts": case.datasets(), "ways": ways, "limit": LIMIT}
         try:
+            self.insert(case)
             self.show(case.pool)
             done = self.node.sh("/root/race", json.dumps(wanted).encode(), limit=LIMIT * len(order))
             lines, why = [json.loads(line) for line in done.out.splitlines()], str(done.err)[-400:]
