@@ -293,7 +293,7 @@ fn wait_for(
 mod tests {
     use super::*;
     use crate::gate::Known;
-    use std::collections::BTreeMap;
+    use crate::sorted::Map;
 
     struct Scratch(PathBuf);
 
@@ -316,7 +316,7 @@ mod tests {
             boot: boot.to_owned(),
             gate: gate.parse().unwrap(),
             definition: "d".to_owned(),
-            seen: BTreeMap::new(),
+            seen: Map::new(),
             known: Known::default(),
         }
     }

@@ -10,6 +10,7 @@ use crate::key::Key;
 use crate::marker;
 use crate::os::{self, Access, Disk, Intake, Mount, worker};
 use crate::reader::{Reader, Told};
+use crate::sorted::{Map, Set};
 use crate::store::work::{Work, Worked};
 use crate::store::{self, Reading, Wanted};
 use crate::system::KeyDevices;
@@ -17,7 +18,6 @@ use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
 use crate::writer;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -33,9 +33,9 @@ pub struct UsbDisks<'a> {
     note: PathBuf,
     boot_id: Option<String>,
     /// Disks that were looked at, so that a poll does not read them again.
-    known: RefCell<BTreeMap<Disk, Candidate>>,
+    known: RefCell<Map<Disk, Candidate>>,
     /// Disks that did not answer in time.
-    hanging: RefCell<BTreeSet<Disk>>,
+    hanging: RefCell<Set<Disk>>,
 }
 
 impl<'a> UsbDisks<'a> {

@@ -3,8 +3,8 @@
 
 use super::facts::{Line, key_file};
 use crate::device::Candidate;
+use crate::sorted::Map;
 use crate::zfs::Dataset;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// A USB disk and where its file system is mounted now.
@@ -46,7 +46,7 @@ pub struct NotFound {
 /// Where the store may be, the likeliest first: where `keylocation` says (of most roots), where
 /// fstab mounts one of the USB disks, and where the articles have it.
 pub fn places(roots: &[&Dataset], fstab: &[Line], disks: &[Candidate]) -> Vec<Place> {
-    let mut named: BTreeMap<PathBuf, Vec<&str>> = BTreeMap::new();
+    let mut named: Map<PathBuf, Vec<&str>> = Map::new();
     for root in roots {
         if let Some((directory, _)) = key_file(root) {
             named.entry(directory).or_default().push(root.name.as_str());

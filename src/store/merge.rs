@@ -12,7 +12,7 @@ use super::work::{Held, Merge, Prune};
 use super::{MISSING, MOST_GENERATIONS, MOST_KEYS, MOST_OF_ONE_OWNER};
 use crate::key::{Fingerprint, Nonce};
 use crate::names::KeyName;
-use std::collections::BTreeSet;
+use crate::sorted::Set;
 
 /// Says what the staged generation of a key is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,7 +87,7 @@ fn damaged(what: &str) -> String {
 /// # Errors
 /// Why nothing is staged.
 pub fn next(key: &KeyName, copies: &Copies) -> Result<Next, String> {
-    no_strangers(key, copies, &BTreeSet::new())?;
+    no_strangers(key, copies, &Set::new())?;
     let unlisted = unlisted(copies);
     // Until the state lists the key, nothing says whether it should have a copy at the top.
     let is_new = listed(copies).next().is_none();
@@ -155,11 +155,7 @@ fn unlisted(copies: &Copies) -> Vec<Generation> {
 
 /// A whole key at the top for which nothing on the store vouches may be the only one that opens
 /// something: with a list beside it that lacks it, no boot would try it any more.
-fn no_strangers(
-    key: &KeyName,
-    copies: &Copies,
-    list: &BTreeSet<Fingerprint>,
-) -> Result<(), String> {
+fn no_strangers(key: &KeyName, copies: &Copies, list: &Set<Fingerprint>) -> Result<(), String> {
     let found = copies.good.keys().find(|_| !copies.is_vouched_for());
     match found {
         Some(found) if !list.contains(found) => Err(damaged(&format!(
@@ -181,7 +177,7 @@ pub fn shape(list: &[Generation], bring: &[Fingerprint]) -> Result<(), String> {
             list.len()
         ));
     }
-    let numbers: BTreeSet<u32> = list.iter().map(|g| g.generation).collect();
+    let numbers: Set<u32> = list.iter().map(|g| g.generation).collect();
     let prints = prints(list);
     if numbers.len() != list.len() || prints.len() != list.len() {
         return Err("the list has a generation twice".to_owned());
@@ -194,11 +190,11 @@ pub fn shape(list: &[Generation], bring: &[Fingerprint]) -> Result<(), String> {
             return Err(format!("the list has two {one} generations"));
         }
     }
-    let brought: BTreeSet<Fingerprint> = bring.iter().copied().collect();
+    let brought: Set<Fingerprint> = bring.iter().copied().collect();
     if brought.len() != bring.len() {
         return Err("a generation is brought twice".to_owned());
     }
-    if let Some(other) = brought.difference(&prints).next() {
+    if let Some(other) = brought.iter().find(|print| !prints.contains(*print)) {
         return Err(format!("{other} is brought and not listed"));
     }
     let mut pruned = list.iter().filter(|g| g.state == Standing::Pruned);
@@ -208,7 +204,7 @@ pub fn shape(list: &[Generation], bring: &[Fingerprint]) -> Result<(), String> {
     }
 }
 
-fn prints(list: &[Generation]) -> BTreeSet<Fingerprint> {
+fn prints(list: &[Generation]) -> Set<Fingerprint> {
     list.iter().map(|g| g.fingerprint).collect()
 }
 
@@ -392,7 +388,7 @@ fn top(key: &KeyName, copies: &Copies, list: &[Generation]) -> Option<Change> {
 /// What a store holds of a key, by its own list, in the order of the generations. A proof needs the
 /// store's identity and a nonce.
 pub fn held(copies: &Copies, store: Option<&str>, nonce: Option<&Nonce>) -> Vec<Held> {
-    let standings = copies.standings(&BTreeSet::new());
+    let standings = copies.standings(&Set::new());
     let mut held: Vec<Held> = standings
         .into_iter()
         .filter_map(|(fingerprint, state)| {
