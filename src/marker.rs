@@ -5,6 +5,7 @@
 
 use crate::gate::Marker;
 use crate::names::GateName;
+use crate::sorted;
 use crate::time::{Clock, Deadline};
 use nix::unistd::geteuid;
 use std::fs::{self, DirBuilder, File};
@@ -121,7 +122,7 @@ pub fn remove_stale(run: &Path, boot: Option<&str>) -> io::Result<Vec<String>> {
             removed.push(name);
         }
     }
-    removed.sort();
+    sorted::sort(&mut removed);
     Ok(removed)
 }
 

@@ -10,7 +10,7 @@ use crate::peers::Peers;
 use crate::plan::{self, Observed, Pool, Step};
 use crate::report::{Phase, Report, Severity};
 use crate::services::Services;
-use crate::sorted::{Map, Set};
+use crate::sorted::{self, Map, Set};
 use crate::system::{KeyDevices, System};
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
@@ -227,7 +227,7 @@ impl<'a> Pass<'a> {
             let names: Set<DatasetName> = now.iter().map(|d| d.name.clone()).collect();
             let kept = before.into_iter();
             now.extend(kept.filter(|d| !part.has(&d.name) && !names.contains(&d.name)));
-            now.sort_by(|a, b| a.name.cmp(&b.name));
+            sorted::sort_by(now, |a, b| a.name.cmp(&b.name));
         }
         self.observed.pools.insert(pool.to_owned(), seen);
     }

@@ -9,7 +9,7 @@ use crate::key::Fingerprint;
 use crate::names::{DatasetName, KeyName};
 use crate::os::Mount;
 use crate::promotion::Promoted;
-use crate::sorted::{Map, Set};
+use crate::sorted::{self, Map, Set};
 use crate::store::state::Standing;
 use crate::zfs::{CanMount, Dataset, KeyFormat, KeyStatus, Kind, Mountpoint, Part};
 use std::fmt;
@@ -465,7 +465,7 @@ pub fn mounts(config: &Config, observed: &Observed) -> MountPlan {
         .datasets()
         .filter_map(|d| place(config, d))
         .collect();
-    places.sort_by(|a, b| (a.at, a.name()).cmp(&(b.at, b.name())));
+    sorted::sort_by(&mut places, |a, b| (a.at, a.name()).cmp(&(b.at, b.name())));
     let wanted = with_ancestors(config, &places);
     let promoted = observed.promoted(config);
     let mut then = Then::of(&places);

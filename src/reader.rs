@@ -5,7 +5,7 @@
 use crate::key::{Fingerprint, KEY_LEN};
 use crate::names::KeyName;
 use crate::os::Intake;
-use crate::sorted::Set;
+use crate::sorted::{self, Set};
 use crate::store::layout::{self, Place};
 use crate::store::state::LARGEST as LARGEST_STATE;
 use crate::store::{KeyFile, MOST_GENERATIONS, MOST_KEYS, Reading, Wanted};
@@ -191,7 +191,7 @@ impl<'a> Reader<'a> {
             }
         }
         // The newest first: should there ever be more than are read, those count.
-        names.sort_by_key(|(number, ..)| std::cmp::Reverse(*number));
+        sorted::sort_by_key(&mut names, |(number, ..)| std::cmp::Reverse(*number));
         names.truncate(MOST_GENERATIONS);
         for (number, fingerprint, name) in names {
             if let Some(content) = self.key_file(&directory, &name)? {
@@ -297,7 +297,7 @@ fn names_in(directory: &OwnedFd) -> io::Result<Vec<String>> {
             names.push(name);
         }
     }
-    names.sort();
+    sorted::sort(&mut names);
     Ok(names)
 }
 

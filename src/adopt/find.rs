@@ -3,7 +3,7 @@
 
 use super::facts::{Line, key_file};
 use crate::device::Candidate;
-use crate::sorted::Map;
+use crate::sorted::{self, Map};
 use crate::zfs::Dataset;
 use std::path::{Path, PathBuf};
 
@@ -53,7 +53,7 @@ pub fn places(roots: &[&Dataset], fstab: &[Line], disks: &[Candidate]) -> Vec<Pl
         }
     }
     let mut named: Vec<(PathBuf, Vec<&str>)> = named.into_iter().collect();
-    named.sort_by_key(|(_, roots)| std::cmp::Reverse(roots.len()));
+    sorted::sort_by_key(&mut named, |(_, roots)| std::cmp::Reverse(roots.len()));
     let mut places: Vec<Place> = named
         .into_iter()
         .map(|(at, roots)| Place {

@@ -10,7 +10,7 @@ use crate::device::{self, Choice, Wanted};
 use crate::exit::Fault;
 use crate::names::{DatasetName, KeyName, NodeName};
 use crate::report::Severity;
-use crate::sorted::Set;
+use crate::sorted::{self, Set};
 use crate::store::layout;
 use crate::store::state::Standing;
 use crate::zfs::{Dataset, KeyFormat};
@@ -161,7 +161,7 @@ fn is_unmistakable(store: &StoreFacts, label: Option<&String>, serial: Option<&S
 fn roots(facts: &Facts, proposal: &mut Proposal) {
     let mut found: Vec<&Dataset> = facts.roots().collect();
     // Those above come first: what is below a replica is one.
-    found.sort_by(|a, b| a.name.cmp(&b.name));
+    sorted::sort_by(&mut found, |a, b| a.name.cmp(&b.name));
     for dataset in found {
         match dataset.key_format {
             KeyFormat::Raw => raw_root(facts, dataset, proposal),

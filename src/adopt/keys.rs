@@ -12,7 +12,7 @@ use crate::key::Fingerprint;
 use crate::names::{DatasetName, KeyName};
 use crate::pass::ONE_CALL;
 use crate::report::Severity;
-use crate::sorted::Map;
+use crate::sorted::{self, Map};
 use crate::store::state::Standing;
 use crate::store::work::Work;
 use crate::store::{self, Keyring, Reading, Wanted};
@@ -159,7 +159,7 @@ impl Gather<'_> {
         silent: &mut Map<String, String>,
     ) -> Proof {
         let mut keys: Vec<_> = keyring.keys.iter().collect();
-        keys.sort_by_key(|(key, _)| named != Some(*key));
+        sorted::sort_by_key(&mut keys, |(key, _)| named != Some(*key));
         let mut unanswered = None;
         for (name, holding) in keys {
             let tried = holding

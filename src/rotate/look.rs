@@ -11,7 +11,7 @@ use crate::names::{DatasetName, KeyName};
 use crate::pass::{ONE_CALL, Pass};
 use crate::peers::{Ask, Opens};
 use crate::plan::Pool;
-use crate::sorted::{Map, Set};
+use crate::sorted::{self, Map, Set};
 use crate::store::Wanted;
 use crate::store::merge::held;
 use crate::store::survey::{Copies, survey};
@@ -231,7 +231,7 @@ fn seen<'a>(pass: &'a Pass, root: &Root) -> Option<&'a Dataset> {
 fn in_order(copies: &Copies) -> Vec<Fingerprint> {
     let standings = copies.standings(&Set::new());
     let mut prints: Vec<Fingerprint> = standings.keys().copied().collect();
-    prints.sort_by_key(|print| standings.get(print).copied());
+    sorted::sort_by_key(&mut prints, |print| standings.get(print).copied());
     prints
 }
 

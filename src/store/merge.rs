@@ -12,7 +12,7 @@ use super::work::{Held, Merge, Prune};
 use super::{MISSING, MOST_GENERATIONS, MOST_KEYS, MOST_OF_ONE_OWNER};
 use crate::key::{Fingerprint, Nonce};
 use crate::names::KeyName;
-use crate::sorted::Set;
+use crate::sorted::{self, Set};
 
 /// Says what the staged generation of a key is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -315,7 +315,7 @@ pub fn merge(survey: &Survey, merge: &Merge) -> Vec<Change> {
     let none = Copies::default();
     let copies = survey.keys.get(&merge.key).unwrap_or(&none);
     let mut list = merge.list.clone();
-    list.sort_by_key(|g| g.generation);
+    sorted::sort_by_key(&mut list, |g| g.generation);
     let mut changes = files_of(&merge.key, copies, &list);
     changes.extend(restated(survey, &merge.key, &list));
     changes.extend(top(&merge.key, copies, &list));
@@ -354,7 +354,7 @@ pub fn prune(survey: &Survey, prune: &Prune) -> Result<Vec<Change>, String> {
         false => g,
     });
     let mut list: Vec<Generation> = list.collect();
-    list.sort_by_key(|g| g.generation);
+    sorted::sort_by_key(&mut list, |g| g.generation);
     let state = restated(survey, key, &list);
     let path = layout::generation_path(key, known.number, *fingerprint);
     Ok(state.into_iter().chain([Change::Remove(path)]).collect())
@@ -406,6 +406,6 @@ pub fn held(copies: &Copies, store: Option<&str>, nonce: Option<&Nonce>) -> Vec<
             })
         })
         .collect();
-    held.sort_by_key(|held| held.generation.generation);
+    sorted::sort_by_key(&mut held, |held| held.generation.generation);
     held
 }

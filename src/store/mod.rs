@@ -12,7 +12,7 @@ pub mod work;
 
 use crate::key::Key;
 use crate::names::KeyName;
-use crate::sorted::{Map, Set};
+use crate::sorted::{self, Map, Set};
 use layout::Place;
 use serde::{Deserialize, Serialize};
 use state::Standing;
@@ -169,7 +169,9 @@ pub(crate) fn holding(copies: Copies) -> Holding {
         })
         .filter(|generation| generation.standing.is_tried())
         .collect();
-    generations.sort_by_key(|g| (g.standing, std::cmp::Reverse(g.number)));
+    sorted::sort_by_key(&mut generations, |g| {
+        (g.standing, std::cmp::Reverse(g.number))
+    });
     Holding {
         generations,
         damage: copies.damage,

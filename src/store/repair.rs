@@ -8,7 +8,7 @@ use super::state::{FORMAT, Generation, Standing, State};
 use super::survey::{Copies, Known, Survey};
 use crate::key::{Fingerprint, Key};
 use crate::names::KeyName;
-use crate::sorted::{Map, Set};
+use crate::sorted::{self, Map, Set};
 
 /// For each key, the fingerprints that ZFS was seen to open a primary root of this node with.
 pub type Opens = Map<KeyName, Set<Fingerprint>>;
@@ -188,7 +188,7 @@ fn entry(copies: &Copies, opens: &Set<Fingerprint>) -> Vec<Generation> {
             state: Standing::Current,
         });
     }
-    entry.sort_by_key(|generation| generation.generation);
+    sorted::sort_by_key(&mut entry, |generation| generation.generation);
     entry
 }
 
