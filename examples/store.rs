@@ -4,9 +4,9 @@
 
 use f3skeys::key::{KEY_LEN, Key};
 use f3skeys::names::KeyName;
+use f3skeys::sorted::Map;
 use f3skeys::store::layout;
 use f3skeys::store::state::{FORMAT, Generation, Standing, State};
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs::{DirBuilder, File};
 use std::io::{Read, Write};
@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: store DIR OWNER:NAME=FILE...".into());
     };
     let top = Path::new(directory);
-    let mut keys = BTreeMap::new();
+    let mut keys = Map::new();
     for pair in pairs {
         let (name, file) = pair.split_once('=').ok_or("write OWNER:NAME=FILE")?;
         let name: KeyName = name.parse()?;

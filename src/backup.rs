@@ -15,6 +15,7 @@ use crate::names::NodeName;
 use crate::pass::{Node, Pass, millis};
 use crate::peers::Talk;
 use crate::report::{Phase, Report, Severity};
+use crate::sorted;
 use crate::time::Deadline;
 use std::cmp::Ordering;
 use std::time::Duration;
@@ -112,7 +113,9 @@ fn ask_all<'k>(
 ) -> Vec<Visit<'k>> {
     let visit = |peer: &&'k Peer| {
         let mut for_peer: Vec<&Stock> = stock.iter().collect();
-        for_peer.sort_by(|a, b| first(a, b, &peer.name, &round.config.node));
+        sorted::sort_by(&mut for_peer, |a, b| {
+            first(a, b, &peer.name, &round.config.node)
+        });
         Visit::new(round, peer, for_peer.into_iter())
     };
     let mut visits: Vec<Visit> = peers.iter().map(visit).collect();

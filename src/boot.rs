@@ -10,13 +10,13 @@ use crate::pass::{Node, ONE_CALL, Pass, Scope};
 use crate::plan::{self, KeyState, Pool, Proof, Refusal, Step, Verdict};
 use crate::report::{Report, RootLine, Severity};
 use crate::roles;
+use crate::sorted::{Map, Set};
 use crate::store::state::Standing;
 use crate::store::{self, Generation, Keyring, Wanted};
 use crate::time::Deadline;
 use crate::trouble::Trouble;
 use crate::verdict;
 use crate::zfs::{Answer, KeyStatus, Loading, Try};
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Between two looks for the key device: what that adds to a boot is half of it on the average.
@@ -290,7 +290,7 @@ fn complain_of_device(pass: &mut Pass, why: &str, missing: bool) {
 fn find_device(pass: &mut Pass, wait: Duration) -> Result<(Candidate, Filesystem), String> {
     let clock = pass.clock();
     let deadline = pass.deadline.at_most(clock, wait);
-    let mut named = BTreeSet::new();
+    let mut named = Set::new();
     loop {
         // A scan may take longer than the poll when a disk is slow; never longer than this.
         let scan = pass.deadline.at_most(clock, Duration::from_secs(5));
@@ -317,7 +317,7 @@ fn find_device(pass: &mut Pass, wait: Duration) -> Result<(Candidate, Filesystem
     }
 }
 
-fn name_decoys(pass: &mut Pass, named: &mut BTreeSet<String>, decoys: Vec<Decoy>) {
+fn name_decoys(pass: &mut Pass, named: &mut Set<String>, decoys: Vec<Decoy>) {
     for decoy in decoys {
         let subject = decoy.node.display().to_string();
         let what = format!("refused as key device: {}", decoy.why);
@@ -431,7 +431,7 @@ fn open_pool(pass: &mut Pass, pool: &str, store: &Store, parts: usize) -> String
 fn open_unseen(
     pass: &mut Pass,
     pool: &str,
-    states: &BTreeMap<KeyName, KeyState>,
+    states: &Map<KeyName, KeyState>,
     store: &Store,
     deadline: Deadline,
 ) -> bool {
@@ -460,7 +460,7 @@ fn open_unseen(
 fn open_seen(
     pass: &mut Pass,
     pool: &str,
-    states: &BTreeMap<KeyName, KeyState>,
+    states: &Map<KeyName, KeyState>,
     store: &Store,
     deadline: Deadline,
 ) {
@@ -497,7 +497,7 @@ fn pool_in_words(pass: &Pass, pool: &str) -> String {
     }
 }
 
-pub(crate) fn key_states(config: &Config, store: &Store) -> BTreeMap<KeyName, KeyState> {
+pub(crate) fn key_states(config: &Config, store: &Store) -> Map<KeyName, KeyState> {
     match store {
         Store::Open { keyring, gone } => states_of(config, keyring, *gone),
         Store::Closed(why) => {
@@ -509,11 +509,7 @@ pub(crate) fn key_states(config: &Config, store: &Store) -> BTreeMap<KeyName, Ke
 
 /// How each key of the configuration stands on a store that was read; `gone` when the stick was
 /// pulled meanwhile.
-pub(crate) fn states_of(
-    config: &Config,
-    keyring: &Keyring,
-    gone: bool,
-) -> BTreeMap<KeyName, KeyState> {
+pub(crate) fn states_of(config: &Config, keyring: &Keyring, gone: bool) -> Map<KeyName, KeyState> {
     let state = |key: &KeyName| match keyring.keys.get(key) {
         Some(holding) if !holding.generations.is_empty() => KeyState::Usable,
         _ if gone => KeyState::NoStore(GONE.to_owned()),
@@ -644,7 +640,7 @@ fn generations<'a>(store: &'a Store, key: &KeyName) -> &'a [Generation] {
 /// Asks ZFS, for every loaded root of which it is not proven yet, which generation of its key opens it:
 /// keystatus is no proof.
 fn prove(pass: &mut Pass, pool: &str, store: &Store, deadline: Deadline) {
-    let loaded: BTreeSet<_> = pass
+    let loaded: Set<_> = pass
         .observed
         .datasets()
         .filter(|d| d.key_status == KeyStatus::Available)

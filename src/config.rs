@@ -2,8 +2,8 @@
 
 use crate::device::Wanted;
 use crate::names::{DatasetName, GateName, KeyName, NodeName, ServiceName};
+use crate::sorted::Set;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -296,11 +296,7 @@ impl Config {
 
     /// What `dataset` is on this node now, when these replica roots are promoted: what lies below a
     /// promoted root, and below no other root within it, is a primary.
-    pub fn role_now(
-        &self,
-        dataset: &DatasetName,
-        promoted: &BTreeSet<DatasetName>,
-    ) -> Option<Role> {
+    pub fn role_now(&self, dataset: &DatasetName, promoted: &Set<DatasetName>) -> Option<Role> {
         let nearest = self.root_above(dataset)?;
         match self.role_of(dataset)? {
             Role::Replica if promoted.contains(&nearest.dataset) => Some(Role::Primary),
@@ -318,7 +314,7 @@ impl Config {
 
     /// The keys that this node's roots need, each once.
     pub fn keys(&self) -> Vec<KeyName> {
-        let keys: BTreeSet<&KeyName> = self.roots.iter().map(|root| &root.key).collect();
+        let keys: Set<&KeyName> = self.roots.iter().map(|root| &root.key).collect();
         keys.into_iter().cloned().collect()
     }
 

@@ -10,7 +10,7 @@ use crate::pass::{ONE_CALL, Pass};
 use crate::plan::Pool;
 use crate::ready;
 use crate::report::{GateLine, Severity};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::sorted::{Map, Set};
 
 /// Whether peers are asked: not at boot, when there is no network yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,11 +25,11 @@ pub(crate) enum Peers {
 #[derive(Debug, Default)]
 pub(crate) struct Learned {
     /// Pools that answered.
-    seen: BTreeSet<String>,
+    seen: Set<String>,
     /// Replica roots that are promoted.
-    promoted: BTreeSet<DatasetName>,
+    promoted: Set<DatasetName>,
     /// The newest snapshot of each dataset that a gate wants fresh; absent where ZFS did not say.
-    newest: BTreeMap<DatasetName, Option<Newest>>,
+    newest: Map<DatasetName, Option<Newest>>,
 }
 
 /// How a gate came out.
@@ -93,9 +93,9 @@ pub(crate) fn learn(pass: &mut Pass) -> Learned {
             .map(|(name, _)| name.clone())
             .collect(),
         promoted: pass.observed.promoted(pass.config),
-        newest: BTreeMap::new(),
+        newest: Map::new(),
     };
-    let wanted: BTreeSet<&DatasetName> = pass
+    let wanted: Set<&DatasetName> = pass
         .config
         .gates
         .iter()
@@ -137,7 +137,7 @@ impl Learned {
     pub(crate) fn of(&self, config: &Config, gate: &Gate, old: &Known) -> Known {
         let mut known = Known {
             promoted: self.promoted.clone(),
-            newest: BTreeMap::new(),
+            newest: Map::new(),
         };
         let unseen = |root: &&DatasetName| !self.seen.contains(root.pool());
         known

@@ -5,8 +5,8 @@
 use crate::config::{Condition, Config, Gate, Role};
 use crate::names::{DatasetName, GateName, NodeName};
 use crate::os::{Mount, PoolState};
+use crate::sorted::{Map, Set};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// How far the clocks of two nodes may be apart, in seconds: a snapshot may be made on the other.
@@ -16,17 +16,17 @@ const CLOCKS_DIFFER: u64 = 60;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Questions {
     /// Pools whose state counts.
-    pub pools: BTreeSet<String>,
+    pub pools: Set<String>,
     /// Paths: what would a visitor reach there?
-    pub paths: BTreeSet<PathBuf>,
+    pub paths: Set<PathBuf>,
     /// Datasets: where are they mounted, and what would a visitor reach there?
-    pub datasets: BTreeSet<DatasetName>,
+    pub datasets: Set<DatasetName>,
     /// Files: are they there?
-    pub files: BTreeSet<PathBuf>,
+    pub files: Set<PathBuf>,
     /// Volumes, perhaps: have they a device?
-    pub volumes: BTreeSet<DatasetName>,
+    pub volumes: Set<DatasetName>,
     /// Snapshots of mounted file systems: are they still there?
-    pub snapshots: BTreeMap<DatasetName, String>,
+    pub snapshots: Map<DatasetName, String>,
 }
 
 /// What only asking ZFS tells, as the last pass that asked found it; kept in the marker. Each of
@@ -35,9 +35,9 @@ pub struct Questions {
 #[serde(deny_unknown_fields)]
 pub struct Known {
     /// The replica roots that are promoted.
-    pub promoted: BTreeSet<DatasetName>,
+    pub promoted: Set<DatasetName>,
     /// The newest snapshot of each dataset whose age counts.
-    pub newest: BTreeMap<DatasetName, Newest>,
+    pub newest: Map<DatasetName, Newest>,
 }
 
 /// A snapshot and its age.
@@ -55,19 +55,19 @@ pub struct Newest {
 pub struct Live {
     /// What a visitor of each path reaches; `None` where there is no such path, `Err` where the
     /// kernel did not say.
-    pub covering: BTreeMap<PathBuf, Result<Option<Mount>, String>>,
+    pub covering: Map<PathBuf, Result<Option<Mount>, String>>,
     /// Where each dataset is mounted.
-    pub mounted_at: BTreeMap<DatasetName, Vec<PathBuf>>,
+    pub mounted_at: Map<DatasetName, Vec<PathBuf>>,
     /// Whether each file is there.
-    pub files: BTreeMap<PathBuf, Result<bool, String>>,
+    pub files: Map<PathBuf, Result<bool, String>>,
     /// Whether each volume has a device.
-    pub volumes: BTreeMap<DatasetName, Result<bool, String>>,
+    pub volumes: Map<DatasetName, Result<bool, String>>,
     /// Whether each dataset's snapshot is there.
-    pub snapshots: BTreeMap<DatasetName, Result<bool, String>>,
+    pub snapshots: Map<DatasetName, Result<bool, String>>,
     /// The time of day, in seconds since 1970.
     pub now: u64,
     /// What each peer was judged to say, asked just now.
-    pub peers: BTreeMap<NodeName, Answer>,
+    pub peers: Map<NodeName, Answer>,
 }
 
 /// The answer of a gate.
@@ -85,7 +85,7 @@ pub enum Answer {
 impl Known {
     /// The part of it that a gate depends on.
     pub fn of(&self, config: &Config, gate: &Gate) -> Known {
-        let datasets: BTreeSet<&DatasetName> = needs(config, gate)
+        let datasets: Set<&DatasetName> = needs(config, gate)
             .into_iter()
             .filter_map(Condition::dataset)
             .collect();
@@ -117,7 +117,7 @@ pub fn needs<'a>(config: &'a Config, gate: &'a Gate) -> Vec<&'a Condition> {
 }
 
 /// The peers that are asked for `gate`.
-pub fn peers(config: &Config, gate: &Gate) -> BTreeSet<NodeName> {
+pub fn peers(config: &Config, gate: &Gate) -> Set<NodeName> {
     needs(config, gate)
         .into_iter()
         .filter_map(|need| match need {
@@ -169,7 +169,7 @@ fn collect(config: &Config, need: &Condition, known: &Known, questions: &mut Que
 }
 
 /// A pool that closes a gate before anything on it is touched.
-pub fn sick_pool(pools: &BTreeMap<String, PoolState>) -> Option<Answer> {
+pub fn sick_pool(pools: &Map<String, PoolState>) -> Option<Answer> {
     pools.iter().find_map(|(name, state)| match state {
         PoolState::Works(_) => None,
         PoolState::Suspended => Some(Answer::Closed(format!("pool {name} is suspended"))),
@@ -389,7 +389,7 @@ pub struct Marker {
     /// BLAKE3 of the gate's definition with all it needs, in hex.
     pub definition: String,
     /// The number of the file system that each path showed.
-    pub seen: BTreeMap<PathBuf, String>,
+    pub seen: Map<PathBuf, String>,
     /// What ZFS said of it then.
     pub known: Known,
 }
@@ -408,7 +408,7 @@ impl Marker {
 }
 
 /// The numbers of the ZFS file systems that the questions met.
-fn seen(live: &Live) -> BTreeMap<PathBuf, String> {
+fn seen(live: &Live) -> Map<PathBuf, String> {
     live.covering
         .iter()
         .filter_map(|(path, mount)| match mount {
@@ -440,7 +440,7 @@ pub fn check_marker(expected: &Marker, marker: &Marker) -> Answer {
 struct Definition<'a> {
     node: &'a str,
     gates: Vec<&'a Gate>,
-    roles: BTreeMap<&'a DatasetName, Option<Role>>,
+    roles: Map<&'a DatasetName, Option<Role>>,
 }
 
 /// The identity of a gate's definition: its conditions, those of the gates it needs, and the roles
@@ -490,15 +490,15 @@ mod tests {
             fsid: String::new(),
         };
         let live = Live {
-            covering: BTreeMap::from([(at.clone(), Ok(Some(mount)))]),
-            mounted_at: BTreeMap::from([(dataset.clone(), vec![at])]),
-            snapshots: BTreeMap::from([(dataset.clone(), Ok(true))]),
+            covering: Map::from([(at.clone(), Ok(Some(mount)))]),
+            mounted_at: Map::from([(dataset.clone(), vec![at])]),
+            snapshots: Map::from([(dataset.clone(), Ok(true))]),
             now,
             ..Live::default()
         };
         let name = "s".to_owned();
         let known = Known {
-            newest: BTreeMap::from([(dataset.clone(), Newest { name, created })]),
+            newest: Map::from([(dataset.clone(), Newest { name, created })]),
             ..Known::default()
         };
         fresh(&dataset, 10, &live, &known)

@@ -7,12 +7,12 @@ use crate::host::bare::Bare;
 use crate::os;
 use crate::pass::Pass;
 use crate::report::Severity;
+use crate::sorted::Set;
 use crate::system::Guard;
 use crate::zfs::Mountpoint;
 use nix::dir::Dir;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -85,7 +85,7 @@ pub fn beneath(pass: &mut Pass) {
         return;
     }
     let datasets = pass.observed.datasets();
-    let places: BTreeSet<PathBuf> = datasets
+    let places: Set<PathBuf> = datasets
         .filter_map(|dataset| match &dataset.mountpoint {
             Mountpoint::Path(at) => Some(at.clone()),
             _ => None,

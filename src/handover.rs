@@ -7,6 +7,7 @@ use crate::key::{Fingerprint, Key, Nonce};
 use crate::names::KeyName;
 use crate::pass::Pass;
 use crate::peers::{Ask, KEY_PATIENCE, KeyTold, Question, Reply, Told, VERSION, speaks};
+use crate::sorted::Set;
 use crate::store::merge::held;
 use crate::store::state::{Generation, Standing};
 use crate::store::survey::Copies;
@@ -14,7 +15,6 @@ use crate::store::work::{Held, Merge};
 use crate::time::Deadline;
 use crate::trouble::Trouble;
 use crate::writer::kernel_random;
-use std::collections::BTreeSet;
 
 /// What is sent to a peer that lacks something.
 pub struct Handing<'k> {
@@ -117,7 +117,7 @@ pub fn nonce() -> Result<Nonce, Trouble> {
 }
 
 /// The generations that a peer has proven to hold, held against the bytes here.
-pub fn proven(told: &KeyTold, nonce: &Nonce, copies: &Copies) -> BTreeSet<Fingerprint> {
+pub fn proven(told: &KeyTold, nonce: &Nonce, copies: &Copies) -> Set<Fingerprint> {
     let is_proven = |held: &&Held| {
         let print = held.generation.fingerprint;
         let key = copies.good.get(&print);

@@ -13,6 +13,7 @@ use crate::exit::{Fault, USAGE};
 use crate::marker;
 use crate::pass::Node;
 use crate::report::{Finding, Severity};
+use crate::sorted;
 use crate::store::state::State;
 use crate::store::work::{Work, Worked};
 use crate::store::{Reading, Wanted, layout};
@@ -163,7 +164,7 @@ fn keys_in(reading: &Reading) -> Result<Vec<String>, String> {
     if keys.is_empty() && !empty {
         keys.push(layout::DIRECTORY.to_owned());
     }
-    keys.sort();
+    sorted::sort(&mut keys);
     keys.dedup();
     Ok(keys)
 }

@@ -11,7 +11,7 @@ use crate::pass::Node;
 use crate::ready;
 use crate::reconcile;
 use crate::report::Report;
-use std::collections::BTreeSet;
+use crate::sorted::Set;
 
 /// What a late boot did.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub struct Late {
     pub ready: Option<Report>,
     /// Gates that were closed before and are open now.
     pub opened: Vec<GateName>,
-    before: BTreeSet<GateName>,
+    before: Set<GateName>,
 }
 
 impl Late {
@@ -51,7 +51,7 @@ pub fn late(node: Node, config: &Config) -> Option<Late> {
     if ready::locked(node.run).is_some() {
         return None;
     }
-    let before = opened(node, config, &BTreeSet::new());
+    let before = opened(node, config, &Set::new());
     let before = before.into_iter().collect();
     let boot = boot::late(node, config)?;
     let changed_nothing = matches!(boot.fault, Some(Fault::NoKeyDevice | Fault::Busy));
@@ -67,7 +67,7 @@ pub fn late(node: Node, config: &Config) -> Option<Late> {
 
 /// The gates that are open, but for those that were. No peer is asked: that takes a network, and
 /// whether their answer was good is what the marker says.
-fn opened(node: Node, config: &Config, before: &BTreeSet<GateName>) -> Vec<GateName> {
+fn opened(node: Node, config: &Config, before: &Set<GateName>) -> Vec<GateName> {
     let opened = |gate: &&Gate| {
         !before.contains(&gate.name) && ready::ask_here(node, config, gate) == Answer::Open
     };

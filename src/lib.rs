@@ -84,6 +84,7 @@ pub mod report;
 pub mod roles;
 pub mod rotate;
 pub mod services;
+pub mod sorted;
 pub mod status;
 pub mod store;
 pub mod system;

@@ -17,10 +17,10 @@ use crate::os::PATHS;
 use crate::pass::{Node, ONE_CALL, Pass};
 use crate::plan::{Pool, is_loaded};
 use crate::report::{Report, RootLine, Severity};
+use crate::sorted::Map;
 use crate::time::Deadline;
 use crate::trouble::Trouble;
 use plan::{Kept, Unmount};
-use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -33,8 +33,8 @@ const AGAIN: &str = "then `f3skeys lock`";
 /// Why steps did not work, by dataset.
 #[derive(Default)]
 struct Failed {
-    unmounts: BTreeMap<DatasetName, String>,
-    keys: BTreeMap<DatasetName, String>,
+    unmounts: Map<DatasetName, String>,
+    keys: Map<DatasetName, String>,
 }
 
 /// Closes the gates, stops their services, unmounts the roots and unloads their keys.
@@ -170,7 +170,7 @@ fn unmount_all(pass: &mut Pass, failed: &mut Failed) -> String {
     let pools = pass.config.pools();
     let parts = u32::try_from(pools.len()).unwrap_or(u32::MAX);
     let share = pass.deadline.left(pass.clock()) * 3 / 4 / parts.max(1);
-    let mut left: BTreeMap<String, Duration> = pools.into_iter().map(|p| (p, share)).collect();
+    let mut left: Map<String, Duration> = pools.into_iter().map(|p| (p, share)).collect();
     for _ in 0..ROUNDS {
         let observed = pass.observed.clone();
         let mut changed = false;
@@ -236,7 +236,7 @@ fn note(
     dataset: &DatasetName,
     done: Result<(), Trouble>,
     change: String,
-    failed: &mut BTreeMap<DatasetName, String>,
+    failed: &mut Map<DatasetName, String>,
 ) -> bool {
     match done {
         Ok(()) => {
@@ -283,7 +283,7 @@ fn complain(pass: &mut Pass, dataset: &DatasetName, what: &str, remedy: &str) {
     pass.report.fail(Fault::Unavailable);
 }
 
-fn why_left(pass: &Pass, failed: &BTreeMap<DatasetName, String>, dataset: &DatasetName) -> String {
+fn why_left(pass: &Pass, failed: &Map<DatasetName, String>, dataset: &DatasetName) -> String {
     let pool = dataset.pool();
     match failed.get(dataset) {
         Some(why) => why.clone(),

@@ -5,6 +5,7 @@
 
 use crate::gate::Marker;
 use crate::names::GateName;
+use crate::sorted;
 use crate::time::{Clock, Deadline};
 use nix::unistd::geteuid;
 use std::fs::{self, DirBuilder, File};
@@ -121,7 +122,7 @@ pub fn remove_stale(run: &Path, boot: Option<&str>) -> io::Result<Vec<String>> {
             removed.push(name);
         }
     }
-    removed.sort();
+    sorted::sort(&mut removed);
     Ok(removed)
 }
 
@@ -293,7 +294,7 @@ fn wait_for(
 mod tests {
     use super::*;
     use crate::gate::Known;
-    use std::collections::BTreeMap;
+    use crate::sorted::Map;
 
     struct Scratch(PathBuf);
 
@@ -316,7 +317,7 @@ mod tests {
             boot: boot.to_owned(),
             gate: gate.parse().unwrap(),
             definition: "d".to_owned(),
-            seen: BTreeMap::new(),
+            seen: Map::new(),
             known: Known::default(),
         }
     }

@@ -10,11 +10,11 @@ use crate::peers::Peers;
 use crate::plan::{self, Observed, Pool, Step};
 use crate::report::{Phase, Report, Severity};
 use crate::services::Services;
+use crate::sorted::{self, Map, Set};
 use crate::system::{KeyDevices, System};
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
 use crate::zfs::{Part, Zfs};
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -65,11 +65,11 @@ pub struct Pass<'a> {
     /// What there is to report so far.
     pub report: Report,
     /// Why a dataset's step did not work, for the verdict.
-    pub failures: BTreeMap<plan::Step, String>,
+    pub failures: Map<plan::Step, String>,
     /// Pools that did not answer when they were looked at: nothing more is asked of them.
-    given_up: BTreeSet<String>,
+    given_up: Set<String>,
     /// Pools on which a step hung: they are looked at again, but no further step is made.
-    stuck: BTreeSet<String>,
+    stuck: Set<String>,
     begun: Duration,
 }
 
@@ -84,9 +84,9 @@ impl<'a> Pass<'a> {
             observed: Observed::default(),
             scope: Scope::Whole,
             report: Report::new(verb, config.node.as_str(), node.system.boot_id()),
-            failures: BTreeMap::new(),
-            given_up: BTreeSet::new(),
-            stuck: BTreeSet::new(),
+            failures: Map::new(),
+            given_up: Set::new(),
+            stuck: Set::new(),
             begun: clock.now(),
         }
     }
@@ -221,16 +221,16 @@ impl<'a> Pass<'a> {
         let before = before.clone();
         let mut seen = self.seen(pool, Some(part), deadline);
         if let Pool::Seen(now) = &mut seen {
-            let names: BTreeSet<DatasetName> = now.iter().map(|d| d.name.clone()).collect();
+            let names: Set<DatasetName> = now.iter().map(|d| d.name.clone()).collect();
             let kept = before.into_iter();
             now.extend(kept.filter(|d| !part.has(&d.name) && !names.contains(&d.name)));
-            now.sort_by(|a, b| a.name.cmp(&b.name));
+            sorted::sort_by(now, |a, b| a.name.cmp(&b.name));
         }
         self.observed.pools.insert(pool.to_owned(), seen);
     }
 
     /// Observes again, after steps on these datasets: them, and all that is a replica.
-    pub fn observe_again(&mut self, changed: &BTreeSet<DatasetName>) {
+    pub fn observe_again(&mut self, changed: &Set<DatasetName>) {
         self.each_pool(|pass, pool, deadline| {
             let part = plan::part_after(pass.config, pool, changed);
             pass.observe_also(pool, &part, deadline);

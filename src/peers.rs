@@ -12,13 +12,13 @@ use crate::names::{DatasetName, KeyName, NodeName};
 use crate::os::PoolState;
 use crate::pass::{Node, ONE_CALL};
 use crate::promotion::Promoted;
+use crate::sorted::Map;
 use crate::store::work::{Held, Merge};
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
 use crate::zfs::Past;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -424,10 +424,10 @@ pub fn ask_all(
     config: &Config,
     gate: &Gate,
     deadline: Deadline,
-) -> BTreeMap<NodeName, Answer> {
+) -> Map<NodeName, Answer> {
     let peers = gate::peers(config, gate);
     let mut parts = peers.len();
-    let mut answers = BTreeMap::new();
+    let mut answers = Map::new();
     for peer in peers {
         let share = deadline.share(node.system.clock(), parts);
         parts -= 1;

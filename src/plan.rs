@@ -9,11 +9,10 @@ use crate::key::Fingerprint;
 use crate::names::{DatasetName, KeyName};
 use crate::os::Mount;
 use crate::promotion::Promoted;
+use crate::sorted::{self, Map, Set};
 use crate::store::state::Standing;
 use crate::zfs::{CanMount, Dataset, KeyFormat, KeyStatus, Kind, Mountpoint, Part};
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 /// A pool as it was found.
@@ -49,11 +48,11 @@ pub enum Proof {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observed {
     /// The pools of the configuration, by name.
-    pub pools: BTreeMap<String, Pool>,
+    pub pools: Map<String, Pool>,
     /// Proofs of loaded roots; a root without one was not asked.
-    pub proofs: BTreeMap<DatasetName, Proof>,
+    pub proofs: Map<DatasetName, Proof>,
     /// The roots whose key the kernel itself took since they were last looked at, if they were.
-    pub taken: BTreeSet<DatasetName>,
+    pub taken: Set<DatasetName>,
 }
 
 impl Observed {
@@ -66,7 +65,7 @@ impl Observed {
     }
 
     /// The configured replica roots that are promoted. What could not be read is not.
-    pub fn promoted(&self, config: &Config) -> BTreeSet<DatasetName> {
+    pub fn promoted(&self, config: &Config) -> Set<DatasetName> {
         let is_promoted = |root: &&Root| {
             root.role == Role::Replica
                 && self
@@ -220,7 +219,7 @@ pub fn part_for_keys(config: &Config, pool: &str) -> Part {
 /// a gate names. [`unseen`] says whether that is enough.
 pub fn part_for_mounts(config: &Config, pool: &str) -> Part {
     let roots = config.roots.iter().map(|root| &root.dataset);
-    let trees: BTreeSet<DatasetName> = roots.filter(|r| r.pool() == pool).cloned().collect();
+    let trees: Set<DatasetName> = roots.filter(|r| r.pool() == pool).cloned().collect();
     let above = trees.iter().flat_map(DatasetName::above);
     let named = config.gates.iter().flat_map(|gate| &gate.needs);
     let named = named.filter_map(dataset_of).filter(|d| d.pool() == pool);
@@ -239,7 +238,7 @@ pub fn has_replicas(config: &Config, pool: &str) -> bool {
 
 /// What of a pool is to be looked at again after steps on these datasets: they, and all that is a
 /// replica or could be one.
-pub fn part_after(config: &Config, pool: &str, changed: &BTreeSet<DatasetName>) -> Part {
+pub fn part_after(config: &Config, pool: &str, changed: &Set<DatasetName>) -> Part {
     let mut part = part_for_keys(config, pool);
     part.alone = changed
         .iter()
@@ -255,7 +254,7 @@ pub enum Unseen {
     /// Nothing.
     Nothing,
     /// These file systems, which are mounted on, above or below a path of ours.
-    These(BTreeSet<DatasetName>),
+    These(Set<DatasetName>),
     /// Any dataset could belong on a directory above one of our paths, for it is a bare one now, and no
     /// dataset that was seen belongs there.
     Any,
@@ -268,9 +267,9 @@ pub fn unseen(config: &Config, observed: &Observed, mounted: &[Mount]) -> Unseen
         .filter_map(|d| place(config, d))
         .collect();
     let ours = places.iter().filter(|p| config.role_of(p.name()).is_some());
-    let ours: BTreeSet<&Path> = ours.map(|place| place.at).collect();
-    let above: BTreeSet<&Path> = ours.iter().flat_map(|at| at.ancestors().skip(1)).collect();
-    let known: BTreeSet<&Path> = places
+    let ours: Set<&Path> = ours.map(|place| place.at).collect();
+    let above: Set<&Path> = ours.iter().flat_map(|at| at.ancestors().skip(1)).collect();
+    let known: Set<&Path> = places
         .iter()
         .map(|place| place.at)
         .chain(mounted.iter().map(|mount| mount.at.as_path()))
@@ -278,15 +277,15 @@ pub fn unseen(config: &Config, observed: &Observed, mounted: &[Mount]) -> Unseen
     if above.iter().any(|at| !known.contains(at)) {
         return Unseen::Any;
     }
-    let seen: BTreeSet<&str> = observed.datasets().map(|d| d.name.as_str()).collect();
+    let seen: Set<&str> = observed.datasets().map(|d| d.name.as_str()).collect();
     let pools = config.pools();
     // What lies there could be buried.
-    let mut to_mount: BTreeSet<&Path> = places
+    let mut to_mount: Set<&Path> = places
         .iter()
         .filter(|place| !place.dataset.mounted && above.contains(place.at))
         .map(|place| place.at)
         .collect();
-    to_mount.extend(&ours);
+    to_mount.extend(ours.iter().copied());
     let matters = |mount: &&Mount| {
         let at = mount.at.as_path();
         above.contains(at) || at.ancestors().any(|at| to_mount.contains(at))
@@ -297,7 +296,7 @@ pub fn unseen(config: &Config, observed: &Observed, mounted: &[Mount]) -> Unseen
         .filter(matters)
         .filter_map(|mount| mount.source.parse::<DatasetName>().ok())
         .filter(|name| pools.iter().any(|pool| pool == name.pool()));
-    let names: BTreeSet<DatasetName> = names.collect();
+    let names: Set<DatasetName> = names.collect();
     match names.is_empty() {
         true => Unseen::Nothing,
         false => Unseen::These(names),
@@ -305,7 +304,7 @@ pub fn unseen(config: &Config, observed: &Observed, mounted: &[Mount]) -> Unseen
 }
 
 /// Plans `boot`: readonly, then keys. All that it looks at is in [`part_for_keys`].
-pub fn keys(config: &Config, observed: &Observed, keys: &BTreeMap<KeyName, KeyState>) -> Plan {
+pub fn keys(config: &Config, observed: &Observed, keys: &Map<KeyName, KeyState>) -> Plan {
     let mut plan = Plan {
         steps: readonly_steps(config, observed),
         roots: Vec::new(),
@@ -324,7 +323,7 @@ pub fn keys(config: &Config, observed: &Observed, keys: &BTreeMap<KeyName, KeySt
 }
 
 /// A step for each root of a pool whose key is there, where nobody has looked whether it is needed.
-pub fn untried(config: &Config, pool: &str, keys: &BTreeMap<KeyName, KeyState>) -> Vec<Step> {
+pub fn untried(config: &Config, pool: &str, keys: &Map<KeyName, KeyState>) -> Vec<Step> {
     let roots = config.roots.iter().filter(|r| r.dataset.pool() == pool);
     let usable = roots.filter(|root| keys.get(&root.key) == Some(&KeyState::Usable));
     let step = |root: &Root| Step::LoadKey {
@@ -358,12 +357,12 @@ fn is_replica(config: &Config, promoted: &Promotions, dataset: &DatasetName) -> 
 }
 
 /// The replica roots that are promoted.
-type Promotions = BTreeSet<DatasetName>;
+type Promotions = Set<DatasetName>;
 
 fn verdict(
     config: &Config,
     observed: &Observed,
-    keys: &BTreeMap<KeyName, KeyState>,
+    keys: &Map<KeyName, KeyState>,
     root: &Root,
 ) -> Verdict {
     let key = keys.get(&root.key).cloned().unwrap_or(KeyState::Missing);
@@ -498,7 +497,7 @@ pub fn mounts(config: &Config, observed: &Observed) -> MountPlan {
         .datasets()
         .filter_map(|d| place(config, d))
         .collect();
-    places.sort_by(|a, b| (a.at, a.name()).cmp(&(b.at, b.name())));
+    sorted::sort_by(&mut places, |a, b| (a.at, a.name()).cmp(&(b.at, b.name())));
     let wanted = with_ancestors(config, &places);
     let promoted = observed.promoted(config);
     let mut then = Then::of(&places);
@@ -524,7 +523,7 @@ pub fn mounts(config: &Config, observed: &Observed) -> MountPlan {
 /// Whether the kernel's table of mounts is all there is to see after these steps: each of them was a
 /// mount and is in it, and none of it is a replica's pool.
 pub fn tells_all(config: &Config, steps: &[Step], mounted: &[Mount]) -> bool {
-    let shown: BTreeSet<(&str, &Path)> = mounted
+    let shown: Set<(&str, &Path)> = mounted
         .iter()
         .filter(|mount| mount.fstype == "zfs")
         .map(|mount| (mount.source.as_str(), mount.at.as_path()))
@@ -606,8 +605,8 @@ fn dataset_of(need: &Condition) -> Option<&DatasetName> {
 /// The places at or below configured roots, and those above their paths, encrypted or not.
 fn with_ancestors<'a>(config: &Config, places: &'a [Place<'a>]) -> Vec<&'a Place<'a>> {
     let is_ours = |place: &&Place| config.role_of(place.name()).is_some();
-    let ours: BTreeSet<&DatasetName> = places.iter().filter(is_ours).map(Place::name).collect();
-    let above: BTreeSet<&Path> = places
+    let ours: Set<&DatasetName> = places.iter().filter(is_ours).map(Place::name).collect();
+    let above: Set<&Path> = places
         .iter()
         .filter(|place| ours.contains(place.name()))
         .flat_map(|place| place.at.ancestors().skip(1))
@@ -620,16 +619,16 @@ fn with_ancestors<'a>(config: &Config, places: &'a [Place<'a>]) -> Vec<&'a Place
 
 /// What is mounted once the steps so far are made, and what is not, by path.
 struct Then<'a> {
-    up: BTreeMap<&'a Path, &'a DatasetName>,
-    down: BTreeMap<&'a Path, BTreeSet<&'a DatasetName>>,
+    up: Map<&'a Path, &'a DatasetName>,
+    down: Map<&'a Path, Set<&'a DatasetName>>,
 }
 
 impl<'a> Then<'a> {
     /// As it is now.
     fn of(places: &'a [Place<'a>]) -> Then<'a> {
         let mut then = Then {
-            up: BTreeMap::new(),
-            down: BTreeMap::new(),
+            up: Map::new(),
+            down: Map::new(),
         };
         for place in places {
             match place.dataset.mounted {
@@ -654,8 +653,7 @@ impl<'a> Then<'a> {
     /// The first that is mounted below a path. Paths are ordered by their components, so all below one
     /// follow it.
     fn below(&self, path: &Path) -> Option<&'a DatasetName> {
-        let after = (Bound::Excluded(path), Bound::Unbounded);
-        let (at, name) = self.up.range::<Path, _>(after).next()?;
+        let (at, name) = self.up.after(path)?;
         at.starts_with(path).then_some(*name)
     }
 

@@ -13,6 +13,7 @@ use crate::pass::{Node, ONE_CALL, Pass};
 use crate::plan::{Observed, Pool};
 use crate::promotion::{self, PROPERTY, Promoted, Promotion};
 use crate::report::{Report, Severity};
+use crate::sorted;
 use crate::trouble::Trouble;
 use crate::zfs::{Dataset, Past, Source};
 
@@ -133,7 +134,7 @@ pub fn to_turn(
         .filter(|dataset| dataset.readonly != readonly && !follows(dataset))
         .map(|dataset| dataset.name.clone())
         .collect();
-    turned.sort();
+    sorted::sort(&mut turned);
     turned
 }
 

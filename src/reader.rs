@@ -5,6 +5,7 @@
 use crate::key::{Fingerprint, KEY_LEN};
 use crate::names::KeyName;
 use crate::os::Intake;
+use crate::sorted::{self, Set};
 use crate::store::layout::{self, Place};
 use crate::store::state::LARGEST as LARGEST_STATE;
 use crate::store::{KeyFile, MOST_GENERATIONS, MOST_KEYS, Reading, Wanted};
@@ -12,7 +13,6 @@ use nix::dir::Dir;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -191,7 +191,7 @@ impl<'a> Reader<'a> {
             }
         }
         // The newest first: should there ever be more than are read, those count.
-        names.sort_by_key(|(number, ..)| std::cmp::Reverse(*number));
+        sorted::sort_by_key(&mut names, |(number, ..)| std::cmp::Reverse(*number));
         names.truncate(MOST_GENERATIONS);
         for (number, fingerprint, name) in names {
             if let Some(content) = self.key_file(&directory, &name)? {
@@ -246,7 +246,7 @@ impl<'a> Reader<'a> {
 /// Every key that has a file at the top or a directory of generations, and the paths of all else
 /// that lies where only keys belong.
 fn all_keys(top: &OwnedFd, own: Option<&OwnedFd>) -> io::Result<(Vec<KeyName>, Vec<String>)> {
-    let mut keys = BTreeSet::new();
+    let mut keys = Set::new();
     let mut strays = Vec::new();
     for name in names_in(top)? {
         match layout::parse_top(&name) {
@@ -297,7 +297,7 @@ fn names_in(directory: &OwnedFd) -> io::Result<Vec<String>> {
             names.push(name);
         }
     }
-    names.sort();
+    sorted::sort(&mut names);
     Ok(names)
 }
 

@@ -14,9 +14,9 @@ use crate::peers;
 use crate::plan::{self, KeyState, LeftAlone, MountPlan, NotMounted, Step, Unseen};
 use crate::report::{Finding, Report, RootLine, Severity};
 use crate::roles;
+use crate::sorted::{Map, Set};
 use crate::time::Deadline;
 use crate::zfs::Part;
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -81,7 +81,7 @@ fn look_wider(pass: &mut Pass) {
             let of_pool = names.iter().filter(|name| name.pool() == pool);
             let part = Part {
                 alone: of_pool.cloned().collect(),
-                trees: BTreeSet::new(),
+                trees: Set::new(),
             };
             if !part.alone.is_empty() {
                 pass.observe_also(pool, &part, deadline);
@@ -102,7 +102,7 @@ fn mount_missing(pass: &mut Pass) -> MountPlan {
     let pools = pass.config.pools();
     let parts = u32::try_from(pools.len()).unwrap_or(u32::MAX);
     let share = pass.deadline.left(pass.clock()) * 3 / 4 / parts;
-    let mut left: BTreeMap<String, Duration> = pools.into_iter().map(|p| (p, share)).collect();
+    let mut left: Map<String, Duration> = pools.into_iter().map(|p| (p, share)).collect();
     for _ in 0..ROUNDS {
         let deadline = pass.deadline.share(pass.clock(), 2);
         let mut changed = pass.seal_replicas(deadline) > 0;
@@ -134,7 +134,7 @@ fn see_again(pass: &mut Pass, steps: &[Step]) {
 }
 
 /// Makes steps of one pool at once, and takes their time off what the pool has left.
-fn mount(pass: &mut Pass, steps: &[&Step], left: &mut BTreeMap<String, Duration>) -> bool {
+fn mount(pass: &mut Pass, steps: &[&Step], left: &mut Map<String, Duration>) -> bool {
     let Some(pool) = steps.first().map(|step| step.dataset().pool()) else {
         return false;
     };

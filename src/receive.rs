@@ -16,10 +16,10 @@ use crate::pass::Node;
 use crate::peers::{Ask, LARGEST, Question, ReplicaState, Reply, Told, VERSION, speaks};
 use crate::promotion::Promoted;
 use crate::report::Finding;
+use crate::sorted::{Map, Set};
 use crate::store::merge;
 use crate::time::{Clock, Deadline};
 use crate::zfs::{Dataset, Past};
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -264,14 +264,10 @@ fn states(
     deadline: Deadline,
 ) -> Result<Vec<ReplicaState>, Refused> {
     let mut seen = Vec::new();
-    for pool in datasets
-        .iter()
-        .map(DatasetName::pool)
-        .collect::<BTreeSet<_>>()
-    {
+    for pool in datasets.iter().map(DatasetName::pool).collect::<Set<_>>() {
         seen.extend(see(node, pool, deadline)?);
     }
-    let mut states = BTreeMap::new();
+    let mut states = Map::new();
     for dataset in datasets {
         if !seen.iter().any(|known| known.name == *dataset) {
             let what = format!("there is no {dataset} on {}", config.node);

@@ -12,8 +12,8 @@ use crate::names::{GateName, ServiceName};
 use crate::pass::{Node, Pass};
 use crate::ready;
 use crate::report::{Report, Severity};
+use crate::sorted::Set;
 use crate::trouble::Trouble;
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The longest that the service manager may take to say whether a service runs.
@@ -67,7 +67,7 @@ fn run(pass: &mut Pass) {
 /// opened.
 fn services(pass: &mut Pass) {
     let lines = pass.report.gates.iter().filter(|line| line.open);
-    let open: BTreeSet<GateName> = lines.filter_map(|line| line.name.parse().ok()).collect();
+    let open: Set<GateName> = lines.filter_map(|line| line.name.parse().ok()).collect();
     let (open, closed): (Vec<&Gate>, Vec<&Gate>) = pass
         .config
         .gates

@@ -17,11 +17,11 @@ use crate::names::DatasetName;
 use crate::pass::{Node, ONE_CALL, Pass};
 use crate::plan::Verdict;
 use crate::report::{Finding, Report, RootLine, Severity, write_roots};
+use crate::sorted::Set;
 use crate::verdict;
 use play::{Asked, Play};
 use serde::Serialize;
 use stage::Stage;
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -100,7 +100,7 @@ pub fn rehearse(node: Node, config: &Config, hooks: &[Finding]) -> Rehearsal {
     rehearsal
 }
 
-type Roots = BTreeSet<DatasetName>;
+type Roots = Set<DatasetName>;
 
 impl Rehearsal {
     fn new(config: &Config) -> Rehearsal {
@@ -204,7 +204,7 @@ impl Rehearsal {
             self.reason(Fault::Unavailable, finding.clone());
         }
         play.fault.into_iter().for_each(|fault| self.fail(fault));
-        let mut told = BTreeSet::new();
+        let mut told = Set::new();
         for gap in &play.gaps {
             let closes =
                 |gate: &Asked| gate.closed.is_some() && gate.datasets.contains(&gap.dataset);
@@ -290,7 +290,7 @@ fn write_finding(text: &mut String, head: &str, finding: &Finding) {
 }
 
 /// The roots that stay locked and must not: a required one, or one that a gate needs.
-fn stopping(config: &Config, report: &Report, wanted: &Roots) -> BTreeSet<String> {
+fn stopping(config: &Config, report: &Report, wanted: &Roots) -> Set<String> {
     let roots = config.roots.iter().zip(&report.roots);
     roots
         .filter(|(root, line)| !line.open && (line.required || wanted.contains(&root.dataset)))

@@ -7,9 +7,9 @@ use crate::pass::{ONE_CALL, Pass};
 use crate::plan::{self, Observed};
 use crate::promotion::{PROPERTY, Promoted};
 use crate::report::{Finding, Severity};
+use crate::sorted::{Map, Set};
 use crate::trouble::Trouble;
 use crate::zfs::Past;
-use std::collections::{BTreeMap, BTreeSet};
 
 /// Tells both, as they were last observed.
 pub fn tell(pass: &mut Pass) {
@@ -19,12 +19,12 @@ pub fn tell(pass: &mut Pass) {
         .filter(|dataset| dataset.written > 0)
         .map(|dataset| (dataset.name.clone(), dataset.written))
         .collect();
-    let roots: BTreeSet<DatasetName> = written
+    let roots: Set<DatasetName> = written
         .iter()
         .filter_map(|(name, _)| pass.config.root_above(name))
         .map(|root| root.dataset.clone())
         .collect();
-    let pasts: BTreeMap<DatasetName, Result<Vec<Past>, Trouble>> = roots
+    let pasts: Map<DatasetName, Result<Vec<Past>, Trouble>> = roots
         .into_iter()
         .map(|root| (root.clone(), past(pass, &root)))
         .collect();

@@ -22,6 +22,7 @@ use crate::names::{DatasetName, KeyName, NodeName};
 use crate::pass::{Node, Pass};
 use crate::peers::KeyTold;
 use crate::report::{Finding, Report, Severity};
+use crate::sorted::{Map, Set};
 use crate::store::state::{Generation, Standing};
 use crate::store::survey::Copies;
 use crate::store::work::{Merge, Work, Worked};
@@ -31,7 +32,6 @@ use crate::verify::WRITE_STORE;
 use crate::zfs::{Answer, Try};
 use facts::{Facts, Own, PeerFacts, RootFacts};
 use record::Record;
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// The longest that all of it may take: nobody waits for a boot meanwhile.
@@ -333,7 +333,7 @@ impl Run<'_, '_> {
         told: &KeyTold,
         list: &[Generation],
         copies: Option<&Copies>,
-    ) -> Result<(KeyTold, BTreeSet<Fingerprint>), Trouble> {
+    ) -> Result<(KeyTold, Set<Fingerprint>), Trouble> {
         let mut peers = self.pass.config.peers.iter();
         let to = peers.find(|one| one.name == peer.name);
         let to = to.ok_or_else(|| Trouble::failed(peer.name.as_str(), "is no peer"))?;
@@ -629,7 +629,7 @@ impl Run<'_, '_> {
 }
 
 /// Where the keys of these roots are looked for now.
-fn locations(roots: &[RootFacts]) -> BTreeMap<DatasetName, String> {
+fn locations(roots: &[RootFacts]) -> Map<DatasetName, String> {
     let with = |root: &RootFacts| Some((root.dataset.clone(), location(root)?));
     roots.iter().filter_map(with).collect()
 }

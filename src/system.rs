@@ -7,13 +7,13 @@ use crate::guard;
 use crate::host::bare::{self, Beneath};
 use crate::names::{DatasetName, KeyName};
 use crate::os::{self, Mount, PoolState, worker};
+use crate::sorted::Set;
 use crate::store::work::{Work, Worked};
 use crate::store::{Reading, Wanted};
 use crate::time::{Clock, Deadline, SystemClock};
 use crate::trouble::Trouble;
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
@@ -45,7 +45,7 @@ pub trait System {
     fn beneath(
         &self,
         points: &[PathBuf],
-        known: &BTreeSet<PathBuf>,
+        known: &Set<PathBuf>,
         deadline: Deadline,
     ) -> Result<Beneath, Trouble>;
     /// The time of day, in seconds since 1970, by a clock that may be wrong.
@@ -187,7 +187,7 @@ impl System for Machine {
     fn beneath(
         &self,
         points: &[PathBuf],
-        known: &BTreeSet<PathBuf>,
+        known: &Set<PathBuf>,
         deadline: Deadline,
     ) -> Result<Beneath, Trouble> {
         let what = "looking beneath the mounts";

@@ -12,6 +12,7 @@ use crate::names::KeyName;
 use crate::os::worker::{self, Helper};
 use crate::os::{self, Access, Disk, Intake, Mount};
 use crate::reader::{Reader, Told};
+use crate::sorted::{Map, Set};
 use crate::store::work::{Work, Worked};
 use crate::store::{self, Reading, Wanted};
 use crate::system::KeyDevices;
@@ -19,7 +20,6 @@ use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
 use crate::writer;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -35,9 +35,9 @@ pub struct UsbDisks<'a> {
     note: PathBuf,
     boot_id: Option<String>,
     /// Disks that were looked at, so that a poll does not read them again.
-    known: RefCell<BTreeMap<Disk, Candidate>>,
+    known: RefCell<Map<Disk, Candidate>>,
     /// Disks that did not answer in time.
-    hanging: RefCell<BTreeSet<Disk>>,
+    hanging: RefCell<Set<Disk>>,
     /// What will be read, if that was said.
     expected: RefCell<Option<Expected>>,
     /// Who looked at the last disk.

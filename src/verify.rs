@@ -14,6 +14,7 @@ use crate::pass::{Node, ONE_CALL, Pass};
 use crate::plan::{self, Refusal, Verdict};
 use crate::reader::Reader;
 use crate::report::{Finding, RootLine, Severity, write_roots};
+use crate::sorted::Set;
 use crate::store::layout::{self, Place};
 use crate::store::repair::Opens;
 use crate::store::state::Standing;
@@ -26,7 +27,6 @@ use crate::verdict;
 use crate::writer::{self, Directory};
 use crate::zfs::{Answer, KeyStatus, Try};
 use serde::Serialize;
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
@@ -594,7 +594,7 @@ fn after_repair(told: &mut Verification, worked: Result<Worked, Trouble>) {
     for note in &worked.notes {
         told.find(Severity::Note, &subject, note, "");
     }
-    let left: BTreeSet<Damage> = worked.left.into_iter().collect();
+    let left: Set<Damage> = worked.left.into_iter().collect();
     for damage in &left {
         told.find(Severity::Failure, &damage.path, &damage.what, NO_COPY);
         told.fail(Fault::BadKey);

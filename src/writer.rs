@@ -5,6 +5,7 @@
 
 use crate::key::{Fingerprint, Key};
 use crate::names::KeyName;
+use crate::sorted::{Map, Set};
 use crate::store::layout;
 use crate::store::merge::{self, Next};
 use crate::store::repair::{self, Change, Content};
@@ -15,7 +16,6 @@ use crate::store::{Damage, Reading, Wanted};
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -415,10 +415,10 @@ pub fn worked(work: &Work, done: Done, back: &Survey, notes: Vec<String>) -> Wor
 }
 
 /// The current generation of every key, where its bytes are whole.
-fn current(survey: &Survey) -> BTreeMap<KeyName, Option<Fingerprint>> {
+fn current(survey: &Survey) -> Map<KeyName, Option<Fingerprint>> {
     let of = |copies: &Copies| {
         copies
-            .standings(&BTreeSet::new())
+            .standings(&Set::new())
             .into_iter()
             .filter(|(_, standing)| *standing == Standing::Current)
             .map(|(fingerprint, _)| fingerprint)

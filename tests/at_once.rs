@@ -10,11 +10,12 @@ use f3skeys::names::KeyName;
 use f3skeys::plan::{self, Step};
 use f3skeys::ready::ready;
 use f3skeys::report::Report;
+use f3skeys::sorted::Map;
 use f3skeys::store::layout;
 use f3skeys::store::state::{FORMAT, Generation, Standing, State};
 use f3skeys::zfs::KeyStatus;
 use sim::{Sim, Stick};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -62,7 +63,7 @@ fn bytes(key: &str, generation: u32) -> [u8; 32] {
 /// A stick on which each key has a current generation and an older one.
 fn stick() -> Stick {
     let mut stick = Stick::new("/dev/da0", "K", "1");
-    let mut keys = BTreeMap::new();
+    let mut keys = Map::new();
     for (_, _, key) in ROOTS {
         let name: KeyName = key.parse().unwrap();
         let generation = |number, state| Generation {

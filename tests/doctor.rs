@@ -767,7 +767,7 @@ fn what_lies_beneath_mounts() {
     for init in BOTH {
         let world = healthy(init, "beneath");
         let lay = |path: &str, bare: Result<Bare, String>| {
-            world.sim.beneath.borrow_mut().clear();
+            world.sim.beneath.take();
             world.sim.beneath.borrow_mut().insert(path.into(), bare);
         };
         for (path, dataset) in [
@@ -815,7 +815,7 @@ fn a_mountpoint_that_a_read_only_parent_lacks() {
     world.only(NOTE, "/data/f1/child", "zdata/sink/f1 is not mounted now");
     // Where the parent can be written, the mount makes the directory.
     world.sim.unmount("zdata/enc/nfsdata");
-    world.sim.beneath.borrow_mut().clear();
+    world.sim.beneath.take();
     absent("/data/nfs");
     world.quiet();
 }

@@ -5,6 +5,7 @@ mod sim;
 
 use f3skeys::key::{Fingerprint, Key, Nonce, keys_alive};
 use f3skeys::names::KeyName;
+use f3skeys::sorted::Map;
 use f3skeys::store::layout;
 use f3skeys::store::repair::Opens;
 use f3skeys::store::state::{FORMAT, Generation, LARGEST_WRITTEN, Standing, State};
@@ -14,7 +15,7 @@ use f3skeys::store::{self, Keyring, MOST_GENERATIONS, MOST_OF_ONE_OWNER, Reading
 use f3skeys::writer;
 use sim::medium::{Fault, Files, SimMedium};
 use sim::reading;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use Standing::{Current, Pruned, Retained, Retired, Staged};
 
@@ -50,7 +51,7 @@ fn store(of: &[(u32, Standing)]) -> Files {
         generation: 1,
         ..generation((99, Current))
     };
-    let mut keys = BTreeMap::from([(other, vec![other_generation])]);
+    let mut keys = Map::from([(other, vec![other_generation])]);
     if !of.is_empty() {
         keys.insert(zdata(), list(of));
     }

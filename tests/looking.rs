@@ -6,6 +6,7 @@ mod sim;
 use f3skeys::config::Config;
 use f3skeys::os::Mount;
 use f3skeys::plan::{self, MountPlan, Observed, Pool, Unseen};
+use f3skeys::sorted::Set;
 use f3skeys::zfs::{CanMount, Dataset, KeyStatus, Mountpoint, Part};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -182,7 +183,7 @@ fn datasets_that_nobody_asks_about_are_not_looked_at() {
 #[test]
 fn the_shares_of_a_part_are_the_part_with_each_dataset_once() {
     let names = ["p", "p/a", "p/a/b", "p/ab", "p/c"];
-    let set = |bits: usize| -> BTreeSet<_> {
+    let set = |bits: usize| -> Set<_> {
         let chosen = names
             .iter()
             .enumerate()

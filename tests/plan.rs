@@ -10,8 +10,8 @@ use f3skeys::os::Mount;
 use f3skeys::plan::{self, KeyState, Observed, Pool, Step, Verdict};
 use f3skeys::preview::imagine;
 use f3skeys::promotion::{Promoted, Promotion};
+use f3skeys::sorted::Map;
 use f3skeys::zfs::{Dataset, KeyStatus, Kind, Mountpoint};
-use std::collections::BTreeMap;
 
 /// One of the two datasets, in one of its states. Each is an encryption root of its own.
 #[derive(Debug, Clone)]
@@ -92,7 +92,7 @@ fn dataset(name: &str, path: &str, case: &Case) -> Dataset {
 struct World {
     config: Config,
     observed: Observed,
-    keys: BTreeMap<KeyName, KeyState>,
+    keys: Map<KeyName, KeyState>,
 }
 
 const NAMES: [&str; 2] = ["zdata/a", "zdata/b"];
@@ -147,8 +147,8 @@ fn world(configurations: &Configurations, cases: [&Case; 2]) -> World {
     World {
         config: configurations.of(cases),
         observed: Observed {
-            pools: BTreeMap::from([("zdata".to_owned(), Pool::Seen(datasets))]),
-            proofs: BTreeMap::new(),
+            pools: Map::from([("zdata".to_owned(), Pool::Seen(datasets))]),
+            proofs: Map::new(),
         },
         keys: (0..2)
             .map(|i| (KEYS[i].parse().unwrap(), cases[i].key.clone()))
@@ -366,10 +366,10 @@ fn law_3_a_key_waits_while_any_replica_behind_it_could_be_written() {
         datasets.push(sim::encrypted("z/q", "z/q"));
         datasets.push(sim::encrypted("z/clone", "z/q"));
         let observed = Observed {
-            pools: BTreeMap::from([("z".to_owned(), Pool::Seen(datasets))]),
-            proofs: BTreeMap::new(),
+            pools: Map::from([("z".to_owned(), Pool::Seen(datasets))]),
+            proofs: Map::new(),
         };
-        let keys = BTreeMap::from([
+        let keys = Map::from([
             ("f0:r".parse().unwrap(), KeyState::Usable),
             ("f0:p".parse().unwrap(), KeyState::Usable),
             ("f0:q".parse().unwrap(), KeyState::Usable),
@@ -414,8 +414,8 @@ fn tree(promotions: [&Promoted; 2], child: &Promoted, writable: usize) -> Observ
         ..sim::encrypted(name, root)
     });
     Observed {
-        pools: BTreeMap::from([("z".to_owned(), Pool::Seen(datasets.collect()))]),
-        proofs: BTreeMap::new(),
+        pools: Map::from([("z".to_owned(), Pool::Seen(datasets.collect()))]),
+        proofs: Map::new(),
     }
 }
 
@@ -428,7 +428,7 @@ fn law_3_a_promotion_is_about_its_own_part_of_the_tree_alone() {
         ])"#,
     )
     .unwrap();
-    let keys = BTreeMap::from([("f0:r".parse().unwrap(), KeyState::Usable)]);
+    let keys = Map::from([("f0:r".parse().unwrap(), KeyState::Usable)]);
     let (all, mut worlds) = (promotions(), 0);
     for (r, own, child) in all.iter().flat_map(|r| {
         let all = &all;

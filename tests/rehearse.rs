@@ -14,6 +14,7 @@ use f3skeys::os::PoolState;
 use f3skeys::ready::{ask, named, ready};
 use f3skeys::rehearse::{Forecast, Rehearsal, rehearse};
 use f3skeys::report::{Finding, Severity};
+use f3skeys::sorted::Map;
 use f3skeys::system::System;
 use f3skeys::time::Deadline;
 use f3skeys::zfs::{KeyStatus, Moment, Mountpoint, Past};
@@ -133,7 +134,7 @@ fn held_by_datasets(sim: &Sim, config: &Config, gate: &f3skeys::config::Gate) ->
     let gate = config.gate(&gate.name).unwrap();
     let known = known(sim, &config);
     let questions = gate::questions(&config, gate, &known);
-    let states: BTreeMap<String, PoolState> = questions
+    let states: Map<String, PoolState> = questions
         .pools
         .iter()
         .map(|pool| (pool.clone(), sim.pool_state(pool)))

@@ -9,12 +9,13 @@ use f3skeys::names::KeyName;
 use f3skeys::os::PoolState;
 use f3skeys::report::Report;
 use f3skeys::rotate::{self, Rotated, What, prune, rotate};
+use f3skeys::sorted::Set;
 use f3skeys::store::Wanted;
 use f3skeys::store::state::Standing;
 use f3skeys::store::survey::{Copies, Survey, survey};
 use f3skeys::zfs::{KeyFormat, KeyStatus};
 use sim::{Sim, Stick, at, encrypted, reading};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -242,7 +243,7 @@ fn generations(sim: &Sim) -> Vec<(Print, Standing)> {
     let survey = surveyed(sim);
     let none = Copies::default();
     let copies = survey.keys.get(&key()).unwrap_or(&none);
-    let standings = copies.standings(&BTreeSet::new()).into_iter();
+    let standings = copies.standings(&Set::new()).into_iter();
     let mut list: Vec<(Print, Standing)> = standings.collect();
     list.sort_by_key(|(print, _)| copies.known[print].number);
     list

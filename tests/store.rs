@@ -7,6 +7,7 @@ use f3skeys::key::Fingerprint;
 use f3skeys::names::KeyName;
 use f3skeys::os::Intake;
 use f3skeys::reader::Reader;
+use f3skeys::sorted::Set;
 use f3skeys::store::layout;
 use f3skeys::store::repair::Opens;
 use f3skeys::store::state::{Generation, Standing, State};
@@ -371,7 +372,7 @@ fn law_7_a_whole_key_that_opens_a_root_is_taken_in_and_not_moved_aside() {
     let mut files = store_of_eight();
     let name: KeyName = "f0.lan.buetow.org:zdata".parse().unwrap();
     files.insert(layout::top_path(&name), vec![0x5a; 32]);
-    let opens = Opens::from([(name.clone(), BTreeSet::from([Fingerprint::of(&[0x5a; 32])]))]);
+    let opens = Opens::from([(name.clone(), Set::from([Fingerprint::of(&[0x5a; 32])]))]);
     let (after, worked) = work(&files, &Work::Repair { opens }, false);
     assert_eq!(worked.left, []);
     assert_eq!(worked.keys[&name], Some(Fingerprint::of(&[0x5a; 32])));

@@ -9,10 +9,10 @@ use crate::device::Kind;
 use crate::exit::Fault;
 use crate::plan::Pool;
 use crate::report::Severity;
-use std::collections::BTreeSet;
+use crate::sorted::Set;
 
 /// Adds the findings.
-pub fn give(facts: &Facts, owners: &BTreeSet<String>, proposal: &mut Proposal) {
+pub fn give(facts: &Facts, owners: &Set<String>, proposal: &mut Proposal) {
     pools(facts, proposal);
     left_out(proposal);
     node(owners, proposal);
@@ -59,7 +59,7 @@ fn left_out(proposal: &mut Proposal) {
 }
 
 /// A node that owns no key: then every role rests on doubtful ground.
-fn node(owners: &BTreeSet<String>, proposal: &mut Proposal) {
+fn node(owners: &Set<String>, proposal: &mut Proposal) {
     let Some(node) = proposal.node.clone() else {
         let remedy = "set the host's name, then run `f3skeys adopt` again";
         proposal.find(Severity::Failure, "node", "this host has no name", remedy);

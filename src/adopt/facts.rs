@@ -6,9 +6,9 @@ use crate::key::Fingerprint;
 use crate::names::{DatasetName, KeyName};
 use crate::plan::Pool;
 use crate::report::Finding;
+use crate::sorted::{Map, Set};
 use crate::store::state::Standing;
 use crate::zfs::Dataset;
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// All that a configuration is inferred from.
@@ -19,13 +19,13 @@ pub struct Facts {
     /// Where a configuration belongs on this system.
     pub config_path: String,
     /// The imported pools, as they were found.
-    pub pools: BTreeMap<String, Pool>,
+    pub pools: Map<String, Pool>,
     /// What rc.conf(5) says of this host.
     pub rc: Rc,
     /// The lines of fstab(5).
     pub fstab: Vec<Line>,
     /// The paths that NFS exports, each with the file that says so.
-    pub exports: BTreeMap<PathBuf, String>,
+    pub exports: Map<PathBuf, String>,
     /// The services that serve NFS and that this host starts, in their order.
     pub services: Vec<String>,
     /// The block file of an automatic failback, where something on this host names one.
@@ -33,7 +33,7 @@ pub struct Facts {
     /// The key store; `None` when none was found.
     pub store: Option<StoreFacts>,
     /// What every raw encryption root said to the keys of the store.
-    pub proofs: BTreeMap<DatasetName, Proof>,
+    pub proofs: Map<DatasetName, Proof>,
     /// What went wrong while the facts were gathered.
     pub findings: Vec<Finding>,
     /// The worst of that.
@@ -85,7 +85,7 @@ pub struct StoreFacts {
     /// Every USB disk that is there now, this one included: its name must tell it from the others.
     pub disks: Vec<Candidate>,
     /// The keys that it holds, whole.
-    pub keys: BTreeSet<KeyName>,
+    pub keys: Set<KeyName>,
 }
 
 /// What an encryption root said to the keys of the store.

@@ -3,8 +3,8 @@
 
 use super::facts::{Line, key_file};
 use crate::device::Candidate;
+use crate::sorted::{self, Map};
 use crate::zfs::Dataset;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// A USB disk and where its file system is mounted now.
@@ -46,14 +46,14 @@ pub struct NotFound {
 /// Where the store may be, the likeliest first: where `keylocation` says (of most roots), where
 /// fstab mounts one of the USB disks, and where the articles have it.
 pub fn places(roots: &[&Dataset], fstab: &[Line], disks: &[Candidate]) -> Vec<Place> {
-    let mut named: BTreeMap<PathBuf, Vec<&str>> = BTreeMap::new();
+    let mut named: Map<PathBuf, Vec<&str>> = Map::new();
     for root in roots {
         if let Some((directory, _)) = key_file(root) {
             named.entry(directory).or_default().push(root.name.as_str());
         }
     }
     let mut named: Vec<(PathBuf, Vec<&str>)> = named.into_iter().collect();
-    named.sort_by_key(|(_, roots)| std::cmp::Reverse(roots.len()));
+    sorted::sort_by_key(&mut named, |(_, roots)| std::cmp::Reverse(roots.len()));
     let mut places: Vec<Place> = named
         .into_iter()
         .map(|(at, roots)| Place {

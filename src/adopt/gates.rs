@@ -7,8 +7,8 @@ use crate::config::{Condition, Gate, Role};
 use crate::names::{DatasetName, ServiceName};
 use crate::plan::Pool;
 use crate::report::Severity;
+use crate::sorted::{Map, Set};
 use crate::zfs::{CanMount, Dataset, Kind, Mountpoint};
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The name of the block file of the f3s articles, in the exported directory.
@@ -36,7 +36,7 @@ pub fn infer(facts: &Facts, proposal: &mut Proposal) {
 
 /// The exported file systems that lie on configured roots, each once.
 fn served(facts: &Facts, proposal: &mut Proposal) -> Vec<Served> {
-    let mut served: BTreeMap<DatasetName, Served> = BTreeMap::new();
+    let mut served: Map<DatasetName, Served> = Map::new();
     for (path, file) in &facts.exports {
         let (dataset, mountpoint) = match file_system_at(facts, path) {
             Ok(Some(found)) => found,
@@ -162,7 +162,7 @@ fn require(facts: &Facts, proposal: &mut Proposal, served: &[Served]) {
         let dataset = facts.datasets().find(|dataset| dataset.name == *name);
         dataset.and_then(|dataset| dataset.encryption_root.clone())
     };
-    let needed: BTreeMap<DatasetName, &Served> = served
+    let needed: Map<DatasetName, &Served> = served
         .iter()
         .filter_map(|served| Some((root_of(&served.dataset)?, served)))
         .collect();
@@ -188,7 +188,7 @@ fn require(facts: &Facts, proposal: &mut Proposal, served: &[Served]) {
 fn nfs(facts: &Facts, served: &[Served]) -> Option<GateEntry> {
     let mut remarks = Vec::new();
     let mut needs = Vec::new();
-    let mut places = BTreeSet::new();
+    let mut places = Set::new();
     for served in served {
         if served.mountpoint.components().count() < 2 || !places.insert(&served.mountpoint) {
             continue; // A gate on `/` would be no gate.

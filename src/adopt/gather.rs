@@ -9,9 +9,9 @@ use crate::os::PoolState;
 use crate::pass::{Node, ONE_CALL};
 use crate::plan::Pool;
 use crate::report::{Finding, Severity};
+use crate::sorted::Set;
 use crate::store::Damage;
 use crate::time::{Clock, Deadline};
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ pub struct Gather<'a> {
     /// What was changed on the store.
     pub changed: Vec<String>,
     /// What is damaged on the store.
-    pub(super) damage: BTreeSet<Damage>,
+    pub(super) damage: Set<Damage>,
 }
 
 impl<'a> Gather<'a> {
@@ -52,7 +52,7 @@ impl<'a> Gather<'a> {
             deadline: Deadline::after(node.system.clock(), BUDGET),
             facts,
             changed: Vec::new(),
-            damage: BTreeSet::new(),
+            damage: Set::new(),
         }
     }
 

@@ -10,10 +10,10 @@ use crate::device::{self, Choice, Wanted};
 use crate::exit::Fault;
 use crate::names::{DatasetName, KeyName, NodeName};
 use crate::report::Severity;
+use crate::sorted::{self, Set};
 use crate::store::layout;
 use crate::store::state::Standing;
 use crate::zfs::{Dataset, KeyFormat};
-use std::collections::BTreeSet;
 
 /// The label that a key store is to have.
 pub const LABEL: &str = "F3S_KEYS";
@@ -44,12 +44,12 @@ pub fn infer(facts: &Facts) -> Proposal {
 }
 
 /// The nodes that own the keys of the store.
-fn owners(facts: &Facts) -> BTreeSet<String> {
+fn owners(facts: &Facts) -> Set<String> {
     let keys = facts.store.iter().flat_map(|store| &store.keys);
     keys.map(|key| key.owner().to_owned()).collect()
 }
 
-fn peers(owners: &BTreeSet<String>, node: Option<&NodeName>) -> Vec<NodeName> {
+fn peers(owners: &Set<String>, node: Option<&NodeName>) -> Vec<NodeName> {
     owners
         .iter()
         .filter_map(|owner| owner.parse().ok())
@@ -58,7 +58,7 @@ fn peers(owners: &BTreeSet<String>, node: Option<&NodeName>) -> Vec<NodeName> {
 }
 
 /// This node's name: the host's own, in the spelling that its keys have. `None` when it has none.
-fn node(facts: &Facts, owners: &BTreeSet<String>) -> Option<(NodeName, Vec<Remark>)> {
+fn node(facts: &Facts, owners: &Set<String>) -> Option<(NodeName, Vec<Remark>)> {
     let configured = facts.rc.hostname.as_deref();
     let named = [Some(facts.host_name.as_str()), configured]
         .into_iter()
@@ -161,7 +161,7 @@ fn is_unmistakable(store: &StoreFacts, label: Option<&String>, serial: Option<&S
 fn roots(facts: &Facts, proposal: &mut Proposal) {
     let mut found: Vec<&Dataset> = facts.roots().collect();
     // Those above come first: what is below a replica is one.
-    found.sort_by(|a, b| a.name.cmp(&b.name));
+    sorted::sort_by(&mut found, |a, b| a.name.cmp(&b.name));
     for dataset in found {
         match dataset.key_format {
             KeyFormat::Raw => raw_root(facts, dataset, proposal),

@@ -12,11 +12,11 @@ use crate::key::Fingerprint;
 use crate::names::{DatasetName, KeyName};
 use crate::pass::ONE_CALL;
 use crate::report::Severity;
+use crate::sorted::{self, Map};
 use crate::store::state::Standing;
 use crate::store::work::Work;
 use crate::store::{self, Keyring, Reading, Wanted};
 use crate::zfs::{Answer, Dataset, KeyFormat, Try};
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -141,7 +141,7 @@ impl Gather<'_> {
             .filter(|root| root.key_format == KeyFormat::Raw)
             .map(|root| (root.name.clone(), named_key(root)))
             .collect();
-        let mut silent: BTreeMap<String, String> = BTreeMap::new();
+        let mut silent: Map<String, String> = Map::new();
         for (root, named) in roots {
             let proof = match silent.get(root.pool()) {
                 Some(why) => Proof::NotAsked(why.clone()),
@@ -156,10 +156,10 @@ impl Gather<'_> {
         root: &DatasetName,
         named: Option<&KeyName>,
         keyring: &Keyring,
-        silent: &mut BTreeMap<String, String>,
+        silent: &mut Map<String, String>,
     ) -> Proof {
         let mut keys: Vec<_> = keyring.keys.iter().collect();
-        keys.sort_by_key(|(key, _)| named != Some(*key));
+        sorted::sort_by_key(&mut keys, |(key, _)| named != Some(*key));
         let mut unanswered = None;
         for (name, holding) in keys {
             let tried = holding

@@ -1,13 +1,13 @@
 use super::log::{BEGUN, Files, HEAD, LARGEST, LOG, OLD, begin, begun, read, write};
 use super::*;
+use crate::sorted::Map;
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::io;
 
 /// Files in memory. A run is cut after some steps; the last of them may have written only a part.
 #[derive(Clone, Default)]
 struct Memory {
-    files: BTreeMap<String, Vec<u8>>,
+    files: Map<String, Vec<u8>>,
     steps: Cell<usize>,
     /// How many steps there are before the cut, and how many bytes of the next one are written.
     cut: Option<(usize, usize)>,

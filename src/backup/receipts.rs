@@ -5,9 +5,9 @@
 use crate::key::Fingerprint;
 use crate::marker;
 use crate::names::{KeyName, NodeName};
+use crate::sorted::{Map, Set};
 use crate::store::state::Generation;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ pub struct Receipt {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Receipts {
-    keys: BTreeMap<KeyName, Vec<Receipt>>,
+    keys: Map<KeyName, Vec<Receipt>>,
 }
 
 /// What a peer has proven of a key, just now.
@@ -45,7 +45,7 @@ pub struct Proven<'a> {
     /// Its generations, as they are listed here.
     pub list: &'a [Generation],
     /// Those that are proven.
-    pub prints: &'a BTreeSet<Fingerprint>,
+    pub prints: &'a Set<Fingerprint>,
     /// The identity of the peer's store.
     pub store: &'a str,
     /// When, in seconds since 1970.

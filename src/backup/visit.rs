@@ -8,12 +8,12 @@ use crate::handover::{self, Handing};
 use crate::key::{Fingerprint, Nonce};
 use crate::names::KeyName;
 use crate::peers::{Ask, Asking, KEY_PATIENCE, KeyTold, Reply, Talk, plain};
+use crate::sorted::Set;
 use crate::store::state::Generation;
 use crate::system::System;
 use crate::time::Deadline;
 use crate::trouble::Trouble;
 use serde::Serialize;
-use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
@@ -79,7 +79,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    fn of(stock: &Stock, told: &KeyTold, proven: &BTreeSet<Fingerprint>, is_own: bool) -> Seen {
+    fn of(stock: &Stock, told: &KeyTold, proven: &Set<Fingerprint>, is_own: bool) -> Seen {
         let of = |g: &Generation| (g.clone(), state(stock, told, proven, g.fingerprint));
         let generations: Vec<_> = stock.wanted().map(of).collect();
         let theirs = told.held.iter().map(|held| &held.generation);
@@ -133,12 +133,7 @@ impl Seen {
     }
 }
 
-fn state(
-    stock: &Stock,
-    told: &KeyTold,
-    proven: &BTreeSet<Fingerprint>,
-    print: Fingerprint,
-) -> State {
+fn state(stock: &Stock, told: &KeyTold, proven: &Set<Fingerprint>, print: Fingerprint) -> State {
     let mut held = told.held.iter();
     let held = held.find(|held| held.generation.fingerprint == print);
     match held.map(|held| held.whole) {

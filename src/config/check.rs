@@ -2,7 +2,7 @@
 
 use super::{Condition, Gate, Raw, Role, Root, role_in};
 use crate::names::{DatasetName, GateName};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::sorted::{Map, Set};
 use std::path::{Component, Path};
 
 /// What must be left of the budget when the wait for the stick has used its part, in seconds.
@@ -56,7 +56,7 @@ fn check_roots(roots: &[Root]) -> Result<(), String> {
     if roots.is_empty() {
         return Err("roots: none is given; name at least one encryption root".to_owned());
     }
-    let mut seen: BTreeMap<&DatasetName, Role> = BTreeMap::new();
+    let mut seen: Map<&DatasetName, Role> = Map::new();
     for root in roots {
         let name = &root.dataset;
         match seen.insert(name, root.role) {
@@ -83,7 +83,7 @@ fn check_roots(roots: &[Root]) -> Result<(), String> {
 }
 
 fn check_gates(raw: &Raw) -> Result<(), String> {
-    let mut names = BTreeSet::new();
+    let mut names = Set::new();
     for gate in &raw.gates {
         if !names.insert(&gate.name) {
             return Err(format!("gates: {} is named twice", gate.name));
@@ -182,7 +182,7 @@ fn leads_to(raw: &Raw, gate: &Gate, target: &GateName, depth: usize) -> bool {
 }
 
 fn check_peers(raw: &Raw) -> Result<(), String> {
-    let mut names = BTreeSet::new();
+    let mut names = Set::new();
     for peer in &raw.peers {
         if peer.name == raw.node {
             return Err(format!("peers: {} is this node itself", peer.name));

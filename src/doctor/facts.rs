@@ -17,10 +17,10 @@ use crate::pass::{Node, ONE_CALL, Pass};
 use crate::plan::{Observed, Pool};
 use crate::receive::rebuild;
 use crate::report::{Finding, Report};
+use crate::sorted::{Map, Set};
 use crate::store::state::Standing;
 use crate::store::{self, Damage, Holding, Reading, Wanted};
 use crate::zfs::{CanMount, Dataset, Kind, Mountpoint};
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -57,7 +57,7 @@ pub struct Facts {
     /// Every pool that is imported or configured.
     pub observed: Observed,
     /// What lies beneath the mountpoints, by pool.
-    pub beneath: BTreeMap<String, Known<Beneath>>,
+    pub beneath: Map<String, Known<Beneath>>,
     /// `rc.conf`; empty where rc is not what starts services.
     pub rc: Known<RcConf>,
     /// `/etc/fstab`.
@@ -65,7 +65,7 @@ pub struct Facts {
     /// Where memory may be swapped to.
     pub swaps: Known<Vec<Swap>>,
     /// Variables of FreeBSD's loader.
-    pub loader: Known<BTreeMap<String, String>>,
+    pub loader: Known<Map<String, String>>,
     /// Whether a person has locked the node.
     pub locked: Known<bool>,
     /// For whom a person has opened the store for a rebuild.
@@ -101,7 +101,7 @@ pub struct Contents {
     /// The stick was pulled while it was read.
     pub gone: bool,
     /// Every key on it.
-    pub keys: BTreeMap<KeyName, Held>,
+    pub keys: Map<KeyName, Held>,
     /// Damage that belongs to no key.
     pub damage: Vec<Damage>,
     /// Files in the store's own directory that are none of its own.
@@ -273,7 +273,7 @@ fn observe(pass: &mut Pass) -> Known<Vec<String>> {
     let clock = pass.clock();
     let deadline = pass.deadline.at_most(clock, ONE_CALL);
     let imported = pass.node.zfs.pools(deadline).map_err(|e| e.to_string());
-    let mut all: BTreeSet<String> = pass.config.pools().into_iter().collect();
+    let mut all: Set<String> = pass.config.pools().into_iter().collect();
     all.extend(imported.iter().flatten().cloned());
     let half = pass.deadline.share(clock, 2);
     for (done, pool) in all.iter().enumerate() {
@@ -283,15 +283,15 @@ fn observe(pass: &mut Pass) -> Known<Vec<String>> {
     imported
 }
 
-fn beneath(pass: &Pass) -> BTreeMap<String, Known<Beneath>> {
-    let known: BTreeSet<PathBuf> = pass
+fn beneath(pass: &Pass) -> Map<String, Known<Beneath>> {
+    let known: Set<PathBuf> = pass
         .observed
         .datasets()
         .filter_map(place)
         .map(Path::to_owned)
         .collect();
     let ours = places(pass.config, &pass.observed);
-    let mut pools: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    let mut pools: Map<String, Vec<PathBuf>> = Map::new();
     for (at, dataset) in ours {
         let points = pools.entry(dataset.name.pool().to_owned()).or_default();
         points.push(at.to_owned());

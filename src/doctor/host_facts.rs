@@ -3,7 +3,7 @@
 use super::facts::Known;
 use crate::host::{FstabLine, Host, InitSystem, RcConf, Setting};
 use crate::names::DatasetName;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::sorted::{Map, Set};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -187,9 +187,9 @@ fn volume_of(host: &Host, directory: &str, device: &str) -> Known<Option<Dataset
 }
 
 /// What FreeBSD's loader.conf(5) sets; nothing elsewhere.
-pub fn loader(host: &Host, init: InitSystem) -> Known<BTreeMap<String, String>> {
+pub fn loader(host: &Host, init: InitSystem) -> Known<Map<String, String>> {
     const DIRECTORY: &str = "/boot/loader.conf.d";
-    let mut values = BTreeMap::new();
+    let mut values = Map::new();
     if init != InitSystem::Rc {
         return Ok(values);
     }
@@ -298,7 +298,7 @@ fn nfs_of_systemd(host: &Host) -> Known<Vec<Service>> {
 
 /// What the drop-ins of a unit make it run first. Of two files with one name the preferred counts.
 fn before(host: &Host, unit: &str) -> Known<Setting> {
-    let mut seen = BTreeSet::new();
+    let mut seen = Set::new();
     let mut commands = Vec::new();
     for directory in UNITS {
         let directory = format!("{directory}/{unit}.d");

@@ -20,6 +20,7 @@ use crate::names::NodeName;
 use crate::os::PATHS;
 use crate::pass::Node;
 use crate::report::{Finding, Findings, Severity};
+use crate::sorted;
 use facts::Facts;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -44,8 +45,7 @@ pub fn check(config: &Config, facts: &Facts) -> Vec<Finding> {
     guests::check(config, facts, &mut said);
     audit::check(facts, &mut said);
     said.0.extend(facts.hooks.iter().cloned());
-    said.0
-        .sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    sorted::sort_by_key(&mut said.0, |finding| std::cmp::Reverse(finding.severity));
     said.0
 }
 

@@ -2,8 +2,8 @@
 //! while they were not mounted, is hidden while they are, and is served by mistake when they fail.
 
 use crate::os;
+use crate::sorted::{Map, Set};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -23,7 +23,7 @@ pub enum Bare {
 }
 
 /// The answer for each mountpoint; `Err` with the reason where it could not be looked at.
-pub type Beneath = BTreeMap<PathBuf, Result<Bare, String>>;
+pub type Beneath = Map<PathBuf, Result<Bare, String>>;
 
 /// Looks at these mountpoints. Directories that lead to one of `known`, the mountpoints of all file
 /// systems, are no leftovers. For a worker only: it may block, and changes the mounts that the
@@ -31,13 +31,13 @@ pub type Beneath = BTreeMap<PathBuf, Result<Bare, String>>;
 ///
 /// # Errors
 /// The process could not be given mounts of its own.
-pub fn look(points: &[PathBuf], known: &BTreeSet<PathBuf>) -> io::Result<Beneath> {
+pub fn look(points: &[PathBuf], known: &Set<PathBuf>) -> io::Result<Beneath> {
     os::detach_mounts()?;
     let answer = |point: &PathBuf| look_at(point, known).map_err(|e| e.to_string());
     Ok(points.iter().map(|p| (p.clone(), answer(p))).collect())
 }
 
-fn look_at(point: &Path, known: &BTreeSet<PathBuf>) -> io::Result<Bare> {
+fn look_at(point: &Path, known: &Set<PathBuf>) -> io::Result<Bare> {
     match os::covering(point)? {
         None => Ok(Bare::Absent),
         Some(mount) if mount.at == point => {
@@ -49,7 +49,7 @@ fn look_at(point: &Path, known: &BTreeSet<PathBuf>) -> io::Result<Bare> {
 }
 
 /// What the directory `real` holds, which a visitor would find at `shown`.
-fn of_directory(real: &Path, shown: &Path, known: &BTreeSet<PathBuf>) -> io::Result<Bare> {
+fn of_directory(real: &Path, shown: &Path, known: &Set<PathBuf>) -> io::Result<Bare> {
     let device = fs::symlink_metadata(real)?.dev();
     for entry in fs::read_dir(real)? {
         let entry = entry?;
@@ -73,7 +73,7 @@ fn of_directory(real: &Path, shown: &Path, known: &BTreeSet<PathBuf>) -> io::Res
 mod tests {
     use super::*;
 
-    fn known(top: &Path, names: &[&str]) -> BTreeSet<PathBuf> {
+    fn known(top: &Path, names: &[&str]) -> Set<PathBuf> {
         names.iter().map(|name| top.join(name)).collect()
     }
 

@@ -11,6 +11,7 @@ mod systemd_hooks;
 pub use fstab::{FstabLine, fstab};
 pub use rc_conf::{RcConf, Setting, rc_conf};
 
+use crate::sorted;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -110,7 +111,7 @@ impl Host {
                 return Err(io::Error::other("holds too many names"));
             }
         }
-        names.sort();
+        sorted::sort(&mut names);
         Ok(names)
     }
 

@@ -2,8 +2,8 @@
 //! such a list and never run; what only a shell could tell is unknown, and said to be.
 
 use super::Host;
+use crate::sorted::Map;
 use crate::trouble::Trouble;
-use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::str::Chars;
 
@@ -45,7 +45,7 @@ impl Setting {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RcConf {
     for_all: Vec<Layer>,
-    for_one: BTreeMap<String, Vec<Layer>>,
+    for_one: Map<String, Vec<Layer>>,
 }
 
 /// One file.
@@ -53,7 +53,7 @@ pub struct RcConf {
 struct Layer {
     path: String,
     /// The last assignment of each variable; `None` where only a shell knows the value.
-    values: BTreeMap<String, Option<String>>,
+    values: Map<String, Option<String>>,
     /// There is more in it than assignments, so that it may set anything.
     script: bool,
 }
@@ -136,8 +136,8 @@ fn layer(host: &Host, path: &str) -> Result<Option<Layer>, Trouble> {
 }
 
 /// The assignments of a script, and whether there is more in it.
-fn assignments(text: &str) -> (BTreeMap<String, Option<String>>, bool) {
-    let mut values = BTreeMap::new();
+fn assignments(text: &str) -> (Map<String, Option<String>>, bool) {
+    let mut values = Map::new();
     let mut script = false;
     let mut lexer = Lexer {
         rest: text.chars().peekable(),

@@ -2,6 +2,7 @@
 
 use super::hooks::{Found, INSTALL, Wanted};
 use super::{RcConf, Setting, rc_conf};
+use crate::sorted;
 use std::os::unix::fs::MetadataExt;
 
 const SCRIPTS: &str = "/etc/rc.d";
@@ -123,11 +124,11 @@ fn order(text: &str) -> Vec<String> {
         .map(|line| line.split_whitespace().collect::<Vec<_>>())
         .filter(|words| words.first().is_some_and(|word| keywords.contains(word)))
         .map(|mut words| {
-            words[1..].sort_unstable();
+            sorted::sort(&mut words[1..]);
             words.join(" ")
         })
         .collect();
-    lines.sort();
+    sorted::sort(&mut lines);
     lines
 }
 

@@ -3,7 +3,7 @@
 
 use crate::device::{Candidate, Filesystem};
 use crate::os::Signature;
-use std::collections::BTreeSet;
+use crate::sorted::Set;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -218,7 +218,7 @@ fn named(request: &Request, seen: &Inspection) -> Result<String, Refusal> {
 
 /// All that a device holds, in one word that a person can repeat.
 pub fn content(candidate: &Candidate, signatures: &[Signature]) -> String {
-    let mut words: BTreeSet<String> = signatures.iter().map(|s| s.to_string()).collect();
+    let mut words: Set<String> = signatures.iter().map(|s| s.to_string()).collect();
     // What the system's own program did not see, and a key store could be.
     for filesystem in &candidate.filesystems {
         let family = super::family(filesystem.kind);

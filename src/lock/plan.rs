@@ -6,6 +6,7 @@
 use crate::config::Config;
 use crate::names::DatasetName;
 use crate::plan::Observed;
+use crate::sorted;
 use crate::zfs::{Dataset, KeyStatus, Mountpoint};
 use std::path::Path;
 
@@ -60,9 +61,10 @@ pub fn plan<'a>(config: &'a Config, observed: &'a Observed) -> Plan<'a> {
     plan.unmounts
         .retain(|unmount| unmount.at != Some(Path::new("/")));
     // What lies below a path comes after it in the order of paths; so it is with names.
-    plan.unmounts
-        .sort_by(|a, b| (b.at, b.dataset).cmp(&(a.at, a.dataset)));
-    plan.keys.sort_by(|a, b| b.cmp(a));
+    sorted::sort_by(&mut plan.unmounts, |a, b| {
+        (b.at, b.dataset).cmp(&(a.at, a.dataset))
+    });
+    sorted::sort_by(&mut plan.keys, |a, b| b.cmp(a));
     plan
 }
 

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::device::{Filesystem, Kind};
 use crate::host::InitSystem;
+use crate::sorted;
 use crate::trouble::Trouble;
 use nix::libc;
 use nix::mount::{MntFlags, Nmount, unmount};
@@ -333,7 +334,7 @@ pub fn disks() -> io::Result<Vec<Disk>> {
             stamp: format!("{}.{}.{}", about.ino(), about.ctime(), about.ctime_nsec()),
         });
     }
-    disks.sort();
+    sorted::sort(&mut disks);
     Ok(disks)
 }
 
@@ -390,7 +391,7 @@ pub fn parts(node: &Path, run: Run) -> io::Result<Vec<PathBuf>> {
             parts.push(entry.path());
         }
     }
-    parts.sort();
+    sorted::sort(&mut parts);
     let shown = run(GPART, &["show", "-p", whole]).map_err(|e| io::Error::other(e.to_string()))?;
     let table = freebsd_text::has_table(shown.status, &String::from_utf8_lossy(&shown.stderr));
     match table {

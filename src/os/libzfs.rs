@@ -5,9 +5,9 @@
 //! of this module's business: there the program does the work.
 
 use crate::key::KEY_LEN;
+use crate::sorted::{Map, Set};
 use nix::libc::{self, c_char, c_int, c_uint, c_void};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, CString};
 use std::io;
 use std::ptr;
@@ -88,7 +88,7 @@ pub struct Library {
 struct Kept {
     /// In which state of knowledge they were told of.
     state: u64,
-    handles: BTreeMap<String, Zfs>,
+    handles: Map<String, Zfs>,
 }
 
 /// What came of asking for a mount.
@@ -204,7 +204,7 @@ impl Library {
         self.forget(state);
         let mut walk = Walk {
             library: self,
-            seen: BTreeSet::new(),
+            seen: Set::new(),
             text: String::new(),
             deep: true,
         };
@@ -419,7 +419,7 @@ fn source_in_words(source: c_uint, from: &str) -> String {
 /// A way through datasets, each told once.
 struct Walk<'a> {
     library: &'a Library,
-    seen: BTreeSet<String>,
+    seen: Set<String>,
     text: String,
     deep: bool,
 }

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::device::{Filesystem, Kind};
 use crate::host::InitSystem;
+use crate::sorted;
 use crate::trouble::Trouble;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -326,7 +327,7 @@ pub fn disks() -> io::Result<Vec<Disk>> {
             stamp: sequence.unwrap_or_default(),
         });
     }
-    disks.sort();
+    sorted::sort(&mut disks);
     Ok(disks)
 }
 
@@ -382,7 +383,7 @@ pub fn parts(node: &Path, _run: Run) -> io::Result<Vec<PathBuf>> {
             parts.push(Path::new("/dev").join(entry.file_name()));
         }
     }
-    parts.sort();
+    sorted::sort(&mut parts);
     Ok(parts)
 }
 

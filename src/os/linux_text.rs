@@ -1,6 +1,7 @@
 //! What Linux's programs say of a device: pure, so that it is tested on every platform.
 
 use super::Signature;
+use crate::sorted;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -32,7 +33,7 @@ pub fn signatures(said: &[u8]) -> Result<Vec<Signature>, String> {
             label: line.label.filter(|label| !label.is_empty()),
         })
         .collect();
-    found.sort();
+    sorted::sort(&mut found);
     found.dedup();
     Ok(found)
 }

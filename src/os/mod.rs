@@ -13,6 +13,8 @@ pub mod libzfs;
 mod linux_text;
 mod lockdown;
 mod memory;
+#[cfg(panic = "abort")]
+mod unwind;
 pub mod worker;
 
 #[cfg_attr(target_os = "freebsd", path = "freebsd.rs")]

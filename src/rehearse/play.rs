@@ -11,7 +11,7 @@ use crate::pass::Pass;
 use crate::plan::NotMounted;
 use crate::ready;
 use crate::report::{Finding, Severity};
-use std::collections::BTreeSet;
+use crate::sorted::Set;
 
 /// What came of it.
 pub(super) struct Play {
@@ -43,9 +43,9 @@ pub(super) struct Asked {
     /// Why a file, which is an admin's own switch, or a peer, which can be asked only then, would.
     pub(super) switched: Option<String>,
     /// The datasets that it names.
-    pub(super) datasets: BTreeSet<DatasetName>,
+    pub(super) datasets: Set<DatasetName>,
     /// Encryption roots of theirs that would be locked.
-    pub(super) locked: BTreeSet<DatasetName>,
+    pub(super) locked: Set<DatasetName>,
 }
 
 /// Plays it.
@@ -112,7 +112,7 @@ fn ask_gates(stage: &Stage, config: &Config, learned: &Learned) -> Vec<Asked> {
         .map(|gate| {
             let (state, reason) = ask(config, gate);
             let closed = not_open(ask(&of_datasets, gate));
-            let datasets: BTreeSet<DatasetName> = gate.datasets().cloned().collect();
+            let datasets: Set<DatasetName> = gate.datasets().cloned().collect();
             let locked = datasets.iter().filter_map(|d| stage.locked_root(config, d));
             Asked {
                 forecast: GateForecast {

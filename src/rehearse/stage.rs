@@ -12,6 +12,7 @@ use crate::os::{Mount, PoolState};
 use crate::pass::{Node, ONE_CALL};
 use crate::plan::Step;
 use crate::report::{Finding, Severity};
+use crate::sorted::{Map, Set};
 use crate::store::work::{Work, Worked};
 use crate::store::{Reading, Wanted};
 use crate::system::{Guard, KeyDevices, System};
@@ -19,7 +20,6 @@ use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
 use crate::zfs::{Answer, Dataset, KeyStatus, Mountpoint, Part, Past, Try, Zfs};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,12 +28,12 @@ pub(super) struct Stage<'a> {
     real: Node<'a>,
     world: RefCell<World>,
     /// What a pool answered when it would not be looked at: it is not asked twice.
-    mute: RefCell<BTreeMap<String, Trouble>>,
+    mute: RefCell<Map<String, Trouble>>,
     /// What ZFS said of each key on each root: each is asked once.
-    answers: RefCell<BTreeMap<(DatasetName, Fingerprint), Answer>>,
+    answers: RefCell<Map<(DatasetName, Fingerprint), Answer>>,
     /// What is loaded, and what is mounted, on the real node.
-    loaded: RefCell<BTreeSet<DatasetName>>,
-    mounted: RefCell<BTreeSet<DatasetName>>,
+    loaded: RefCell<Set<DatasetName>>,
+    mounted: RefCell<Set<DatasetName>>,
 }
 
 impl<'a> Stage<'a> {
@@ -41,7 +41,7 @@ impl<'a> Stage<'a> {
     pub(super) fn after_power_cut(real: Node<'a>, deadline: Deadline) -> Result<Self, Trouble> {
         let top = PathBuf::from("/");
         let questions = Questions {
-            paths: BTreeSet::from([top.clone()]),
+            paths: Set::from([top.clone()]),
             ..Questions::default()
         };
         let mut live = real.system.look(&questions, deadline)?;
@@ -159,7 +159,7 @@ impl<'a> Stage<'a> {
 
     /// Whether files are there, asked of the real node. Its answer holds only where the directory
     /// shows the same file system now as it would then.
-    fn files(&self, files: &BTreeSet<PathBuf>, deadline: Deadline, live: &mut Live) {
+    fn files(&self, files: &Set<PathBuf>, deadline: Deadline, live: &mut Live) {
         if files.is_empty() {
             return;
         }
@@ -182,20 +182,15 @@ impl<'a> Stage<'a> {
 
     /// Whether snapshots are there, which ZFS has just named: asked of the real node where the file
     /// system is mounted now, too.
-    fn snapshots(
-        &self,
-        snapshots: &BTreeMap<DatasetName, String>,
-        deadline: Deadline,
-        live: &mut Live,
-    ) {
+    fn snapshots(&self, snapshots: &Map<DatasetName, String>, deadline: Deadline, live: &mut Live) {
         for (dataset, name) in snapshots {
             if !self.was_mounted(dataset) {
                 live.snapshots.insert(dataset.clone(), Ok(true));
                 continue;
             }
             let questions = Questions {
-                datasets: BTreeSet::from([dataset.clone()]),
-                snapshots: BTreeMap::from([(dataset.clone(), name.clone())]),
+                datasets: Set::from([dataset.clone()]),
+                snapshots: Map::from([(dataset.clone(), name.clone())]),
                 ..Questions::default()
             };
             let answer = match self.real.system.look(&questions, deadline) {
@@ -433,7 +428,7 @@ impl System for Stage<'_> {
     fn beneath(
         &self,
         points: &[PathBuf],
-        known: &BTreeSet<PathBuf>,
+        known: &Set<PathBuf>,
         deadline: Deadline,
     ) -> Result<Beneath, Trouble> {
         self.real.system.beneath(points, known, deadline)

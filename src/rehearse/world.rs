@@ -6,6 +6,7 @@ use crate::names::DatasetName;
 use crate::os::Mount;
 use crate::plan::{Observed, Pool, Step};
 use crate::preview::imagine;
+use crate::sorted;
 use crate::zfs::{CanMount, Dataset, KeyStatus, Kind, Mountpoint, Source};
 use std::path::{Path, PathBuf};
 
@@ -115,7 +116,7 @@ impl World {
             .datasets()
             .filter_map(|d| Some((mounts_itself(d)?.to_owned(), d.name.clone())))
             .collect();
-        all.sort();
+        sorted::sort(&mut all);
         let steps: Vec<Step> = all
             .into_iter()
             .map(|(at, dataset)| Step::Mount { dataset, at })

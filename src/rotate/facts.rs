@@ -5,10 +5,10 @@ use crate::config::Role;
 use crate::key::Fingerprint;
 use crate::names::{DatasetName, KeyName, NodeName};
 use crate::peers::{KeyTold, Opens};
+use crate::sorted::Set;
 use crate::store::Damage;
 use crate::store::state::{Generation, Standing};
 use crate::zfs::KeyFormat;
-use std::collections::BTreeSet;
 
 /// The key, everywhere.
 #[derive(Debug, Clone)]
@@ -35,7 +35,7 @@ pub struct Own {
     /// Its generations, by number.
     pub list: Vec<Generation>,
     /// Those of which whole bytes are at hand.
-    pub whole: BTreeSet<Fingerprint>,
+    pub whole: Set<Fingerprint>,
     /// Damage of this key's files.
     pub damage: Vec<Damage>,
     /// Whether it is a store without fingerprints.
@@ -82,7 +82,7 @@ pub struct PeerFacts {
     /// What it says of the key, or why it says nothing.
     pub told: Result<KeyTold, String>,
     /// The generations that it has proven to hold.
-    pub proven: BTreeSet<Fingerprint>,
+    pub proven: Set<Fingerprint>,
 }
 
 impl Own {

@@ -11,13 +11,13 @@ use crate::names::{DatasetName, KeyName};
 use crate::pass::{ONE_CALL, Pass};
 use crate::peers::{Ask, Opens};
 use crate::plan::Pool;
+use crate::sorted::{self, Map, Set};
 use crate::store::Wanted;
 use crate::store::merge::held;
 use crate::store::survey::{Copies, survey};
 use crate::time::Deadline;
 use crate::verify::READ_STORE;
 use crate::zfs::{Answer, Dataset, KeyFormat, KeyStatus, Kind, Try};
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Everything there is to know of a key. Its bytes are gone from memory afterwards.
@@ -185,7 +185,7 @@ fn sealed(pass: &Pass, members: &[&Dataset]) -> Vec<(DatasetName, String)> {
     sealed
 }
 
-type Devices = Result<BTreeMap<DatasetName, Result<bool, String>>, String>;
+type Devices = Result<Map<DatasetName, Result<bool, String>>, String>;
 
 fn has_device(there: &Devices, volume: &DatasetName) -> Result<(), String> {
     match there.as_ref().map_err(String::clone)?.get(volume) {
@@ -229,9 +229,9 @@ fn seen<'a>(pass: &'a Pass, root: &Root) -> Option<&'a Dataset> {
 }
 
 fn in_order(copies: &Copies) -> Vec<Fingerprint> {
-    let standings = copies.standings(&BTreeSet::new());
+    let standings = copies.standings(&Set::new());
     let mut prints: Vec<Fingerprint> = standings.keys().copied().collect();
-    prints.sort_by_key(|print| standings.get(print).copied());
+    sorted::sort_by_key(&mut prints, |print| standings.get(print).copied());
     prints
 }
 
@@ -263,7 +263,7 @@ fn ask_peer(pass: &Pass, key: &KeyName, peer: &Peer, copies: Option<&Copies>) ->
     });
     let proven = match (&told, copies) {
         (Ok((told, nonce)), Some(copies)) => proven(told, nonce, copies),
-        _ => BTreeSet::new(),
+        _ => Set::new(),
     };
     let mut replicas = replicas_on(pass.config, key, peer);
     if let Ok((told, _)) = &told {

@@ -11,11 +11,11 @@ use crate::pass::{Node, ONE_CALL, Pass};
 use crate::peers::Opens;
 use crate::plan::Pool;
 use crate::report::{Finding, Findings, Severity};
+use crate::sorted::Set;
 use crate::store::state::{Generation, Standing};
 use crate::store::work::{self, Work};
 use crate::time::Deadline;
 use crate::zfs::{Answer, KeyFormat, Try};
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 /// The fewest digits that name a generation: as many as are shown.
@@ -165,7 +165,7 @@ impl Run<'_, '_> {
         said
     }
 
-    fn observe_imported(&mut self) -> Result<BTreeSet<String>, String> {
+    fn observe_imported(&mut self) -> Result<Set<String>, String> {
         let deadline = Deadline::after(self.pass.clock(), ONE_CALL);
         let imported = self.pass.node.zfs.pools(deadline);
         let imported = imported.map_err(|trouble| trouble.to_string())?;

@@ -4,8 +4,8 @@
 
 use crate::marker;
 use crate::names::{DatasetName, KeyName};
+use crate::sorted::Map;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ pub struct Record {
     /// Whether a person has asked that roots be taken over which no key of the store opens.
     pub take_over: bool,
     /// The `keylocation` of each root before.
-    pub locations: BTreeMap<DatasetName, String>,
+    pub locations: Map<DatasetName, String>,
 }
 
 fn path(db: &Path, key: &KeyName) -> PathBuf {

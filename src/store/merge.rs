@@ -12,7 +12,7 @@ use super::work::{Held, Merge, Prune};
 use super::{MISSING, MOST_GENERATIONS, MOST_KEYS, MOST_OF_ONE_OWNER};
 use crate::key::{Fingerprint, Nonce};
 use crate::names::KeyName;
-use std::collections::BTreeSet;
+use crate::sorted::{self, Set};
 
 /// Says what the staged generation of a key is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,7 +87,7 @@ fn damaged(what: &str) -> String {
 /// # Errors
 /// Why nothing is staged.
 pub fn next(key: &KeyName, copies: &Copies) -> Result<Next, String> {
-    no_strangers(key, copies, &BTreeSet::new())?;
+    no_strangers(key, copies, &Set::new())?;
     let unlisted = unlisted(copies);
     // Until the state lists the key, nothing says whether it should have a copy at the top.
     let is_new = listed(copies).next().is_none();
@@ -155,11 +155,7 @@ fn unlisted(copies: &Copies) -> Vec<Generation> {
 
 /// A whole key at the top for which nothing on the store vouches may be the only one that opens
 /// something: with a list beside it that lacks it, no boot would try it any more.
-fn no_strangers(
-    key: &KeyName,
-    copies: &Copies,
-    list: &BTreeSet<Fingerprint>,
-) -> Result<(), String> {
+fn no_strangers(key: &KeyName, copies: &Copies, list: &Set<Fingerprint>) -> Result<(), String> {
     let found = copies.good.keys().find(|_| !copies.is_vouched_for());
     match found {
         Some(found) if !list.contains(found) => Err(damaged(&format!(
@@ -181,7 +177,7 @@ pub fn shape(list: &[Generation], bring: &[Fingerprint]) -> Result<(), String> {
             list.len()
         ));
     }
-    let numbers: BTreeSet<u32> = list.iter().map(|g| g.generation).collect();
+    let numbers: Set<u32> = list.iter().map(|g| g.generation).collect();
     let prints = prints(list);
     if numbers.len() != list.len() || prints.len() != list.len() {
         return Err("the list has a generation twice".to_owned());
@@ -194,11 +190,11 @@ pub fn shape(list: &[Generation], bring: &[Fingerprint]) -> Result<(), String> {
             return Err(format!("the list has two {one} generations"));
         }
     }
-    let brought: BTreeSet<Fingerprint> = bring.iter().copied().collect();
+    let brought: Set<Fingerprint> = bring.iter().copied().collect();
     if brought.len() != bring.len() {
         return Err("a generation is brought twice".to_owned());
     }
-    if let Some(other) = brought.difference(&prints).next() {
+    if let Some(other) = brought.iter().find(|print| !prints.contains(*print)) {
         return Err(format!("{other} is brought and not listed"));
     }
     let mut pruned = list.iter().filter(|g| g.state == Standing::Pruned);
@@ -208,7 +204,7 @@ pub fn shape(list: &[Generation], bring: &[Fingerprint]) -> Result<(), String> {
     }
 }
 
-fn prints(list: &[Generation]) -> BTreeSet<Fingerprint> {
+fn prints(list: &[Generation]) -> Set<Fingerprint> {
     list.iter().map(|g| g.fingerprint).collect()
 }
 
@@ -319,7 +315,7 @@ pub fn merge(survey: &Survey, merge: &Merge) -> Vec<Change> {
     let none = Copies::default();
     let copies = survey.keys.get(&merge.key).unwrap_or(&none);
     let mut list = merge.list.clone();
-    list.sort_by_key(|g| g.generation);
+    sorted::sort_by_key(&mut list, |g| g.generation);
     let mut changes = files_of(&merge.key, copies, &list);
     changes.extend(restated(survey, &merge.key, &list));
     changes.extend(top(&merge.key, copies, &list));
@@ -358,7 +354,7 @@ pub fn prune(survey: &Survey, prune: &Prune) -> Result<Vec<Change>, String> {
         false => g,
     });
     let mut list: Vec<Generation> = list.collect();
-    list.sort_by_key(|g| g.generation);
+    sorted::sort_by_key(&mut list, |g| g.generation);
     let state = restated(survey, key, &list);
     let path = layout::generation_path(key, known.number, *fingerprint);
     Ok(state.into_iter().chain([Change::Remove(path)]).collect())
@@ -392,7 +388,7 @@ fn top(key: &KeyName, copies: &Copies, list: &[Generation]) -> Option<Change> {
 /// What a store holds of a key, by its own list, in the order of the generations. A proof needs the
 /// store's identity and a nonce.
 pub fn held(copies: &Copies, store: Option<&str>, nonce: Option<&Nonce>) -> Vec<Held> {
-    let standings = copies.standings(&BTreeSet::new());
+    let standings = copies.standings(&Set::new());
     let mut held: Vec<Held> = standings
         .into_iter()
         .filter_map(|(fingerprint, state)| {
@@ -410,6 +406,6 @@ pub fn held(copies: &Copies, store: Option<&str>, nonce: Option<&Nonce>) -> Vec<
             })
         })
         .collect();
-    held.sort_by_key(|held| held.generation.generation);
+    sorted::sort_by_key(&mut held, |held| held.generation.generation);
     held
 }

@@ -12,10 +12,10 @@ pub mod work;
 
 use crate::key::Key;
 use crate::names::KeyName;
+use crate::sorted::{self, Map, Set};
 use layout::Place;
 use serde::{Deserialize, Serialize};
 use state::Standing;
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use survey::Copies;
 
@@ -113,7 +113,7 @@ impl std::error::Error for UnknownFormat {}
 #[derive(Debug, Default)]
 pub struct Keyring {
     /// What is held of each key that was asked for.
-    pub keys: BTreeMap<KeyName, Holding>,
+    pub keys: Map<KeyName, Holding>,
     /// Whether the store is a plain one, without fingerprints.
     pub plain: bool,
     /// Damage that belongs to no key, such as a broken state file.
@@ -153,7 +153,7 @@ pub fn verify(wanted: Wanted, reading: Reading) -> Result<Keyring, UnknownFormat
 
 /// What a boot may use of a key.
 pub(crate) fn holding(copies: Copies) -> Holding {
-    let standings = copies.standings(&BTreeSet::new());
+    let standings = copies.standings(&Set::new());
     let verified = copies.is_vouched_for();
     let mut generations: Vec<Generation> = copies
         .good
@@ -169,7 +169,9 @@ pub(crate) fn holding(copies: Copies) -> Holding {
         })
         .filter(|generation| generation.standing.is_tried())
         .collect();
-    generations.sort_by_key(|g| (g.standing, std::cmp::Reverse(g.number)));
+    sorted::sort_by_key(&mut generations, |g| {
+        (g.standing, std::cmp::Reverse(g.number))
+    });
     Holding {
         generations,
         damage: copies.damage,

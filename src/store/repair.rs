@@ -8,10 +8,10 @@ use super::state::{FORMAT, Generation, Standing, State};
 use super::survey::{Copies, Known, Survey};
 use crate::key::{Fingerprint, Key};
 use crate::names::KeyName;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::sorted::{self, Map, Set};
 
 /// For each key, the fingerprints that ZFS was seen to open a primary root of this node with.
-pub type Opens = BTreeMap<KeyName, BTreeSet<Fingerprint>>;
+pub type Opens = Map<KeyName, Set<Fingerprint>>;
 
 /// A change of a store, made as a whole or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,7 +122,7 @@ fn empty(id: &str) -> State {
     State {
         format: FORMAT,
         store: id.to_owned(),
-        keys: BTreeMap::new(),
+        keys: Map::new(),
     }
 }
 
@@ -136,7 +136,7 @@ fn rewrite(
     let mut changes = Vec::new();
     let mut state = survey.state.clone().unwrap_or_else(|| empty(id));
     for (name, copies) in &survey.keys {
-        let none = BTreeSet::new();
+        let none = Set::new();
         let entry = entry(copies, opens.get(name).unwrap_or(&none));
         if meant(copies) {
             changes.extend(files(name, copies, &entry));
@@ -157,7 +157,7 @@ fn rewrite(
 }
 
 /// The generations that the state is to list for a key, in the order of their numbers.
-fn entry(copies: &Copies, opens: &BTreeSet<Fingerprint>) -> Vec<Generation> {
+fn entry(copies: &Copies, opens: &Set<Fingerprint>) -> Vec<Generation> {
     let standings = copies.standings(opens);
     let mut entry: Vec<Generation> = copies
         .known
@@ -188,7 +188,7 @@ fn entry(copies: &Copies, opens: &BTreeSet<Fingerprint>) -> Vec<Generation> {
             state: Standing::Current,
         });
     }
-    entry.sort_by_key(|generation| generation.generation);
+    sorted::sort_by_key(&mut entry, |generation| generation.generation);
     entry
 }
 

@@ -3,8 +3,8 @@
 
 use crate::key::Fingerprint;
 use crate::names::KeyName;
+use crate::sorted::Map;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// The format of key stores that this program reads.
@@ -73,7 +73,7 @@ pub struct State {
     /// The store's own identity: 32 hex digits.
     pub store: String,
     /// The generations of every key.
-    pub keys: BTreeMap<KeyName, Vec<Generation>>,
+    pub keys: Map<KeyName, Vec<Generation>>,
 }
 
 /// Only the format, so that a newer file is told apart from a damaged one.
@@ -133,7 +133,7 @@ mod tests {
         State {
             format: FORMAT,
             store: "0".repeat(32),
-            keys: BTreeMap::from([(
+            keys: Map::from([(
                 "f0:zdata".parse().unwrap(),
                 vec![Generation {
                     generation: 1,

@@ -6,8 +6,8 @@ use super::state::{self, Standing, State};
 use super::{Damage, KeyFile, MISSING, Reading, UnknownFormat, Wanted};
 use crate::key::{Fingerprint, Key};
 use crate::names::KeyName;
+use crate::sorted::{Map, Set};
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
 
 /// A store, sorted.
 #[derive(Debug, Default)]
@@ -15,7 +15,7 @@ pub struct Survey {
     /// What the state file says, if it is whole.
     pub state: Option<State>,
     /// Every key that was wanted.
-    pub keys: BTreeMap<KeyName, Copies>,
+    pub keys: Map<KeyName, Copies>,
     /// What a cut write has left.
     pub leftovers: Vec<String>,
     /// Files in the store's own directory that are none of its own.
@@ -39,11 +39,11 @@ pub struct Known {
 #[derive(Debug, Default)]
 pub struct Copies {
     /// What the store vouches for.
-    pub known: BTreeMap<Fingerprint, Known>,
+    pub known: Map<Fingerprint, Known>,
     /// Whole bytes of known generations. On a key that nothing vouches for, the copy at the top.
-    pub good: BTreeMap<Fingerprint, Key>,
+    pub good: Map<Fingerprint, Key>,
     /// The paths of files that hold what they should.
-    pub sound: BTreeSet<String>,
+    pub sound: Set<String>,
     /// What the copy at the top holds, if that is a known generation.
     pub top: Option<Fingerprint>,
     /// A whole copy at the top that is none of the known generations. Never loaded.
@@ -77,7 +77,7 @@ pub fn survey(wanted: Wanted, reading: Reading) -> Result<Survey, UnknownFormat>
     }));
     let whose = owners_of_fingerprints(&reading.files);
     let names = names(wanted, &reading.files, survey.state.as_ref());
-    let mut files: BTreeMap<KeyName, Vec<KeyFile>> =
+    let mut files: Map<KeyName, Vec<KeyFile>> =
         names.into_iter().map(|name| (name, Vec::new())).collect();
     for file in reading.files {
         if let Some(of_key) = files.get_mut(&file.key) {
@@ -92,7 +92,7 @@ pub fn survey(wanted: Wanted, reading: Reading) -> Result<Survey, UnknownFormat>
     Ok(survey)
 }
 
-fn names(wanted: Wanted, files: &[KeyFile], state: Option<&State>) -> BTreeSet<KeyName> {
+fn names(wanted: Wanted, files: &[KeyFile], state: Option<&State>) -> Set<KeyName> {
     match wanted {
         Wanted::These(keys) => keys.iter().cloned().collect(),
         Wanted::All => {
@@ -124,7 +124,7 @@ fn read_state(
 }
 
 /// Which keys' generation files carry which fingerprint: that tells swapped files apart from rot.
-fn owners_of_fingerprints(files: &[KeyFile]) -> BTreeMap<Fingerprint, KeyName> {
+fn owners_of_fingerprints(files: &[KeyFile]) -> Map<Fingerprint, KeyName> {
     files
         .iter()
         .filter_map(|file| match file.place {
@@ -138,7 +138,7 @@ fn copies(
     name: &KeyName,
     files: Vec<KeyFile>,
     listed: Option<&[state::Generation]>,
-    whose: &BTreeMap<Fingerprint, KeyName>,
+    whose: &Map<Fingerprint, KeyName>,
 ) -> Copies {
     let mut copies = Copies {
         known: known(&files, listed.unwrap_or_default()),
@@ -153,7 +153,7 @@ fn copies(
 }
 
 /// The fingerprints that the store vouches for.
-fn known(files: &[KeyFile], listed: &[state::Generation]) -> BTreeMap<Fingerprint, Known> {
+fn known(files: &[KeyFile], listed: &[state::Generation]) -> Map<Fingerprint, Known> {
     let by_name = files.iter().filter_map(|file| match file.place {
         Place::Generation {
             number,
@@ -172,11 +172,11 @@ fn known(files: &[KeyFile], listed: &[state::Generation]) -> BTreeMap<Fingerprin
 }
 
 /// Files that the store should have for this key and has not.
-fn missing(name: &KeyName, files: &[KeyFile], known: &BTreeMap<Fingerprint, Known>) -> Vec<Damage> {
+fn missing(name: &KeyName, files: &[KeyFile], known: &Map<Fingerprint, Known>) -> Vec<Damage> {
     if known.is_empty() {
         return Vec::new();
     }
-    let there: BTreeSet<String> = files.iter().map(|file| file.place.path(name)).collect();
+    let there: Set<String> = files.iter().map(|file| file.place.path(name)).collect();
     let generations = known
         .iter()
         .filter(|(_, known)| known.listed != Some(Standing::Pruned))
@@ -201,7 +201,7 @@ impl Copies {
         !self.known.is_empty()
     }
 
-    fn sort(&mut self, name: &KeyName, file: KeyFile, whose: &BTreeMap<Fingerprint, KeyName>) {
+    fn sort(&mut self, name: &KeyName, file: KeyFile, whose: &Map<Fingerprint, KeyName>) {
         let path = file.place.path(name);
         let key = match file.content {
             Ok(key) => key,
@@ -244,7 +244,7 @@ impl Copies {
 
     /// What every known generation is for. `opens` are those that ZFS was seen to open a primary
     /// root with; they count only where the state file says nothing of this key.
-    pub fn standings(&self, opens: &BTreeSet<Fingerprint>) -> BTreeMap<Fingerprint, Standing> {
+    pub fn standings(&self, opens: &Set<Fingerprint>) -> Map<Fingerprint, Standing> {
         let is_listed = self.known.values().any(|known| known.listed.is_some());
         let current = self.current_without_state(opens);
         self.known
@@ -263,7 +263,7 @@ impl Copies {
 
     /// Without a state file, what opens a root is current; in the middle of a rotation that is the
     /// older of two. Else the copy at the top says it, and without that the newest is.
-    fn current_without_state(&self, opens: &BTreeSet<Fingerprint>) -> Option<Known> {
+    fn current_without_state(&self, opens: &Set<Fingerprint>) -> Option<Known> {
         let of = |fingerprint: &Fingerprint| self.known.get(fingerprint).copied();
         let opening = opens.iter().filter_map(of).min_by_key(|k| k.number);
         let at_top = self.top.as_ref().and_then(of);
@@ -282,7 +282,7 @@ impl Copies {
     }
 }
 
-fn mismatch(name: &KeyName, found: Fingerprint, whose: &BTreeMap<Fingerprint, KeyName>) -> String {
+fn mismatch(name: &KeyName, found: Fingerprint, whose: &Map<Fingerprint, KeyName>) -> String {
     match whose.get(&found) {
         Some(other) if other != name => format!("holds the key of {other}: the files are swapped"),
         _ => format!(

@@ -50,7 +50,7 @@ fn state(generations: &[(u32, [u8; 32], Standing)]) -> Option<Result<Vec<u8>, St
     let state = State {
         format: FORMAT,
         store: "0".repeat(32),
-        keys: BTreeMap::from([(name(), generations)]),
+        keys: Map::from([(name(), generations)]),
     };
     Some(Ok(state.to_bytes()))
 }

@@ -3,10 +3,10 @@
 
 use crate::key::{Fingerprint, Nonce, Proof};
 use crate::names::KeyName;
+use crate::sorted::{Map, Set};
 use crate::store::Damage;
 use crate::store::state::Generation;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
 
 /// A piece of work on a store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,7 +19,7 @@ pub enum Work {
     /// open a root with; they say what is current when the state file is lost.
     Repair {
         /// For each key, the fingerprints that open a root of this node.
-        opens: BTreeMap<KeyName, BTreeSet<Fingerprint>>,
+        opens: Map<KeyName, Set<Fingerprint>>,
     },
     /// Make a new key of random bytes.
     NewKey(KeyName),
@@ -96,7 +96,7 @@ pub struct Worked {
     /// What a person should know about how it was done.
     pub notes: Vec<String>,
     /// Every key of the store with the fingerprint of its current generation, read back.
-    pub keys: BTreeMap<KeyName, Option<Fingerprint>>,
+    pub keys: Map<KeyName, Option<Fingerprint>>,
     /// The identity of the store, if its state file is whole.
     pub store: Option<String>,
     /// After [`Work::Stage`], [`Work::Merge`], [`Work::Add`] and [`Work::Prune`]: what the store holds of that key, read back.

@@ -11,10 +11,10 @@ use crate::names::DatasetName;
 use crate::os::libzfs::{Core, Library, Mounting};
 use crate::os::worker::Helper;
 use crate::os::{self, error_words};
+use crate::sorted::Map;
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::num::NonZero;
@@ -55,7 +55,7 @@ type Heard = Option<Result<(u8, Vec<u8>), Trouble>>;
 /// The library, and the program behind it.
 pub struct Direct<'a> {
     command: Command<'a>,
-    pools: RefCell<BTreeMap<String, Pool>>,
+    pools: RefCell<Map<String, Pool>>,
 }
 
 /// What works on a pool.

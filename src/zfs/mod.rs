@@ -8,9 +8,9 @@ pub mod parse;
 use crate::key::Key;
 use crate::names::DatasetName;
 use crate::promotion::Promoted;
+use crate::sorted::Set;
 use crate::time::Deadline;
 use crate::trouble::Trouble;
-use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -174,17 +174,17 @@ impl Past {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Part {
     /// These alone.
-    pub alone: BTreeSet<DatasetName>,
+    pub alone: Set<DatasetName>,
     /// These, and all below them.
-    pub trees: BTreeSet<DatasetName>,
+    pub trees: Set<DatasetName>,
 }
 
 impl Part {
     /// One dataset and all below it.
     pub fn tree(top: DatasetName) -> Part {
         Part {
-            alone: BTreeSet::new(),
-            trees: BTreeSet::from([top]),
+            alone: Set::new(),
+            trees: Set::from([top]),
         }
     }
 

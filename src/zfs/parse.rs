@@ -4,7 +4,7 @@ use super::{CanMount, Dataset, KeyFormat, KeyStatus, Kind, Moment, Mountpoint, P
 use crate::names::DatasetName;
 use crate::os::JAILED_PROPERTY;
 use crate::promotion::{self, Promoted};
-use std::collections::BTreeMap;
+use crate::sorted::Map;
 use std::path::PathBuf;
 
 /// The properties that [`Dataset`] is made of.
@@ -15,14 +15,16 @@ pub fn properties() -> String {
     )
 }
 
-type Row<'a> = BTreeMap<&'a str, (&'a str, &'a str)>;
+type Row<'a> = Map<&'a str, (&'a str, &'a str)>;
 
 /// Reads the whole output, one dataset for each name.
 ///
 /// # Errors
 /// A line, a value or a set of properties is not as expected; the words name it.
 pub fn datasets(text: &str) -> Result<Vec<Dataset>, String> {
-    let mut rows: BTreeMap<&str, Row> = BTreeMap::new();
+    // All names at once: they come in no order that counts, and there may be thousands.
+    let names = text.lines().filter_map(|line| line.split('\t').next());
+    let mut rows: Map<&str, Row> = names.map(|name| (name, Row::new())).collect();
     for line in text.lines() {
         let fields: Vec<&str> = line.split('\t').collect();
         let [name, property, value, source] = fields[..] else {
@@ -105,7 +107,7 @@ fn dataset(name: &str, row: &Row) -> Result<Dataset, String> {
 /// # Errors
 /// A line is not as expected; the words name it.
 pub fn past(written: &str, moments: &str) -> Result<Vec<Past>, String> {
-    let mut all: BTreeMap<&str, Past> = BTreeMap::new();
+    let mut all: Map<&str, Past> = Map::new();
     for line in written.lines() {
         let (name, bytes) = line
             .split_once('\t')

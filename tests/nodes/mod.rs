@@ -13,12 +13,12 @@ use f3skeys::names::{KeyName, NodeName};
 use f3skeys::peers::{Ask, KEY_PATIENCE, KeyTold, Peers, Question, Told, VERSION};
 use f3skeys::receive::rebuild;
 use f3skeys::report::Report;
+use f3skeys::sorted::Map;
 use f3skeys::store::layout;
 use f3skeys::store::state::{FORMAT, Generation, Standing, State as StoreState};
 use f3skeys::store::work::Merge;
 use f3skeys::time::{Clock, Deadline};
 use f3skeys::trouble::Trouble;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -40,7 +40,7 @@ pub fn store(id: &str, keys: &[(&str, &[Standing])]) -> Files {
     let mut state = StoreState {
         format: FORMAT,
         store: id.repeat(16),
-        keys: BTreeMap::new(),
+        keys: Map::new(),
     };
     for (key, standings) in keys {
         let name: KeyName = key.parse().unwrap();

@@ -20,6 +20,7 @@ use f3skeys::peers::{self, Peers, Question, Reply};
 use f3skeys::promotion::{self, Promoted};
 use f3skeys::receive::{self, Refused, rebuild};
 use f3skeys::services::Services;
+use f3skeys::sorted::{Map, Set};
 use f3skeys::store::layout::{self, Place};
 use f3skeys::store::state::{FORMAT, Generation, Standing, State};
 use f3skeys::store::survey::survey;
@@ -35,7 +36,7 @@ use f3skeys::zfs::{
 };
 use medium::{Fault, SimMedium};
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -118,7 +119,7 @@ impl Stick {
         let mut state = State {
             format: FORMAT,
             store: "00".repeat(16),
-            keys: BTreeMap::new(),
+            keys: Map::new(),
         };
         for (name, bytes) in keys {
             let name: KeyName = name.parse().unwrap();
@@ -890,7 +891,7 @@ impl System for Sim {
     fn beneath(
         &self,
         points: &[PathBuf],
-        _known: &BTreeSet<PathBuf>,
+        _known: &Set<PathBuf>,
         _deadline: Deadline,
     ) -> Result<Beneath, Trouble> {
         self.sleep(ONE_CALL);
