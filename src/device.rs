@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 /// How much of a disk's beginning tells what file system it holds, in bytes.
 pub const HEAD_LEN: usize = 72 * 1024;
+/// Where in a head superblocks lie, from byte to byte: nothing else of it is read, and a stick is slow.
+pub const SUPERBLOCKS: [(usize, usize); 2] = [(0, 16 * 1024), (64 * 1024, HEAD_LEN)];
 
 /// A kind of file system that a key store may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

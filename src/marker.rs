@@ -208,6 +208,16 @@ pub fn make_directory(path: &Path) -> io::Result<()> {
 /// # Errors
 /// Any step failed, `fsync` included; the old file is still there then.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_soon(path, bytes)?;
+    let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    File::open(directory)?.sync_all()
+}
+
+/// As [`replace`], but after a power cut it may be the old file that is there.
+///
+/// # Errors
+/// As there.
+pub fn replace_soon(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     // Nobody else writes here while we hold the lock; what a killed run left is ours to replace.
@@ -221,8 +231,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    File::open(directory)?.sync_all()
+    fs::rename(&temporary, path)
 }
 
 /// The one lock of all verbs that change anything. Given back when dropped.

@@ -279,13 +279,14 @@ impl Report {
         self.findings.iter().map(Finding::text).collect()
     }
 
-    /// Keeps the report as `PASS.json` in `directory`, atomically.
+    /// Keeps the report as `PASS.json` in `directory`, atomically. A boot does not wait until it would be
+    /// there after another power cut: what it says is of this boot.
     ///
     /// # Errors
     /// The directory could not be written.
     pub fn keep(&self, directory: &Path) -> io::Result<()> {
         marker::make_directory(directory)?;
-        marker::replace(
+        marker::replace_soon(
             &file(directory, &self.pass),
             &serde_json::to_vec_pretty(self)?,
         )

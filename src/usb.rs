@@ -19,10 +19,12 @@ use crate::system::KeyDevices;
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
 use crate::writer;
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use std::cell::RefCell;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Only root's own files count: this is the store of the machine.
@@ -291,19 +293,30 @@ impl KeyDevices for UsbDisks<'_> {
 
 fn describe(node: &Path) -> Option<Candidate> {
     let mut head = vec![0; device::HEAD_LEN];
-    let mut filled = 0;
-    let mut disk = File::open(node).ok()?;
-    while filled < head.len() {
-        match disk.read(&mut head[filled..]).ok()? {
-            0 => break,
-            n => filled += n,
-        }
+    let disk = File::open(node).ok()?;
+    // Nothing ahead of what is asked for; who will not be told so reads a little more.
+    let _ = posix_fadvise(&disk, 0, 0, PosixFadviseAdvice::POSIX_FADV_RANDOM);
+    for (from, to) in device::SUPERBLOCKS {
+        fill(&disk, from, &mut head[from..to]).ok()?;
     }
     Some(Candidate {
         node: node.to_owned(),
         serial: os::serial(node).ok()?,
-        filesystems: device::identify(&head[..filled]),
+        filesystems: device::identify(&head),
     })
+}
+
+/// Fills a buffer with what lies at this byte of a disk, as far as the disk goes.
+fn fill(disk: &File, from: usize, buffer: &mut [u8]) -> io::Result<()> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        let at = u64::try_from(from + filled).map_err(io::Error::other)?;
+        match disk.read_at(&mut buffer[filled..], at)? {
+            0 => break,
+            n => filled += n,
+        }
+    }
+    Ok(())
 }
 
 /// The note that a mount at the store's mountpoint is ours. Only FreeBSD needs it: on Linux the

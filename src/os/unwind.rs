@@ -2,6 +2,8 @@
 //! so every backtrace is empty; where the compiler can see that, it leaves out the standard library's
 //! reader of debug information, a tenth of the program.
 //!
+//! All that is asked of an unwinder is here, so that its library is not loaded at every start.
+//!
 //! The names are those of the C++ ABI for exceptions, and hidden: a library that is loaded keeps its own.
 
 use std::arch::global_asm;
@@ -15,6 +17,9 @@ global_asm!(
     ".hidden _Unwind_GetIPInfo",
     ".hidden _Unwind_GetDataRelBase",
     ".hidden _Unwind_GetTextRelBase",
+    ".hidden _Unwind_GetLanguageSpecificData",
+    ".hidden _Unwind_GetRegionStart",
+    ".hidden _Unwind_Resume",
 );
 
 #[unsafe(no_mangle)]
@@ -38,4 +43,19 @@ extern "C" fn _Unwind_GetDataRelBase(_of: *mut c_void) -> usize {
 #[unsafe(no_mangle)]
 extern "C" fn _Unwind_GetTextRelBase(_of: *mut c_void) -> usize {
     0
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn _Unwind_GetLanguageSpecificData(_of: *mut c_void) -> usize {
+    0
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn _Unwind_GetRegionStart(_of: *mut c_void) -> usize {
+    0
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn _Unwind_Resume(_exception: *mut c_void) -> ! {
+    std::process::abort()
 }

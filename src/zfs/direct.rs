@@ -31,6 +31,7 @@ const OBSERVE: u8 = b'o';
 const LOAD: u8 = b'l';
 const PROBE: u8 = b'p';
 const MOUNT: u8 = b'm';
+const GUARD: u8 = b'g';
 
 /// What an answer begins with: it was done; the key is wrong; it was refused, in these words; the
 /// program is to be asked.
@@ -327,7 +328,11 @@ fn told(what: &str, answer: Result<(u8, Vec<u8>), Trouble>) -> Result<String, Tr
 impl Zfs for Direct<'_> {
     fn begin(&self, pool: &str, pieces: usize, first: Option<&Part>) {
         self.start(pool, pieces.div_ceil(WORTH_A_WORKER));
-        let questions = first.map_or_else(Vec::new, |part| self.looking(pool, part));
+        let questions = match first {
+            Some(part) => self.looking(pool, part),
+            // The first question will be a key.
+            None => vec![vec![GUARD]; self.workers(pool)],
+        };
         let mut pools = self.pools.borrow_mut();
         let Some(of_pool) = pools.get_mut(pool) else {
             return;
@@ -559,6 +564,7 @@ impl Asked {
             LOAD => self.try_key(&text, Try::Load, questions),
             PROBE => self.try_key(&text, Try::Probe, questions),
             MOUNT => Ok(self.mount(&text)),
+            GUARD => self.guard().map(|()| (DONE, String::new())),
             _ => Err(io::ErrorKind::InvalidData.into()),
         }
     }
@@ -586,13 +592,19 @@ impl Asked {
         }
     }
 
-    /// Takes the key straight out of the pipe into a box of its own. The library's copies lie in memory
-    /// that is locked, and go with this process.
-    fn try_key(&mut self, root: &str, how: Try, questions: &mut File) -> io::Result<(u8, String)> {
+    /// Locks this process's memory, before the first key is in it.
+    fn guard(&mut self) -> io::Result<()> {
         if !self.guarded {
             os::guard_all_memory()?;
             self.guarded = true;
         }
+        Ok(())
+    }
+
+    /// Takes the key straight out of the pipe into a box of its own. The library's copies lie in memory
+    /// that is locked, and go with this process.
+    fn try_key(&mut self, root: &str, how: Try, questions: &mut File) -> io::Result<(u8, String)> {
+        self.guard()?;
         let key = Key::take(|place| questions.read_exact(place))?;
         let only_ask = how == Try::Probe;
         Ok(meaning(self.core.load_key(root, only_ask, key.expose())))
