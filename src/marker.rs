@@ -208,16 +208,21 @@ pub fn make_directory(path: &Path) -> io::Result<()> {
 /// # Errors
 /// Any step failed, `fsync` included; the old file is still there then.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace_soon(path, bytes)?;
+    put(path, bytes, File::sync_all)?;
     let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     File::open(directory)?.sync_all()
 }
 
-/// As [`replace`], but after a power cut it may be the old file that is there.
+/// As [`replace`], but nobody waits for the disk: a power cut soon after may leave the old file, the new
+/// one, or none that can be read.
 ///
 /// # Errors
-/// As there.
-pub fn replace_soon(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Any step failed; the old file is still there then.
+pub fn replace_unwaited(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    put(path, bytes, |_| Ok(()))
+}
+
+fn put(path: &Path, bytes: &[u8], wait: impl Fn(&File) -> io::Result<()>) -> io::Result<()> {
     let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     // Nobody else writes here while we hold the lock; what a killed run left is ours to replace.
@@ -230,7 +235,7 @@ pub fn replace_soon(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .open(&temporary)?;
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
     file.write_all(bytes)?;
-    file.sync_all()?;
+    wait(&file)?;
     fs::rename(&temporary, path)
 }
 

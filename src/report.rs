@@ -279,14 +279,14 @@ impl Report {
         self.findings.iter().map(Finding::text).collect()
     }
 
-    /// Keeps the report as `PASS.json` in `directory`, atomically. A boot does not wait until it would be
-    /// there after another power cut: what it says is of this boot.
+    /// Keeps the report as `PASS.json` in `directory`, atomically. Nobody waits for the disk, a boot least of
+    /// all: after another power cut, what it says of this boot is past.
     ///
     /// # Errors
     /// The directory could not be written.
     pub fn keep(&self, directory: &Path) -> io::Result<()> {
         marker::make_directory(directory)?;
-        marker::replace_soon(
+        marker::replace_unwaited(
             &file(directory, &self.pass),
             &serde_json::to_vec_pretty(self)?,
         )

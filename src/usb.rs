@@ -83,8 +83,8 @@ impl<'a> UsbDisks<'a> {
     /// Whether the very disk that was described as `device` is still plugged in.
     fn is_there(&self, device: &Candidate) -> bool {
         let known = self.known.borrow();
-        let disk = known.iter().find(|(_, candidate)| *candidate == device);
-        os::disks().is_ok_and(|now| disk.is_some_and(|(disk, _)| now.contains(disk)))
+        let mut disk = known.iter().filter(|(_, candidate)| *candidate == device);
+        disk.any(|(disk, _)| os::is_there(disk).unwrap_or(false))
     }
 
     /// The clock of its deadlines.

@@ -338,6 +338,14 @@ pub fn disks() -> io::Result<Vec<Disk>> {
     Ok(disks)
 }
 
+/// Whether this very disk is still there.
+///
+/// # Errors
+/// The kernel did not say.
+pub fn is_there(one: &Disk) -> io::Result<bool> {
+    Ok(disks()?.contains(one))
+}
+
 /// The serial number that the disk gives for itself.
 ///
 /// # Errors

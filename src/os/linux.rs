@@ -16,6 +16,7 @@ use nix::sys::resource::{Resource, rlim_t};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::sys::statfs::fstatfs;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd};
@@ -311,24 +312,35 @@ fn fsid_hex(stat: &nix::sys::statfs::Statfs) -> String {
 pub fn disks() -> io::Result<Vec<Disk>> {
     let mut disks = Vec::new();
     for entry in fs::read_dir("/sys/class/block")? {
-        let entry = entry?;
-        // By what the link says, not by walking there: nearly all disks are of no interest.
-        let Ok(link) = entry.path().read_link() else {
-            continue; // It went away while we looked.
-        };
-        let device = Path::new("/sys/class/block").join(link);
-        if !is_usb(&device) || read_trimmed(&device.join("size")).is_none_or(|s| s == "0") {
-            continue;
-        }
-        let sequence = read_trimmed(&device.join("diskseq"))
-            .or_else(|| read_trimmed(&device.parent()?.join("diskseq")));
-        disks.push(Disk {
-            node: Path::new("/dev").join(entry.file_name()),
-            stamp: sequence.unwrap_or_default(),
-        });
+        disks.extend(disk(&entry?.file_name()));
     }
     sorted::sort(&mut disks);
     Ok(disks)
+}
+
+/// Whether this very disk is still there.
+///
+/// # Errors
+/// None.
+pub fn is_there(one: &Disk) -> io::Result<bool> {
+    let name = one.node.file_name();
+    Ok(name.and_then(disk).as_ref() == Some(one))
+}
+
+/// A USB disk by the kernel's name for it; `None` if it is none, or has no medium.
+fn disk(name: &OsStr) -> Option<Disk> {
+    let class = Path::new("/sys/class/block");
+    // By what the link says, not by walking there: nearly all disks are of no interest.
+    let device = class.join(class.join(name).read_link().ok()?);
+    if !is_usb(&device) || read_trimmed(&device.join("size")).is_none_or(|s| s == "0") {
+        return None;
+    }
+    let sequence = read_trimmed(&device.join("diskseq"))
+        .or_else(|| read_trimmed(&device.parent()?.join("diskseq")));
+    Some(Disk {
+        node: Path::new("/dev").join(name),
+        stamp: sequence.unwrap_or_default(),
+    })
 }
 
 fn is_usb(device: &Path) -> bool {
