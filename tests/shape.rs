@@ -107,6 +107,20 @@ fn platforms_are_told_apart_in_the_platform_alone() {
 }
 
 #[test]
+fn collections_and_sorting_have_one_small_implementation() {
+    let words = [
+        "BTree",
+        "HashMap",
+        "HashSet",
+        ".sort()",
+        ".sort_by",
+        ".sort_unstable",
+    ];
+    let found = with(&words);
+    assert_eq!(found, ["sorted.rs"]);
+}
+
+#[test]
 fn decisions_do_no_input_or_output() {
     let pure = [
         "plan.rs",

@@ -8,7 +8,7 @@ use std::ops::Index;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 
-use super::sort_by;
+use super::sort_apart;
 
 /// Values by their keys, in the order of the keys.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -148,10 +148,7 @@ impl<K: Ord, V> Map<K, V> {
 
     /// Of equal keys the last one counts.
     pub(super) fn of(mut items: Vec<(K, V)>) -> Map<K, V> {
-        // Equals stand in the order they came in, the last one first.
-        items.reverse();
-        sort_by(&mut items, |a, b| a.0.cmp(&b.0));
-        items.dedup_by(|later, kept| later.0 == kept.0);
+        sort_apart(&mut items, |a, b| a.0.cmp(&b.0));
         Map(items)
     }
 }
@@ -250,11 +247,12 @@ impl<K: Ord, V> Extend<(K, V)> for Map<K, V> {
     }
 }
 
+/// For who knows that the key is there; as with a vector, it is a bug if it is not.
 impl<K: Ord + Borrow<Q>, V, Q: Ord + ?Sized> Index<&Q> for Map<K, V> {
     type Output = V;
 
     fn index(&self, key: &Q) -> &V {
-        self.get(key).expect("the key is there")
+        &self.0[self.find(key).unwrap_or(self.0.len())].1
     }
 }
 

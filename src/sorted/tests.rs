@@ -173,7 +173,7 @@ fn rows_are_sorted_as_the_standard_library_does_it_and_equals_keep_their_order()
         theirs.sort_by_key(|(value, _)| *value);
         assert_eq!(ours, theirs);
         sort_by(&mut ours, |a, b| b.0.cmp(&a.0));
-        theirs.sort_by(|a, b| b.0.cmp(&a.0));
+        theirs.sort_by_key(|(value, _)| std::cmp::Reverse(*value));
         assert_eq!(ours, theirs);
         let (mut ours, mut theirs) = (row.clone(), row);
         sort(&mut ours);
