@@ -58,13 +58,16 @@ fn each_file_of_the_boot_is_watched() {
             "/etc/rc.d/f3sready",
             "/usr/local/sbin/f3skeys",
             "/usr/local/etc/f3skeys.ron",
-        ],
+        ]
+        .to_vec(),
         Systemd => [
             "/usr/lib/systemd/system/f3skeys.service",
             "/usr/lib/systemd/system/f3sready.service",
+            "/usr/lib/systemd/system-generators/f3skeys-generator",
             "/usr/sbin/f3skeys",
             "/etc/f3skeys.ron",
-        ],
+        ]
+        .to_vec(),
     };
     for init in [Rc, Systemd] {
         for (number, path) in of(init).into_iter().enumerate() {
@@ -103,6 +106,10 @@ fn what_is_run_must_be_executable() {
         (Rc, "/etc/rc.d/f3scarp"),
         (Rc, "/usr/local/sbin/f3skeys"),
         (Systemd, "/usr/sbin/f3skeys"),
+        (
+            Systemd,
+            "/usr/lib/systemd/system-generators/f3skeys-generator",
+        ),
     ] {
         let tree = Tree::of(init, "executable");
         only(
@@ -399,7 +406,7 @@ fn the_lesser_files_of_systemd() {
             "stops no service",
         ),
         (
-            "/usr/lib/systemd/system/zfs-mount.service.d/f3skeys.conf",
+            "/usr/lib/f3skeys/drop-ins/zfs-mount.service.d/f3skeys.conf",
             "may hold the boot for ever",
         ),
         (
