@@ -2,6 +2,7 @@
 #
 #	make && make install		as root; nothing changes until it is enabled
 #	make install DESTDIR=/root/of/a/package FLAGS=--stage
+#	make dist			the source of a release and its checksums
 #
 # PREFIX	of the program, manual pages and completions; by default /usr/local
 #		on FreeBSD and /usr on Linux.  Give it to every target alike: the
@@ -38,4 +39,21 @@ check:
 	$(CARGO) test --locked
 	tests/hooks/check.sh
 
-.PHONY: all build install uninstall check
+VERSION=	sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1
+
+# The source of a release, as it is committed; the same bytes wherever it is made.
+dist:
+	mkdir -p dist
+	version=$$($(VERSION)); \
+	git archive --prefix="f3skeys-$$version/" HEAD | gzip -9n >"dist/f3skeys-$$version.tar.gz"
+	$(MAKE) checksums
+
+# Of everything that lies there to be published; sha256sum -c checks it.
+checksums:
+	cd dist && rm -f SHA256SUMS && sha256sum f3skeys* >SHA256SUMS && cat SHA256SUMS
+
+# A Debian package of what `make` has built.
+deb:
+	packaging/debian/build "$(PROGRAM)" dist
+
+.PHONY: all build install uninstall check dist checksums deb

@@ -130,9 +130,10 @@ put_default() {
 }
 
 # rc reads a file /etc/rc.conf.d/NAME or, where that is a directory, all in it.
+# A package must not take the place of a file of somebody else.
 put_snippet() {
 	place=/etc/rc.conf.d/$1
-	[ ! -d "$destdir$place" ] || place=$place/f3skeys
+	[ -z "$stage" ] && [ ! -d "$destdir$place" ] || place=$place/f3skeys
 	put_fitted 644 "rc.d/rc.conf.d/$1" "$place" \
 	    "make it a directory with your file in it (mv $1 $1.own; mkdir $1; mv $1.own $1/own), run again"
 }

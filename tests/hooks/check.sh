@@ -74,6 +74,7 @@ lint() {
 	need shellcheck shellcheck || echo "shellcheck is missing"
 	need mandoc mandoc || echo "mandoc is missing"
 	for script in install.sh rc.d/f3* rc.d/periodic/* rc.d/rc.conf.d/* tests/hooks/*.sh tests/hooks/rc.subr systemd/f3skeys-generator \
+	    packaging/freebsd/crates packaging/freebsd/pkg-install packaging/debian/build packaging/debian/p* \
 	    examples/f3s/f3s-fresh examples/f3s/*/f3s-switch examples/f3s/*/f3s-failback examples/f3s/keepalived/f3s-notify \
 	    examples/f3s/freebsd/carp examples/f3s/freebsd/carp-state.sh examples/f3s/*/f3s.conf; do
 		check "shellcheck $script" shellcheck -x -P SCRIPTDIR -s sh "$script"
@@ -91,6 +92,8 @@ lint() {
 . "$here/systemd.sh"
 # shellcheck source=rc.sh
 . "$here/rc.sh"
+# shellcheck source=packages.sh
+. "$here/packages.sh"
 # shellcheck source=examples.sh
 . "$here/examples.sh"
 
@@ -102,6 +105,7 @@ rc_checks
 rc_script_checks
 snippet_checks
 periodic_checks
+package_checks
 example_checks
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

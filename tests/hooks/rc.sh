@@ -84,7 +84,7 @@ mountd_enable=NO
 CONF
 	# What a script finds on a node is below the root here.
 	sed -i "s|\([ \"=]\)/etc/|\1$box/rc/etc/|g; s|^/etc/|$box/rc/etc/|; s|/usr/sbin/service|service|; s|/usr/local/sbin/f3skeys|$box/rc/bin/f3skeys|g; s|/var/run|$box/rc/run|g" \
-	    "$box"/rc/etc/rc.d/* "$box"/rc/etc/rc.conf.d/*
+	    "$box"/rc/etc/rc.d/* "$box"/rc/etc/rc.conf.d/*/f3skeys
 	cat >"$box/rc/bin/f3skeys" <<'STUB'
 #!/bin/sh
 world=$(dirname "$0")/..
