@@ -169,6 +169,7 @@ put_with() {
 put_common() {
 	put 755 "$binary" "$prefix/sbin/f3skeys"
 	put 644 "$here/man/f3skeys.8" "$prefix/share/man/man8/f3skeys.8"
+	put 644 "$here/man/f3skeys.ron.5" "$prefix/share/man/man5/f3skeys.ron.5"
 }
 
 install_linux() {

@@ -47,6 +47,7 @@ installed_linux() {
 644 /usr/lib/f3skeys/drop-ins/zfs-mount.service.d/f3skeys.conf
 644 /usr/lib/udev/rules.d/90-f3skeys.rules
 644 /etc/default/f3skeys
+644 /usr/share/man/man5/f3skeys.ron.5
 644 /usr/share/man/man8/f3skeys.8
 LIST
 	# An unknown gate keeps its service down for good: not without being asked for.
@@ -154,6 +155,7 @@ installed_freebsd() {
 644 /usr/local/etc/cron.d/f3skeys
 755 /usr/local/etc/periodic/daily/450.f3skeys
 644 /boot/loader.conf.d/f3skeys.conf
+644 /usr/local/share/man/man5/f3skeys.ron.5
 644 /usr/local/share/man/man8/f3skeys.8
 LIST
 }
