@@ -165,11 +165,22 @@ put_with() {
 	done
 }
 
+# Debian's zsh looks below /usr/share in a directory of its own.
+zsh_directory() {
+	case $os$prefix in
+	linux/usr) [ ! -e /etc/debian_version ] || { echo vendor-completions; return; } ;;
+	esac
+	echo site-functions
+}
+
 # What both systems have, below the prefix.
 put_common() {
 	put 755 "$binary" "$prefix/sbin/f3skeys"
 	put 644 "$here/man/f3skeys.8" "$prefix/share/man/man8/f3skeys.8"
 	put 644 "$here/man/f3skeys.ron.5" "$prefix/share/man/man5/f3skeys.ron.5"
+	put 644 "$here/completions/f3skeys.bash" "$prefix/share/bash-completion/completions/f3skeys"
+	put 644 "$here/completions/_f3skeys" "$prefix/share/zsh/$(zsh_directory)/_f3skeys"
+	put 644 "$here/completions/f3skeys.fish" "$prefix/share/fish/vendor_completions.d/f3skeys.fish"
 }
 
 install_linux() {

@@ -80,11 +80,14 @@ lint() {
 . "$here/rc.sh"
 # shellcheck source=packages.sh
 . "$here/packages.sh"
+# shellcheck source=completions.sh
+. "$here/completions.sh"
 # shellcheck source=examples.sh
 . "$here/examples.sh"
 
 cd "$top" || exit 1
 lint
+completion_checks
 install_checks
 systemd_checks
 rc_checks

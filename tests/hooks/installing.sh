@@ -47,6 +47,9 @@ installed_linux() {
 644 /usr/lib/f3skeys/drop-ins/zfs-mount.service.d/f3skeys.conf
 644 /usr/lib/udev/rules.d/90-f3skeys.rules
 644 /etc/default/f3skeys
+644 /usr/share/bash-completion/completions/f3skeys
+644 /usr/share/fish/vendor_completions.d/f3skeys.fish
+644 /usr/share/zsh/vendor-completions/_f3skeys
 644 /usr/share/man/man5/f3skeys.ron.5
 644 /usr/share/man/man8/f3skeys.8
 LIST
@@ -155,6 +158,9 @@ installed_freebsd() {
 644 /usr/local/etc/cron.d/f3skeys
 755 /usr/local/etc/periodic/daily/450.f3skeys
 644 /boot/loader.conf.d/f3skeys.conf
+644 /usr/local/share/bash-completion/completions/f3skeys
+644 /usr/local/share/fish/vendor_completions.d/f3skeys.fish
+644 /usr/local/share/zsh/site-functions/_f3skeys
 644 /usr/local/share/man/man5/f3skeys.ron.5
 644 /usr/local/share/man/man8/f3skeys.8
 LIST
@@ -290,7 +296,7 @@ broken_off() {
 	fresh
 	mkdir -p "$box/tree"
 	mkdir "$box/tree/man"
-	cp -R install.sh rc.d loader systemd "$box/tree"
+	cp -R install.sh rc.d loader systemd completions "$box/tree"
 	cp man/* "$box/tree/man"
 	rm "$box/tree/loader/f3skeys.conf"
 	if F3SKEYS_OS=freebsd DESTDIR=$box/root "$box/tree/install.sh" "$box/program"; then
@@ -316,7 +322,7 @@ with_gates() {
 	again_changes_nothing linux || return 1
 	rm -rf "$box/newer"
 	mkdir "$box/newer"
-	cp -R install.sh rc.d loader systemd man "$box/newer"
+	cp -R install.sh rc.d loader systemd man completions "$box/newer"
 	for unit; do
 		echo "# newer" >>"$box/newer/systemd/$unit.d/f3skeys.conf"
 	done
