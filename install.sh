@@ -383,7 +383,7 @@ if [ "${1:-}" = --stage ]; then
 fi
 if [ "${1:-}" = --with ]; then
 	[ "$os" = linux ] || die "--with: only for Linux" "on FreeBSD the files are in rc.conf.d anyway" 64
-	[ $# -ge 2 ] || die "--with: no list" "$usage" 64
+	[ -n "${2:-}" ] || die "--with: no list" "$usage" 64
 	with=$2
 	shift 2
 	for name in $(echo "$with" | tr ',' ' '); do

@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// What to do about most of it.
-pub(super) const INSTALL: &str = "run `make install` of this version again";
+pub(super) const INSTALL: &str = "install this version again: `make install`, or its package";
 
 /// Looks at the hooks of a host that `init` starts.
 pub fn hooks(host: &Host, init: InitSystem) -> Vec<Finding> {

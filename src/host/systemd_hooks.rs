@@ -6,7 +6,7 @@ use super::hooks::{Found, INSTALL, Wanted, fitted, program};
 use std::path::Path;
 
 const UNITS: &str = "/usr/lib/systemd/system";
-/// Drop-ins that [`GENERATOR`] links while f3skeys is enabled.
+/// Drop-ins that `f3skeys-generator` links while f3skeys is enabled.
 pub const DROP_INS: &str = "/usr/lib/f3skeys/drop-ins";
 /// The same program by these names is preferred.
 const GENERATORS: &str = "/usr/lib/systemd/system-generators";
