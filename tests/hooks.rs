@@ -303,6 +303,32 @@ fn the_lesser_files_of_freebsd() {
 }
 
 #[test]
+fn drop_ins_that_are_not_in_effect() {
+    let tree = Tree::linux("generated");
+    let generated = "/run/systemd/generator";
+    // A systemd runs, and its generators made nothing of ours.
+    tree.directory(generated);
+    let units = [
+        "nfs-mountd.service",
+        "nfs-server.service",
+        "zfs-mount.service",
+    ];
+    let subjects: Vec<String> = found(&tree).into_iter().map(|f| f.subject).collect();
+    assert_eq!(subjects, units);
+    let place = |unit: &str| format!("{generated}/{unit}.d/f3skeys.conf");
+    for unit in units {
+        let drop_in = tree.path(&format!("/usr/lib/f3skeys/drop-ins/{unit}.d/f3skeys.conf"));
+        tree.link(&place(unit), drop_in.to_str().unwrap());
+    }
+    assert_eq!(found(&tree), []);
+    tree.link(&place(units[1]), "/nowhere");
+    only(&tree, WARNING, units[1], "its drop-in is not in effect");
+    // Not enabled is another matter, which is complained about by itself.
+    tree.remove("/etc/systemd/system/zfs.target.wants/f3skeys.service");
+    only(&tree, WARNING, "f3skeys.service", "is not enabled");
+}
+
+#[test]
 fn a_timer_that_nothing_pulls_in() {
     let tree = Tree::linux("disabled-timer");
     tree.remove("/etc/systemd/system/timers.target.wants/f3skeys-reconcile.timer");

@@ -127,6 +127,7 @@ pub(super) fn look(found: &mut Found) {
     }
     look_at(found, &ZFS_MOUNT, DROP_INS, &BEFORE_UNITS);
     look_at(found, &GENERATOR, GENERATORS, &BEFORE_GENERATORS);
+    in_effect(found);
     look_at(found, &RULE, RULES, &BEFORE_RULES);
     pulled_in(
         found,
@@ -142,6 +143,27 @@ pub(super) fn look(found: &mut Found) {
         remedy: INSTALL,
     };
     found.file(program(Systemd), &wanted);
+}
+
+/// Judges whether the running systemd has the drop-ins: without, a service that starts now asks no
+/// gate. Where no systemd runs there is nothing to judge.
+fn in_effect(found: &mut Found) {
+    const GENERATED: &str = "/run/systemd/generator";
+    let is_enabled = is_linked(found, "zfs.target", "f3skeys.service") == Some(true);
+    if !is_enabled || matches!(found.host.about(GENERATED), Ok(None)) {
+        return;
+    }
+    for directory in found.names(DROP_INS) {
+        let name = format!("{directory}/f3skeys.conf");
+        let wanted = found.text(&format!("{DROP_INS}/{name}"));
+        if wanted.is_some() && found.text(&format!("{GENERATED}/{name}")) != wanted {
+            let unit = directory.trim_end_matches(".d");
+            let what = "its drop-in is not in effect: systemd has not run f3skeys-generator since f3skeys was enabled, or it failed";
+            let remedy =
+                "`systemctl daemon-reload`; if that mends nothing, `journalctl -b` says why";
+            found.findings.warn(unit, what, remedy);
+        }
+    }
 }
 
 /// Judges the file that counts; tells whether there is one.
