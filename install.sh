@@ -1,15 +1,22 @@
 #!/bin/sh
-# Installs f3skeys with its hooks and its manual page, or takes them away again.
+# Installs f3skeys with its hooks and its manual pages, or takes them away again.
+# `make install` and `make uninstall` call this.
 #
 #	./install.sh [--with LIST] [BINARY]	default: target/release/f3skeys
+#	./install.sh --stage [BINARY]		for packages: no receipt, no words
 #	./install.sh --uninstall
 #
 # --with stunnel,k3s,kubelet	Linux: gates for these, too; by default only NFS
 #				waits, because a gate that the configuration
 #				does not have never lets its service start
 #
-# DESTDIR=/some/root	installs below another root
+# PREFIX=/usr/local		of the program, its manual pages and completions;
+#				default: /usr/local on FreeBSD, /usr on Linux.
+#				Hooks go where rc or systemd looks for them.
+# DESTDIR=/some/root		installs below another root
 # F3SKEYS_OS=linux|freebsd	default: this system
+#
+# Nothing that is installed has an effect before somebody enables f3skeys.
 #
 # Base files are never edited.  A receipt (a checksum and a path a line) says
 # what is ours: a file that somebody else put there, or has changed since, is
@@ -37,16 +44,30 @@ kept() {
 }
 
 case $os in
-linux) receipt=/usr/lib/f3skeys/receipt ;;
-freebsd) receipt=/usr/local/share/f3skeys/receipt ;;
+linux)
+	usual=/usr
+	receipt=/usr/lib/f3skeys/receipt
+	config=/etc/f3skeys.ron
+	state=/var/lib/f3skeys
+	;;
+freebsd)
+	usual=/usr/local
+	receipt=/usr/local/share/f3skeys/receipt
+	config=/usr/local/etc/f3skeys.ron
+	state=/var/db/f3skeys
+	;;
 *) die "$os: no such system here" "set F3SKEYS_OS to linux or freebsd" 64 ;;
 esac
+prefix=${PREFIX:-$usual}
+prefix=${prefix%/}
 old=$destdir$receipt
 work=$(mktemp -d)
 new=$work/new
 : >"$new"
+: >"$work/placed"
+: >"$work/gone"
 trap 'rm -rf "$work"' EXIT
-trap 'exit 1' HUP INT TERM
+trap 'exit 1' HUP INT TERM PIPE
 
 sum_of() { cksum <"$1" | tr ' ' '-'; }
 
@@ -74,6 +95,7 @@ is_ours() {
 # put MODE SOURCE PATH [WAY-OUT]
 put() {
 	target=$destdir$3
+	echo "$3" >>"$work/placed"
 	if [ -L "$target" ] || [ -e "$target" ]; then
 		# Already so.  An equal file that is not in the receipt is another's
 		# and stays at uninstall.
@@ -92,39 +114,33 @@ put() {
 	chmod "$1" "$target.f3skeys-new"
 	mv -f "$target.f3skeys-new" "$target"
 	record "$(sum_of "$target")" "$3"
-	echo "installed $target"
+	[ -n "$stage" ] || echo "installed $target"
+}
+
+# put_fitted MODE SOURCE PATH [WAY-OUT]: a text of ours, with the program's path
+put_fitted() {
+	sed "s|$usual/sbin/f3skeys|$prefix/sbin/f3skeys|g" "$here/$2" >"$work/fitted"
+	put "$1" "$work/fitted" "$3" "${4:-}"
 }
 
 # Configuration: an existing file is the administrator's, whatever it says.
 put_default() {
+	echo "$2" >>"$work/placed"
 	[ -e "$destdir$2" ] || put 644 "$1" "$2"
 }
 
 # rc reads a file /etc/rc.conf.d/NAME or, where that is a directory, all in it.
+# A package must not take the place of a file of somebody else.
 put_snippet() {
 	place=/etc/rc.conf.d/$1
-	[ ! -d "$destdir$place" ] || place=$place/f3skeys
-	put 644 "$here/rc.d/rc.conf.d/$1" "$place" \
+	[ -z "$stage" ] && [ ! -d "$destdir$place" ] || place=$place/f3skeys
+	put_fitted 644 "rc.d/rc.conf.d/$1" "$place" \
 	    "make it a directory with your file in it (mv $1 $1.own; mkdir $1; mv $1.own $1/own), run again"
 }
 
-# Once, when the unit is new: an administrator may have disabled it since.
-enable_unit() {
-	[ "$(recorded "$1")" != enabled ] || return 0
-	record enabled "$1"
-	if [ -z "$destdir" ] && command -v systemctl >/dev/null; then
-		systemctl enable "$1"
-		return 0
-	fi
-	wants=/etc/systemd/system/$(sed -n 's/^WantedBy=//p' "$here/systemd/$1").wants
-	make_dirs "$wants"
-	[ -L "$destdir$wants/$1" ] || ln -s "/usr/lib/systemd/system/$1" "$destdir$wants/$1"
-	record link "$wants/$1"
-}
-
-# put_gate UNIT: the drop-in for a unit
+# put_gate UNIT: the drop-in for a unit, for f3skeys-generator to link
 put_gate() {
-	put 644 "$here/systemd/$1.d/f3skeys.conf" "$units/$1.d/f3skeys.conf"
+	put_fitted 644 "systemd/$1.d/f3skeys.conf" "$drop_ins/$1.d/f3skeys.conf"
 }
 
 # What "--with" knows, and the units that go by that name.
@@ -143,61 +159,101 @@ put_with() {
 		for unit in $(with_units "$name"); do
 			case ",$with," in
 			*",$name,"*) put_gate "$unit" ;;
-			*) [ -z "$(recorded "$units/$unit.d/f3skeys.conf")" ] || put_gate "$unit" ;;
+			*) [ -z "$(recorded "$drop_ins/$unit.d/f3skeys.conf")" ] || put_gate "$unit" ;;
 			esac
 		done
 	done
 }
 
+# Debian's zsh looks below /usr/share in a directory of its own.
+zsh_directory() {
+	case $os$prefix in
+	linux/usr) [ ! -e /etc/debian_version ] || { echo vendor-completions; return; } ;;
+	esac
+	echo site-functions
+}
+
+# What both systems have, below the prefix.
+put_common() {
+	put 755 "$binary" "$prefix/sbin/f3skeys"
+	put 644 "$here/man/f3skeys.8" "$prefix/share/man/man8/f3skeys.8"
+	put 644 "$here/man/f3skeys.ron.5" "$prefix/share/man/man5/f3skeys.ron.5"
+	put 644 "$here/completions/f3skeys.bash" "$prefix/share/bash-completion/completions/f3skeys"
+	put 644 "$here/completions/_f3skeys" "$prefix/share/zsh/$(zsh_directory)/_f3skeys"
+	put 644 "$here/completions/f3skeys.fish" "$prefix/share/fish/vendor_completions.d/f3skeys.fish"
+}
+
 install_linux() {
 	units=/usr/lib/systemd/system
-	put 755 "$binary" /usr/sbin/f3skeys
+	drop_ins=/usr/lib/f3skeys/drop-ins
+	put_common
 	for unit in f3skeys.service f3sready.service f3skeys-late.service \
 	    f3skeys-reconcile.service f3skeys-reconcile.timer \
 	    f3skeys-copies.service f3skeys-copies.timer; do
-		put 644 "$here/systemd/$unit" "$units/$unit"
+		put_fitted 644 "systemd/$unit" "$units/$unit"
 	done
+	put 644 "$here/systemd/90-f3skeys.preset" /usr/lib/systemd/system-preset/90-f3skeys.preset
 	for unit in nfs-server.service nfs-mountd.service zfs-mount.service; do
 		put_gate "$unit"
 	done
 	put_with
+	put 755 "$here/systemd/f3skeys-generator" /usr/lib/systemd/system-generators/f3skeys-generator
 	put 644 "$here/systemd/90-f3skeys.rules" /usr/lib/udev/rules.d/90-f3skeys.rules
 	put_default "$here/systemd/f3skeys.default" /etc/default/f3skeys
-	put 644 "$here/man/f3skeys.8" /usr/share/man/man8/f3skeys.8
-	enable_unit f3skeys.service
-	enable_unit f3sready.service
-	enable_unit f3skeys-reconcile.timer
-	# For a person to enable: a node without peers would complain each day.
-	record offered f3skeys-copies.timer
 }
 
 install_freebsd() {
-	put 755 "$binary" /usr/local/sbin/f3skeys
+	put_common
 	for script in f3skeys f3sready f3scarp; do
-		put 755 "$here/rc.d/$script" "/etc/rc.d/$script"
+		set_aside "/etc/rc.d/$script"
+		set_aside "/usr/local/etc/rc.d/$script"
+		put_fitted 755 "rc.d/$script" "/etc/rc.d/$script"
 	done
 	for service in nfsd mountd rpcbind nfsuserd stunnel; do
 		put_snippet "$service"
 	done
 	put 644 "$here/rc.d/devd/f3skeys.conf" /usr/local/etc/devd/f3skeys.conf
 	put 644 "$here/rc.d/cron.d-f3skeys" /usr/local/etc/cron.d/f3skeys
-	put 755 "$here/rc.d/periodic/450.f3skeys" /usr/local/etc/periodic/daily/450.f3skeys
+	put_fitted 755 rc.d/periodic/450.f3skeys /usr/local/etc/periodic/daily/450.f3skeys
 	put 644 "$here/loader/f3skeys.conf" /boot/loader.conf.d/f3skeys.conf
-	put 644 "$here/man/f3skeys.8" /usr/local/share/man/man8/f3skeys.8
+}
+
+# set_aside PATH: a script of another origin under one of our names is kept where
+# rc does not run it.  One of ours that was edited is left to "put".
+set_aside() {
+	stranger=$destdir$1
+	[ -L "$stranger" ] || [ -e "$stranger" ] || return 0
+	[ -z "$(recorded "$1")" ] || return 0
+	sed "s|$usual/sbin/f3skeys|$prefix/sbin/f3skeys|g" "$here/rc.d/${1##*/}" >"$work/fitted"
+	case $1 in
+	/etc/rc.d/*) ! cmp -s "$work/fitted" "$stranger" || return 0 ;;
+	esac
+	[ -z "$stage" ] || return 0
+	make_dirs /var/backups
+	aside=/var/backups/$(echo "${1#/}" | tr / -)
+	while [ -e "$destdir$aside" ] || [ -L "$destdir$aside" ]; do
+		aside=$aside.old
+	done
+	mv "$stranger" "$destdir$aside"
+	[ -L "$destdir$aside" ] || chmod a-x "$destdir$aside"
+	echo "install.sh: $stranger: of another origin, moved to $destdir$aside" >&2
+	echo "  -> it runs no more; bring what you need of it to f3skeys, then remove it" >&2
 }
 
 # The old receipt with this run's entries put over it.  Called by a trap.
 # shellcheck disable=SC2317
 write_receipt() {
-	[ -s "$new" ] || return 0
+	cat "$new" "$work/gone" | grep -q . && [ -z "$stage" ] || return 0
 	make_dirs "$(dirname "$receipt")"
 	[ -f "$old" ] || : >"$old"
-	awk 'NR == FNR { seen[$2]; print; next } !($2 in seen)' "$new" "$old" | sort -k 2 >"$work/receipt"
+	cat "$new" "$work/gone" >"$work/known"
+	awk 'NR == FNR { seen[$2]; if ($1 != "gone") print; next } !($2 in seen)' "$work/known" "$old" |
+	    sort -k 2 >"$work/receipt"
 	cp "$work/receipt" "$old"
 }
 
 tell_system() {
-	[ "$os" = linux ] && [ -z "$destdir" ] && [ -d /run/systemd/system ] || return 0
+	[ "$os" = linux ] && [ -z "$destdir$stage" ] && [ -d /run/systemd/system ] || return 0
 	systemctl daemon-reload
 	udevadm control --reload
 }
@@ -205,32 +261,45 @@ tell_system() {
 next_steps() {
 	case $os in
 	linux) cat <<'TEXT' ;;
-Still to do, by a person:
-  write /etc/f3skeys.ron (f3skeys adopt prints one), with a gate named "nfs": the
-  NFS server starts only while it is open;
-  start the timer that holds the gates from then on, or reboot:
-  systemctl start f3skeys-reconcile.timer;
+Nothing has changed yet.  Still to do, by a person:
+  write /etc/f3skeys.ron (f3skeys adopt prints one), with a gate named "nfs";
+  switch it on; from then on the NFS server starts only while that gate is open:
+    systemctl enable f3skeys.service
+    systemctl start f3sready.service f3skeys-reconcile.timer    (or reboot)
   with peers, have them prove their copies of the keys each day:
-  systemctl enable --now f3skeys-copies.timer;
+    systemctl enable --now f3skeys-copies.timer
   then ask whether this node would come back: f3skeys doctor; f3skeys rehearse
+`systemctl disable f3skeys.service` takes all of it off again.
 TEXT
 	freebsd) cat <<'TEXT' ;;
-Still to do, by a person:
-  write /usr/local/etc/f3skeys.ron (f3skeys adopt prints one), with a gate named "nfs":
-  rpcbind, mountd, nfsd, nfsuserd and stunnel start only while it is open
-  (remove from /etc/rc.conf.d the files of services that need not wait);
-  add to /etc/rc.conf:
-    zfs_enable="YES"
-    f3skeys_enable="YES"
+Nothing has changed yet.  Still to do, by a person:
+  write /usr/local/etc/f3skeys.ron (f3skeys adopt prints one), with a gate named "nfs";
+  take the key device out of /etc/fstab;
+  switch it on; from then on rpcbind, mountd, nfsd, nfsuserd and stunnel start only
+  while that gate is open (remove from /etc/rc.conf.d the files of services that
+  need not wait):
+    sysrc zfs_enable=YES f3skeys_enable=YES
+    service devd restart; service f3skeys start; service f3sready start    (or reboot)
   name the services of each gate in f3skeys.ron, e.g. services: ["nfsd", "stunnel"]:
   they start when it opens late and stop when it closes;
-  with peers, have them prove their copies of the keys each day, in /etc/periodic.conf:
-    daily_f3skeys_enable="YES"
+  with peers, have them prove their copies of the keys each day:
+    sysrc -f /etc/periodic.conf daily_f3skeys_enable=YES
   for the hold of CARP see /boot/loader.conf.d/f3skeys.conf;
-  take the key device out of /etc/fstab; service devd restart;
   then ask whether this node would come back: f3skeys doctor; f3skeys rehearse
 TEXT
 	esac
+}
+
+# An older version's files that this one has no more.
+remove_obsolete() {
+	[ -f "$old" ] || return 0
+	while read -r what path; do
+		if [ "$what" != dir ] && ! grep -Fqx -e "$path" "$work/placed"; then
+			remove_file "$path"
+			echo "gone $path" >>"$work/gone"
+			rmdir "$destdir$(dirname "$path")" 2>/dev/null || :
+		fi
+	done <"$old"
 }
 
 do_install() {
@@ -241,8 +310,9 @@ do_install() {
 	linux) install_linux ;;
 	freebsd) install_freebsd ;;
 	esac
+	remove_obsolete
 	tell_system
-	next_steps
+	[ -n "$stage" ] || next_steps
 }
 
 remove_file() {
@@ -253,20 +323,39 @@ remove_file() {
 	fi
 }
 
+# is_enabled: whether the next boot would run what is taken away
+is_enabled() {
+	case $os in
+	linux) [ -L "$destdir/etc/systemd/system/zfs.target.wants/f3skeys.service" ] ;;
+	freebsd) grep -Eqsi '^ *f3skeys_enable=["'\'']?(yes|true|on|1)' \
+	    "$destdir/etc/rc.conf" "$destdir/etc/rc.conf.local" "$destdir/etc/rc.conf.d/f3skeys" ;;
+	esac
+}
+
+# Before the units go: systemctl wants to see the file of what it disables.
+disable() {
+	is_enabled || return 0
+	echo "install.sh: f3skeys was still enabled: from the next boot on nothing loads the keys," >&2
+	echo "  and NFS asks no gate" >&2
+	case $os in
+	linux) off="systemctl disable f3skeys.service" ;;
+	freebsd) off="sysrc -x f3skeys_enable" ;;
+	esac
+	if [ "$os" = linux ] && [ -z "$destdir" ] && command -v systemctl >/dev/null; then
+		# A timer that goes on would start what is no longer there.
+		systemctl disable --now f3skeys-reconcile.timer f3skeys-copies.timer || :
+		systemctl disable f3skeys.service f3sready.service || :
+	else
+		echo "  -> $off" >&2
+	fi
+}
+
 do_uninstall() {
 	[ -f "$old" ] || die "$old: no receipt" "nothing was installed here by this script" 66
-	# systemctl wants to see a unit's file when it disables it: units first, also
-	# those that only a person may have enabled.
-	awk '$1 == "enabled" || $1 == "offered" { print $2 }' "$old" >"$work/units"
-	while read -r unit; do
-		# A timer that goes on would start what is no longer there.
-		case $unit in *.timer) now=--now ;; *) now= ;; esac
-		[ -n "$destdir" ] || ! command -v systemctl >/dev/null || systemctl disable $now "$unit"
-	done <"$work/units"
+	disable
 	while read -r what path; do
 		case $what in
-		dir | enabled | offered) ;;
-		link) [ ! -L "$destdir$path" ] || rm -f "$destdir$path" ;;
+		dir) ;;
 		*) remove_file "$path" ;;
 		esac
 	done <"$old"
@@ -277,15 +366,24 @@ do_uninstall() {
 		rmdir "$destdir$path" 2>/dev/null || :
 	done <"$work/dirs"
 	tell_system
+	echo "Left as they are: the configuration ($config), key stores, reports, receipts and"
+	echo "the audit log ($state), and every key that is loaded."
 }
 
+case $prefix in /*) ;; *) die "PREFIX=$prefix: no absolute path" "begin it with /" 64 ;; esac
 [ -d "$destdir/" ] || die "$destdir: no such directory" "make it first" 66
 [ -n "$destdir" ] || [ "$(id -u)" -eq 0 ] || die "not root" "run as root, or set DESTDIR" 77
-usage="usage: install.sh [--with LIST] [BINARY] | --uninstall"
+usage="usage: install.sh [--with LIST] [BINARY] | --stage [BINARY] | --uninstall"
 with=
+stage=
+if [ "${1:-}" = --stage ]; then
+	[ -n "$destdir" ] || die "--stage: no DESTDIR" "set DESTDIR to the root of the package" 64
+	stage=yes
+	shift
+fi
 if [ "${1:-}" = --with ]; then
 	[ "$os" = linux ] || die "--with: only for Linux" "on FreeBSD the files are in rc.conf.d anyway" 64
-	[ $# -ge 2 ] || die "--with: no list" "$usage" 64
+	[ -n "${2:-}" ] || die "--with: no list" "$usage" 64
 	with=$2
 	shift 2
 	for name in $(echo "$with" | tr ',' ' '); do

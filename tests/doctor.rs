@@ -1236,7 +1236,7 @@ fn nfs_on_freebsd() {
 fn nfs_on_linux() {
     let mut world = healthy(Systemd, "nfs");
     for unit in ["nfs-mountd.service", "nfs-server.service"] {
-        let path = &format!("/usr/lib/systemd/system/{unit}.d/f3skeys.conf");
+        let path = &format!("/usr/lib/f3skeys/drop-ins/{unit}.d/f3skeys.conf");
         let text = std::fs::read_to_string(world.tree.path(path)).unwrap();
         world.tree.edit(path, "gate nfs", "gate other");
         world.only(FAILURE, unit, "waits for gate other");

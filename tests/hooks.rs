@@ -58,13 +58,16 @@ fn each_file_of_the_boot_is_watched() {
             "/etc/rc.d/f3sready",
             "/usr/local/sbin/f3skeys",
             "/usr/local/etc/f3skeys.ron",
-        ],
+        ]
+        .to_vec(),
         Systemd => [
             "/usr/lib/systemd/system/f3skeys.service",
             "/usr/lib/systemd/system/f3sready.service",
+            "/usr/lib/systemd/system-generators/f3skeys-generator",
             "/usr/sbin/f3skeys",
             "/etc/f3skeys.ron",
-        ],
+        ]
+        .to_vec(),
     };
     for init in [Rc, Systemd] {
         for (number, path) in of(init).into_iter().enumerate() {
@@ -103,6 +106,10 @@ fn what_is_run_must_be_executable() {
         (Rc, "/etc/rc.d/f3scarp"),
         (Rc, "/usr/local/sbin/f3skeys"),
         (Systemd, "/usr/sbin/f3skeys"),
+        (
+            Systemd,
+            "/usr/lib/systemd/system-generators/f3skeys-generator",
+        ),
     ] {
         let tree = Tree::of(init, "executable");
         only(
@@ -296,6 +303,32 @@ fn the_lesser_files_of_freebsd() {
 }
 
 #[test]
+fn drop_ins_that_are_not_in_effect() {
+    let tree = Tree::linux("generated");
+    let generated = "/run/systemd/generator";
+    // A systemd runs, and its generators made nothing of ours.
+    tree.directory(generated);
+    let units = [
+        "nfs-mountd.service",
+        "nfs-server.service",
+        "zfs-mount.service",
+    ];
+    let subjects: Vec<String> = found(&tree).into_iter().map(|f| f.subject).collect();
+    assert_eq!(subjects, units);
+    let place = |unit: &str| format!("{generated}/{unit}.d/f3skeys.conf");
+    for unit in units {
+        let drop_in = tree.path(&format!("/usr/lib/f3skeys/drop-ins/{unit}.d/f3skeys.conf"));
+        tree.link(&place(unit), drop_in.to_str().unwrap());
+    }
+    assert_eq!(found(&tree), []);
+    tree.link(&place(units[1]), "/nowhere");
+    only(&tree, WARNING, units[1], "its drop-in is not in effect");
+    // Not enabled is another matter, which is complained about by itself.
+    tree.remove("/etc/systemd/system/zfs.target.wants/f3skeys.service");
+    only(&tree, WARNING, "f3skeys.service", "is not enabled");
+}
+
+#[test]
 fn a_timer_that_nothing_pulls_in() {
     let tree = Tree::linux("disabled-timer");
     tree.remove("/etc/systemd/system/timers.target.wants/f3skeys-reconcile.timer");
@@ -399,7 +432,7 @@ fn the_lesser_files_of_systemd() {
             "stops no service",
         ),
         (
-            "/usr/lib/systemd/system/zfs-mount.service.d/f3skeys.conf",
+            "/usr/lib/f3skeys/drop-ins/zfs-mount.service.d/f3skeys.conf",
             "may hold the boot for ever",
         ),
         (

@@ -148,7 +148,7 @@ fn world(configurations: &Configurations, cases: [&Case; 2]) -> World {
         config: configurations.of(cases),
         observed: Observed {
             pools: Map::from([("zdata".to_owned(), Pool::Seen(datasets))]),
-            proofs: Map::new(),
+            ..Observed::default()
         },
         keys: (0..2)
             .map(|i| (KEYS[i].parse().unwrap(), cases[i].key.clone()))
@@ -367,7 +367,7 @@ fn law_3_a_key_waits_while_any_replica_behind_it_could_be_written() {
         datasets.push(sim::encrypted("z/clone", "z/q"));
         let observed = Observed {
             pools: Map::from([("z".to_owned(), Pool::Seen(datasets))]),
-            proofs: Map::new(),
+            ..Observed::default()
         };
         let keys = Map::from([
             ("f0:r".parse().unwrap(), KeyState::Usable),
@@ -415,7 +415,7 @@ fn tree(promotions: [&Promoted; 2], child: &Promoted, writable: usize) -> Observ
     });
     Observed {
         pools: Map::from([("z".to_owned(), Pool::Seen(datasets.collect()))]),
-        proofs: Map::new(),
+        ..Observed::default()
     }
 }
 

@@ -149,7 +149,7 @@ fn nothing(proposal: &mut Proposal) {
     let path = proposal.config_path.clone();
     if proposal.store.is_some() && proposal.node.is_some() && !proposal.roots.is_empty() {
         let what = "the configuration is proposed; no hook of the boot is installed by that";
-        let remedy = "settle each DECIDE, save it there, install the hooks (`install.sh`), then `f3skeys rehearse`";
+        let remedy = "settle each DECIDE, save it there, switch the hooks on (EXAMPLES in f3skeys(8)), then `f3skeys rehearse`";
         proposal.find(Severity::Note, &path, what, remedy);
         return;
     }

@@ -1,7 +1,7 @@
 //! Facts that are read from the host's files: swap, the loader's variables, NFS, the stick in /sys.
 
 use super::facts::Known;
-use crate::host::{FstabLine, Host, InitSystem, RcConf, Setting};
+use crate::host::{DROP_INS, FstabLine, Host, InitSystem, RcConf, Setting};
 use crate::names::DatasetName;
 use crate::sorted::{Map, Set};
 use std::io;
@@ -266,10 +266,11 @@ fn nfs_of_rc(rc: &RcConf) -> Known<Vec<Service>> {
         .collect())
 }
 
-/// Where systemd looks for units, the first most.
-const UNITS: [&str; 4] = [
+/// Where systemd looks for units and, in [`DROP_INS`] by our generator, for drop-ins; the first most.
+const UNITS: [&str; 5] = [
     "/etc/systemd/system",
     "/run/systemd/system",
+    DROP_INS,
     "/usr/local/lib/systemd/system",
     "/usr/lib/systemd/system",
 ];

@@ -249,11 +249,11 @@ fn asked(commands: &str) -> Option<&str> {
 fn ungated(init: InitSystem, service: &Service, said: &mut Findings) {
     let remedy = match init {
         InitSystem::Rc => format!(
-            "install.sh puts the gate into /etc/rc.conf.d/{}",
+            "`make install` puts the gate into /etc/rc.conf.d/{}",
             service.name
         ),
         InitSystem::Systemd => format!(
-            "install.sh puts the gate into a drop-in of {}",
+            "`make install` puts the gate into a drop-in of {}",
             service.name
         ),
     };

@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// What to do about most of it.
-pub(super) const INSTALL: &str = "run install.sh of this version again";
+pub(super) const INSTALL: &str = "install this version again: `make install`, or its package";
 
 /// Looks at the hooks of a host that `init` starts.
 pub fn hooks(host: &Host, init: InitSystem) -> Vec<Finding> {
@@ -22,6 +22,27 @@ pub fn hooks(host: &Host, init: InitSystem) -> Vec<Finding> {
     }
     found.file(configuration(init), &CONFIGURATION);
     found.findings.0
+}
+
+/// The program as texts of this version's hooks have it, before an installation with another prefix.
+fn usual_program(init: InitSystem) -> &'static str {
+    match init {
+        InitSystem::Rc => "/usr/local/sbin/f3skeys",
+        InitSystem::Systemd => "/usr/sbin/f3skeys",
+    }
+}
+
+/// The program that the hooks start.
+pub(super) fn program(init: InitSystem) -> &'static str {
+    match init {
+        _ if init == PATHS.init => PATHS.program,
+        _ => usual_program(init),
+    }
+}
+
+/// A text of this version's hooks as it is installed.
+pub(super) fn fitted(text: &str, init: InitSystem) -> String {
+    text.replace(usual_program(init), program(init))
 }
 
 /// Where a boot looks for the configuration.

@@ -10,6 +10,7 @@ mod systemd_hooks;
 
 pub use fstab::{FstabLine, fstab};
 pub use rc_conf::{RcConf, Setting, rc_conf};
+pub use systemd_hooks::DROP_INS;
 
 use crate::sorted;
 use std::fs::{self, File, Metadata};

@@ -12,6 +12,10 @@ const FOR_ALL: [&str; 2] = ["/etc/rc.conf", "/etc/rc.conf.local"];
 /// What only the service of a file's or directory's name reads, after those, in this order.
 const FOR_ONE: [&str; 2] = ["/etc/rc.conf.d", "/usr/local/etc/rc.conf.d"];
 
+/// How our own files of [`FOR_ONE`] begin: what they set holds while f3skeys is enabled, which is
+/// another question.
+const WHILE_ENABLED: &str = "/etc/rc.d/f3skeys enabled || [ $? -ne 1 ] || return 0\n";
+
 /// A variable as a service finds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
@@ -126,7 +130,7 @@ fn layer(host: &Host, path: &str) -> Result<Option<Layer>, Trouble> {
         .text(path)
         .map_err(|e| Trouble::failed(path, &e.to_string()))?;
     Ok(text.map(|text| {
-        let (values, script) = assignments(&text);
+        let (values, script) = assignments(&text.replacen(WHILE_ENABLED, "", 1));
         Layer {
             path: path.to_owned(),
             values,

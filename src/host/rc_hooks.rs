@@ -1,13 +1,12 @@
 //! The hooks of FreeBSD's rc(8): scripts in `/etc/rc.d`, variables, a program, devd and cron.
 
-use super::hooks::{Found, INSTALL, Wanted};
-use super::{RcConf, Setting, rc_conf};
+use super::hooks::{Found, INSTALL, Wanted, fitted, program};
+use super::{InitSystem, RcConf, Setting, rc_conf};
 use crate::sorted;
 use std::os::unix::fs::MetadataExt;
 
 const SCRIPTS: &str = "/etc/rc.d";
 const LOCAL_SCRIPTS: &str = "/usr/local/etc/rc.d";
-const PROGRAM: &str = "/usr/local/sbin/f3skeys";
 
 /// A script of this version.
 struct Script {
@@ -97,7 +96,7 @@ fn look_at_script(found: &mut Found, script: &Script) {
     let Some(text) = found.text(&path) else {
         return;
     };
-    if text == script.text {
+    if text == fitted(script.text, InitSystem::Rc) {
         return;
     }
     if !text.contains(script.calls) {
@@ -187,7 +186,7 @@ fn variables(found: &mut Found, conf: &RcConf) {
     }
     is_on(found, conf, "zfs", "zfs_enable");
     let program = match conf.seen_by("f3skeys", "f3skeys_command") {
-        Setting::Unset => PROGRAM.to_owned(),
+        Setting::Unset => program(InitSystem::Rc).to_owned(),
         Setting::Value(program) => program,
         Setting::Unknown(why) => return found.findings.unknown("f3skeys_command", &why),
     };

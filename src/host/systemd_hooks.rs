@@ -1,11 +1,20 @@
 //! The hooks of systemd: units, what pulls them in, drop-ins, and the rule by which udev starts the
 //! late one.
 
-use super::hooks::{Found, INSTALL, Wanted};
+use super::InitSystem::Systemd;
+use super::hooks::{Found, INSTALL, Wanted, fitted, program};
 use std::path::Path;
 
 const UNITS: &str = "/usr/lib/systemd/system";
-const PROGRAM: &str = "/usr/sbin/f3skeys";
+/// Drop-ins that `f3skeys-generator` links while f3skeys is enabled.
+pub const DROP_INS: &str = "/usr/lib/f3skeys/drop-ins";
+/// The same program by these names is preferred.
+const GENERATORS: &str = "/usr/lib/systemd/system-generators";
+const BEFORE_GENERATORS: [&str; 3] = [
+    "/etc/systemd/system-generators",
+    "/run/systemd/system-generators",
+    "/usr/local/lib/systemd/system-generators",
+];
 
 /// Places that systemd prefers to [`UNITS`], the first most.
 const BEFORE_UNITS: [&str; 3] = [
@@ -38,7 +47,7 @@ struct Part {
     wanted_by: Option<&'static str>,
 }
 
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 5] = [
     Part {
         name: "f3skeys.service",
         text: include_str!("../../systemd/f3skeys.service"),
@@ -79,15 +88,26 @@ const PARTS: [Part; 6] = [
         vital: false,
         wanted_by: Some("timers.target"),
     },
-    Part {
-        name: "zfs-mount.service.d/f3skeys.conf",
-        text: include_str!("../../systemd/zfs-mount.service.d/f3skeys.conf"),
-        calls: "TimeoutStartSec=",
-        without: "on a suspended pool `zfs mount -a` may hold the boot for ever",
-        vital: false,
-        wanted_by: None,
-    },
 ];
+
+const ZFS_MOUNT: Part = Part {
+    name: "zfs-mount.service.d/f3skeys.conf",
+    text: include_str!("../../systemd/zfs-mount.service.d/f3skeys.conf"),
+    calls: "TimeoutStartSec=",
+    without: "on a suspended pool `zfs mount -a` may hold the boot for ever",
+    vital: false,
+    wanted_by: None,
+};
+
+/// It gives the other units their drop-ins.
+const GENERATOR: Part = Part {
+    name: "f3skeys-generator",
+    text: include_str!("../../systemd/f3skeys-generator"),
+    calls: "/usr/lib/f3skeys/drop-ins",
+    without: "no service asks a gate before it starts",
+    vital: true,
+    wanted_by: None,
+};
 
 const RULE: Part = Part {
     name: "90-f3skeys.rules",
@@ -105,6 +125,9 @@ pub(super) fn look(found: &mut Found) {
             pulled_in(found, target, part.name, part.without, part.vital);
         }
     }
+    look_at(found, &ZFS_MOUNT, DROP_INS, &BEFORE_UNITS);
+    look_at(found, &GENERATOR, GENERATORS, &BEFORE_GENERATORS);
+    in_effect(found);
     look_at(found, &RULE, RULES, &BEFORE_RULES);
     pulled_in(
         found,
@@ -119,7 +142,28 @@ pub(super) fn look(found: &mut Found) {
         without: "the units have no program to run",
         remedy: INSTALL,
     };
-    found.file(PROGRAM, &wanted);
+    found.file(program(Systemd), &wanted);
+}
+
+/// Judges whether the running systemd has the drop-ins: without, a service that starts now asks no
+/// gate. Where no systemd runs there is nothing to judge.
+fn in_effect(found: &mut Found) {
+    const GENERATED: &str = "/run/systemd/generator";
+    let is_enabled = is_linked(found, "zfs.target", "f3skeys.service") == Some(true);
+    if !is_enabled || matches!(found.host.about(GENERATED), Ok(None)) {
+        return;
+    }
+    for directory in found.names(DROP_INS) {
+        let name = format!("{directory}/f3skeys.conf");
+        let wanted = found.text(&format!("{DROP_INS}/{name}"));
+        if wanted.is_some() && found.text(&format!("{GENERATED}/{name}")) != wanted {
+            let unit = directory.trim_end_matches(".d");
+            let what = "its drop-in is not in effect: systemd has not run f3skeys-generator since f3skeys was enabled, or it failed";
+            let remedy =
+                "`systemctl daemon-reload`; if that mends nothing, `journalctl -b` says why";
+            found.findings.warn(unit, what, remedy);
+        }
+    }
 }
 
 /// Judges the file that counts; tells whether there is one.
@@ -133,7 +177,7 @@ fn look_at(found: &mut Found, part: &Part, home: &str, preferred: &[&str]) -> bo
     let path = format!("{home}/{}", part.name);
     if part.vital {
         let wanted = Wanted {
-            executable: false,
+            executable: home == GENERATORS,
             early: EARLY,
             without: part.without,
             remedy: INSTALL,
@@ -159,7 +203,7 @@ fn hides(found: &mut Found, part: &Part, path: &str) -> bool {
         Ok(Some(target)) if target == Path::new("/dev/null") => {
             let what = format!("masks this version's: {}", part.without);
             let name = part.name;
-            let remedy = match part.vital || part.wanted_by.is_some() {
+            let remedy = match part.wanted_by.is_some() {
                 true => format!("`systemctl unmask {name}`"),
                 false => format!("`rm {path}`, `systemctl daemon-reload`"),
             };
@@ -186,7 +230,7 @@ fn hides(found: &mut Found, part: &Part, path: &str) -> bool {
 }
 
 fn compare(found: &mut Found, part: &Part, path: &str, text: &str) {
-    if text == part.text {
+    if text == fitted(part.text, Systemd) {
         return;
     }
     let works = text

@@ -22,6 +22,10 @@ use sysctl::{Ctl, CtlValue, Sysctl, SysctlError};
 
 /// Where the program's files are.
 pub const PATHS: Paths = Paths {
+    program: match option_env!("F3SKEYS_PROGRAM") {
+        Some(path) => path,
+        None => "/usr/local/sbin/f3skeys",
+    },
     config: match option_env!("F3SKEYS_CONFIG") {
         Some(path) => path,
         None => "/usr/local/etc/f3skeys.ron",

@@ -27,6 +27,10 @@ use sysctl::Sysctl;
 
 /// Where the program's files are.
 pub const PATHS: Paths = Paths {
+    program: match option_env!("F3SKEYS_PROGRAM") {
+        Some(path) => path,
+        None => "/usr/sbin/f3skeys",
+    },
     config: match option_env!("F3SKEYS_CONFIG") {
         Some(path) => path,
         None => "/etc/f3skeys.ron",

@@ -56,6 +56,8 @@ pub type Program = (&'static str, Vec<String>);
 /// `F3SKEYS_DB` in the environment of the build).
 #[derive(Debug, Clone, Copy)]
 pub struct Paths {
+    /// This program, as the hooks start it.
+    pub program: &'static str,
     /// The configuration.
     pub config: &'static str,
     /// Files of this boot: markers, the lock.

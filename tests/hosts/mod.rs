@@ -97,6 +97,7 @@ impl Tree {
     /// A healthy Linux node.
     pub fn linux(name: &str) -> Tree {
         let tree = Tree::installed(name, "linux", InitSystem::Systemd);
+        tree.enable("f3skeys.service");
         tree.put("/etc/f3skeys.ron", "()")
             .put(
                 "/etc/fstab",
@@ -122,6 +123,19 @@ impl Tree {
             InitSystem::Rc => Tree::freebsd(name),
             InitSystem::Systemd => Tree::linux(name),
         }
+    }
+
+    /// What `systemctl enable` does.
+    fn enable(&self, unit: &str) {
+        let home = format!("/usr/lib/systemd/system/{unit}");
+        let text = fs::read_to_string(self.path(&home)).unwrap();
+        let of = |key: &'static str| text.lines().filter_map(move |line| line.strip_prefix(key));
+        for target in of("WantedBy=").flat_map(str::split_whitespace) {
+            self.link(&format!("/etc/systemd/system/{target}.wants/{unit}"), &home);
+        }
+        of("Also=")
+            .flat_map(str::split_whitespace)
+            .for_each(|unit| self.enable(unit));
     }
 
     fn installed(name: &str, os: &'static str, init: InitSystem) -> Tree {

@@ -74,7 +74,7 @@ def binary():
 
 
 def installed(out, pool_cache):
-    """A node with f3skeys as `install.sh` lays it out, and the cache file of its pools."""
+    """A node with f3skeys as `install.sh` lays it out, switched on, and the cache file of its pools."""
     program = binary()
     furnished(out)
     config = out.with_suffix(".ron")
@@ -84,6 +84,7 @@ install -D -m 0644 {pool_cache} "$root/etc/zfs/zpool.cache"
 install -m 0600 {config} "$root/etc/f3skeys.ron"
 cd {host.PROJECT}
 DESTDIR="$root" F3SKEYS_OS=linux ./install.sh {program}
+systemctl -q --root="$root" enable f3skeys.service
 """)
     # Its power is cut more often than a file system without a journal bears.
     host.run(host.which("tune2fs"), "-J", "size=16", "-O", "has_journal", out)

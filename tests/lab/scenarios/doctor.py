@@ -39,8 +39,8 @@ FAULTS = {
         "printf '[Service]\\nExecStart=/bin/true\\n' > /etc/systemd/system/f3skeys.service",
         "rm /etc/systemd/system/f3skeys.service", "f3skeys.service"),
     "a gate's drop-in gone": (
-        "mv /usr/lib/systemd/system/nfs-server.service.d/f3skeys.conf /root/dropin",
-        "mv /root/dropin /usr/lib/systemd/system/nfs-server.service.d/f3skeys.conf", "nfs-server"),
+        "mv /usr/lib/f3skeys/drop-ins/nfs-server.service.d/f3skeys.conf /root/dropin",
+        "mv /root/dropin /usr/lib/f3skeys/drop-ins/nfs-server.service.d/f3skeys.conf", "nfs-server"),
     "files under a mountpoint": (
         "mount --bind /data /mnt; touch /mnt/nfs/LOST; umount /mnt",
         "mount --bind /data /mnt; rm /mnt/nfs/LOST; umount /mnt", "/data/nfs"),

@@ -170,7 +170,7 @@ def gate_path(node, lab):
 
 
 # While the stick is in, the unit that udev starts for it finishes a boot that nothing else began,
-# and the drop-ins of the NFS server want the units even where they are disabled: hence masks.
+# and f3sready.service wants the first one even where that is disabled: hence masks.
 @scenario("the unit that loads the keys was masked, and the one for a late stick: no, and nothing is open")
 @truth(False, "f3skeys.service", boot=power_cut)
 def masked_keys(node, lab):
