@@ -7,14 +7,15 @@ use f3skeys::boot::boot;
 use f3skeys::config::Config;
 use f3skeys::key::Fingerprint;
 use f3skeys::names::KeyName;
+use f3skeys::os::PoolState;
 use f3skeys::plan::{self, Step};
 use f3skeys::ready::ready;
 use f3skeys::report::Report;
 use f3skeys::sorted::Map;
 use f3skeys::store::layout;
 use f3skeys::store::state::{FORMAT, Generation, Standing, State};
-use f3skeys::zfs::KeyStatus;
-use sim::{Sim, Stick};
+use f3skeys::zfs::{Dataset, KeyStatus};
+use sim::{Event, Sim, Stick};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -255,4 +256,82 @@ fn nothing_is_mounted_at_once_with_what_it_lies_on() {
             }
         }
     }
+}
+
+#[test]
+fn law_3_a_pool_with_replicas_is_looked_at_before_its_keys_and_after_and_no_other_one_is() {
+    let told_of = |kernel_says: bool| {
+        let sim = sim::f3s("unseen").stick(sim::good_stick());
+        sim.kernel_says.set(kernel_says);
+        let report = sim.verb(|node| boot(node, &sim::config()));
+        let looks = |pool: &str| sim.looked.borrow().iter().filter(|p| *p == pool).count();
+        (told(&report), looks("zdata"), looks("zroot"), sim)
+    };
+    let (said, with_replicas, without, sim) = told_of(true);
+    let (expected, ..) = told_of(false);
+    assert_eq!(said, expected);
+    // To seal, to load, and for the proof.
+    assert_eq!((with_replicas, without), (3, 0));
+    let trace = sim.trace.borrow();
+    let place = |wanted: &Event| trace.iter().position(|event| event == wanted).unwrap();
+    let loaded = place(&Event::Loaded("zdata/sink/f1".to_owned()));
+    for name in ["zdata/sink/f1", "zdata/sink/f1/child"] {
+        assert!(place(&Event::Sealed(name.to_owned())) < loaded);
+    }
+}
+
+#[test]
+fn what_the_kernel_does_not_take_is_looked_at_and_told_in_the_same_words() {
+    type Fault = (&'static str, fn(&mut Dataset));
+    let faults: [Fault; 4] = [
+        ("loaded", |d| d.key_status = KeyStatus::Available),
+        ("plain", |d| {
+            (d.encryption_root, d.key_status) = (None, KeyStatus::None);
+        }),
+        ("no root", |d| d.encryption_root = "zdata".parse().ok()),
+        ("gone", |d| d.name = "zdata/elsewhere".parse().unwrap()),
+    ];
+    for (name, fault) in faults {
+        let said = |kernel_says| {
+            let sim = node(
+                &format!("fault-{}", name.replace(' ', "")),
+                [By::Current; 3],
+                2,
+                kernel_says,
+            );
+            fault(&mut sim.datasets.borrow_mut()[2]);
+            (told(&boot_now(&sim)), sim.looked.borrow().len())
+        };
+        let ((expected, _), (told, looks)) = (said(false), said(true));
+        assert_eq!(told, expected, "{name}");
+        assert!(looks > 0, "{name}");
+    }
+}
+
+#[test]
+fn law_6_a_sick_pool_is_not_asked_for_what_its_kernel_would_say() {
+    for state in [PoolState::NotImported, PoolState::Suspended] {
+        let sim = node("sick", [By::Current; 3], 1, true);
+        sim.states.borrow_mut().insert("zdata".to_owned(), state);
+        let report = boot_now(&sim);
+        assert!(report.changed.is_empty() && sim.trace.borrow().is_empty());
+        assert!(report.roots.iter().all(|root| !root.open));
+    }
+}
+
+#[test]
+fn mounts_that_the_kernel_shows_are_not_looked_at_again() {
+    let sim = node("shown", [By::Current; 3], 2, true);
+    boot_now(&sim);
+    let looks = || sim.looked.borrow().len();
+    let before = looks();
+    let report = sim.verb(|node| ready(node, &config()));
+    assert_eq!((report.fault, looks() - before), (None, 1));
+    // One that did not work is looked at.
+    let sim = node("shown-not", [By::Current; 3], 2, true);
+    boot_now(&sim);
+    sim.hanging_mounts.borrow_mut().push("zdata/b".to_owned());
+    let before = sim.looked.borrow().len();
+    sim.verb(|node| ready(node, &config()));
+    assert!(sim.looked.borrow().len() - before > 1);
 }

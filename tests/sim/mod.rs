@@ -236,6 +236,8 @@ pub struct Sim {
     pub at_once: Cell<usize>,
     /// Whether the kernel itself says what came of a key.
     pub kernel_says: Cell<bool>,
+    /// The pools that were looked at, each time.
+    pub looked: RefCell<Vec<String>>,
     /// How long it takes to load a key.
     pub load_takes: Cell<Duration>,
     /// Datasets on which `readonly` cannot be set.
@@ -333,6 +335,7 @@ impl Sim {
             probes: Cell::new(0),
             at_once: Cell::new(1),
             kernel_says: Cell::new(false),
+            looked: RefCell::default(),
             load_takes: Cell::new(Duration::ZERO),
             stubborn: RefCell::default(),
             twins_reversed: Cell::default(),
@@ -1039,6 +1042,7 @@ impl Zfs for Sim {
     fn observe(&self, pool: &str, deadline: Deadline) -> Result<Vec<Dataset>, Trouble> {
         self.call(&format!("zfs get -r {pool}"), pool, deadline)?;
         self.lists("zfs get", pool)?;
+        self.looked.borrow_mut().push(pool.to_owned());
         let datasets = self.datasets.borrow();
         let of_pool = datasets.iter().filter(|d| d.name.pool() == pool);
         let pasts = self.pasts.borrow();
@@ -1077,6 +1081,10 @@ impl Zfs for Sim {
     fn try_key(&self, root: &DatasetName, key: &Key, how: Try, deadline: Deadline) -> Answer {
         if let Err(trouble) = self.call("zfs load-key", root.pool(), deadline) {
             return Answer::CouldNotAsk(trouble);
+        }
+        let is_root = |d: &Dataset| d.name == *root && d.encryption_root.as_ref() == Some(root);
+        if !self.datasets.borrow().iter().any(is_root) {
+            return Answer::CouldNotAsk(Trouble::failed("zfs load-key", "invalid argument"));
         }
         if how == Try::Probe {
             self.probes.set(self.probes.get() + 1);
