@@ -173,7 +173,7 @@ pub(crate) fn open_roots(pass: &mut Pass, when: When) -> bool {
     let store = &pass.config.store;
     pass.node
         .devices
-        .expect(&pass.config.keys(), &store.mountpoint);
+        .will_read(&pass.config.keys(), &store.mountpoint);
     let device = match when {
         When::Now => key_device(pass, Duration::ZERO).ok(),
         When::Late => None,

@@ -784,7 +784,7 @@ mod tests {
             };
             with_workers(3, answers, |direct, _| {
                 let clock = SystemClock::start();
-                let soon = Deadline::after(&clock, Duration::from_millis(50));
+                let soon = Deadline::after(&clock, Duration::from_secs(1));
                 let done = direct.mount_all(&datasets, soon);
                 for (number, done) in done.iter().enumerate() {
                     match (done, number % 3 == hanging) {
@@ -818,6 +818,43 @@ mod tests {
             told(2);
             let _ = direct.set_writable(&root(), deadline);
             told(3);
+        });
+    }
+
+    #[test]
+    fn the_kernel_is_asked_only_where_every_worker_has_greeted() {
+        let done = |_: &[u8]| (DONE, String::new());
+        let asks = |direct: &Direct, deadline| direct.asks_kernel("tank", deadline);
+        assert!(with_worker(done, asks));
+        let dies = |direct: &Direct, deadline: Deadline| {
+            let job = |_: File, mut out: File| drop(say(&mut out, ASK_THE_PROGRAM, "no library"));
+            let declines = Worker {
+                helper: Helper::start("a worker", job).unwrap(),
+                greeted: false,
+                ahead: None,
+            };
+            let mut pools = direct.pools.borrow_mut();
+            pools.get_mut("tank").unwrap().workers.push(declines);
+            drop(pools);
+            direct.asks_kernel("tank", deadline)
+        };
+        assert!(!with_worker(done, dies));
+        assert!(!with_workers(0, |_| done, asks));
+    }
+
+    #[test]
+    fn a_worker_that_waits_for_keys_has_its_memory_locked_before_the_first_comes() {
+        let said = |question: &[u8]| (REFUSED, String::from_utf8_lossy(question).into_owned());
+        with_worker(said, |direct, deadline| {
+            direct.begin("tank", 1, None);
+            let asked = direct.pools.borrow()["tank"].workers[0].ahead.clone();
+            assert_eq!(asked, Some(vec![GUARD]));
+            // What was asked ahead is no answer to the key.
+            let answers = direct.load_keys(&[(&root(), &key())], deadline);
+            let Answer::CouldNotAsk(why) = &answers[0].answer else {
+                panic!("{answers:?}");
+            };
+            assert!(why.to_string().contains("ltank/enc"), "{why}");
         });
     }
 
