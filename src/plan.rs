@@ -1,8 +1,8 @@
 //! What a boot does, decided purely: from the configuration, what was observed and what keys there
 //! are to the steps that are left, and a verdict with its evidence for every root.
 //!
-//! Does no I/O and keeps no state. An empty plan made of a fresh observation is the proof that all
-//! is done; no step and no exit status is.
+//! Does no I/O and keeps no state. An empty plan made of what was observed after the last step is the
+//! proof that all is done; no program's exit status is.
 
 use crate::config::{Condition, Config, Role, Root};
 use crate::key::Fingerprint;
