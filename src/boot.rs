@@ -169,11 +169,10 @@ fn run(pass: &mut Pass, when: When) -> bool {
 /// The pass without its lock and markers, as a rehearsal plays it too.
 pub(crate) fn open_roots(pass: &mut Pass, when: When) -> bool {
     pass.scope = Scope::Keys;
+    let at = &pass.config.store.mountpoint;
+    // The stick first: it is the slowest.
+    pass.node.devices.will_read(&pass.config.keys(), at);
     pass.begin_asking();
-    let store = &pass.config.store;
-    pass.node
-        .devices
-        .will_read(&pass.config.keys(), &store.mountpoint);
     let device = match when {
         When::Now => key_device(pass, Duration::ZERO).ok(),
         When::Late => None,

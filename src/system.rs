@@ -92,8 +92,9 @@ pub enum Guard {
 
 /// Disks that may hold a key store, and the way to read one.
 pub trait KeyDevices {
-    /// Says what will be read, and where the store is mounted for that, so that who looks at a disk can
-    /// go on to read it.
+    /// Says what will be read, and where the store is mounted for that: disks are looked at from now on,
+    /// and who looks at one can go on to read it. Only while no key is in memory is there anything to
+    /// gain.
     fn will_read(&self, _wanted: &[KeyName], _at: &Path) {}
 
     /// The disks that are there now.

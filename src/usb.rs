@@ -27,6 +27,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+/// What a worker is called that looks at a disk.
+const A_DISK: &str = "a USB disk";
 /// Only root's own files count: this is the store of the machine.
 const OWNER: u32 = 0;
 
@@ -42,6 +44,8 @@ pub struct UsbDisks<'a> {
     hanging: RefCell<Set<Disk>>,
     /// What will be read, if that was said.
     expected: RefCell<Option<Expected>>,
+    /// Who looks at disks, and was not heard yet.
+    begun: RefCell<Map<Disk, Look>>,
     /// Who looked at the last disk.
     ahead: RefCell<Option<Ahead>>,
 }
@@ -52,11 +56,16 @@ struct Expected {
     at: PathBuf,
 }
 
-/// A worker that has looked at a disk and can go on to read what is expected.
-struct Ahead {
-    device: Candidate,
+/// A worker that looks at a disk and can go on to read what is expected.
+struct Look {
     intake: Intake,
     helper: Helper,
+}
+
+/// One that has looked.
+struct Ahead {
+    device: Candidate,
+    look: Look,
 }
 
 impl<'a> UsbDisks<'a> {
@@ -69,6 +78,7 @@ impl<'a> UsbDisks<'a> {
             known: RefCell::default(),
             hanging: RefCell::default(),
             expected: RefCell::default(),
+            begun: RefCell::default(),
             ahead: RefCell::default(),
         }
     }
@@ -130,16 +140,12 @@ impl<'a> UsbDisks<'a> {
 }
 
 impl UsbDisks<'_> {
-    /// Looks at a disk, in a worker that can go on to read it.
-    fn look(&self, disk: &Disk, deadline: Deadline) -> Result<Option<Candidate>, Trouble> {
-        let what = "a USB disk";
+    /// Has a worker look at a disk that can go on to read it; `None` if nobody said what will be read.
+    fn begin(&self, disk: &Disk) -> Option<Result<Look, Trouble>> {
         let expected = self.expected.borrow();
-        let places = |e: &Expected| Intake::new(Reader::places_for(Wanted::These(&e.keys))).ok();
-        let Some((expected, mut intake)) = expected.as_ref().and_then(|e| Some((e, places(e)?)))
-        else {
-            return worker::run(what, self.clock, deadline, || describe(&disk.node));
-        };
-        let mut helper = Helper::start(what, |questions, answers| {
+        let expected = expected.as_ref()?;
+        let mut intake = Intake::new(Reader::places_for(Wanted::These(&expected.keys))).ok()?;
+        let helper = Helper::start(A_DISK, |questions, answers| {
             // Who cannot be told has gone.
             let _ = look_and_read(
                 &disk.node,
@@ -149,18 +155,24 @@ impl UsbDisks<'_> {
                 questions,
                 answers,
             );
-        })?;
-        let found: Option<Candidate> = helper.hear(self.clock, deadline)?;
-        *self.ahead.borrow_mut() = found.clone().map(|device| Ahead {
-            device,
-            intake,
-            helper,
         });
+        Some(helper.map(|helper| Look { intake, helper }))
+    }
+
+    /// What is on a disk; by the worker that has begun to look at it, if there is one.
+    fn look(&self, disk: &Disk, deadline: Deadline) -> Result<Option<Candidate>, Trouble> {
+        let begun = self.begun.borrow_mut().remove(disk);
+        let Some(look) = begun.map(Ok).or_else(|| self.begin(disk)) else {
+            return worker::run(A_DISK, self.clock, deadline, || describe(&disk.node));
+        };
+        let mut look = look?;
+        let found: Option<Candidate> = look.helper.hear(self.clock, deadline)?;
+        *self.ahead.borrow_mut() = found.clone().map(|device| Ahead { device, look });
         Ok(found)
     }
 
     /// The worker that has looked at this disk, if it can read just this.
-    fn ahead_of(&self, device: &Candidate, at: &Path, wanted: Wanted) -> Option<Ahead> {
+    fn ahead_of(&self, device: &Candidate, at: &Path, wanted: Wanted) -> Option<Look> {
         let ahead = self.ahead.borrow_mut().take()?;
         let expected = self.expected.borrow();
         let Wanted::These(keys) = wanted else {
@@ -169,7 +181,7 @@ impl UsbDisks<'_> {
         let is_expected = expected
             .as_ref()
             .is_some_and(|e| e.keys == keys && e.at == at);
-        (ahead.device == *device && is_expected).then_some(ahead)
+        (ahead.device == *device && is_expected).then_some(ahead.look)
     }
 }
 
@@ -209,6 +221,11 @@ impl KeyDevices for UsbDisks<'_> {
             keys: wanted.to_vec(),
             at: at.to_owned(),
         });
+        for disk in os::disks().unwrap_or_default() {
+            if let Some(Ok(look)) = self.begin(&disk) {
+                self.begun.borrow_mut().insert(disk, look);
+            }
+        }
     }
 
     fn scan(&self, deadline: Deadline) -> Result<Vec<Candidate>, Trouble> {
