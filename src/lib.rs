@@ -32,7 +32,7 @@
 //! - [`rotate`] gives the roots of a key another one, by way of this store and the peers'; how keys
 //!   are handed to a peer is [`handover`].
 //! - [`adopt`] proposes a configuration for a host that exists; [`init`] makes an empty store.
-//! - [`report`], [`verdict`], [`exit`]: what is said, and the exit status. [`audit`]: what was done to
+//! - [`report`], [`verdict`], [`exit`], [`ink`]: what is said, and the exit status. [`audit`]: what was done to
 //!   a store, for as long as it is kept.
 //!
 //! Effects sit behind three seams: [`zfs::Zfs`], [`system::KeyDevices`] and [`system::System`].
@@ -62,6 +62,7 @@ pub mod guard;
 pub mod handover;
 pub mod host;
 pub mod init;
+pub mod ink;
 pub mod key;
 pub mod late;
 pub mod lock;

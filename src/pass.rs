@@ -400,6 +400,7 @@ impl<'a> Pass<'a> {
     /// Ends the pass: keeps the report where it outlives the boot.
     pub fn finish(mut self) -> Report {
         self.report.millis = millis(self.clock().now() - self.begun);
+        self.report.ended = Some(self.node.system.wall());
         self.report.keep_done(self.node.db);
         self.report
     }

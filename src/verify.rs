@@ -254,14 +254,17 @@ fn no_device(pass: Pass, why: &str) -> Verification {
     of_pass(pass, told)
 }
 
-/// Adds what the pass itself has found.
-fn of_pass(pass: Pass, mut told: Verification) -> Verification {
+/// Adds what the pass itself has found, and keeps what came of it for `status`.
+fn of_pass(mut pass: Pass, mut told: Verification) -> Verification {
     if let Some(fault) = pass.report.fault {
         told.fail(fault);
     }
-    let mut findings = pass.report.findings;
-    findings.append(&mut told.findings);
-    told.findings = findings;
+    if let Some(fault) = told.fault {
+        pass.report.fail(fault);
+    }
+    pass.report.findings.append(&mut told.findings);
+    pass.report.roots.clone_from(&told.roots);
+    told.findings = pass.finish().findings;
     told
 }
 

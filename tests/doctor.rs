@@ -9,6 +9,7 @@ use f3skeys::doctor::facts::Facts;
 use f3skeys::doctor::{self, check, examine};
 use f3skeys::host::InitSystem::{self, Rc, Systemd};
 use f3skeys::host::bare::Bare;
+use f3skeys::ink::Ink;
 use f3skeys::key::Fingerprint;
 use f3skeys::names::KeyName;
 use f3skeys::os::{Mount, PoolState};
@@ -1050,14 +1051,14 @@ fn a_store_that_is_open_for_a_rebuild() {
         };
         let status = || world.sim.verb(|node| status::status(node, &world.config));
         world.quiet();
-        assert_eq!(status().rebuild, None);
+        assert_eq!(status().rebuild.open, Some(false));
 
         open(None);
         let words = "every peer may put keys of any node on its key store, for 60 more minutes";
         world.only(WARNING, "this node", words);
         let way_out = "`f3skeys receive --rebuild --end`";
         assert!(world.found()[0].remedy.contains(way_out));
-        let status_says = status().text();
+        let status_says = status().text(Ink::NONE);
         assert!(status_says.contains(words) && status_says.contains(way_out));
         open(Some(&f1));
         world.only(WARNING, "this node", "f1.lan.buetow.org may put keys");
@@ -1065,7 +1066,7 @@ fn a_store_that_is_open_for_a_rebuild() {
         world.only(WARNING, "this node", "for 1 more minute");
         world.sim.sleep(Duration::from_secs(60));
         world.quiet();
-        assert_eq!(status().rebuild, None);
+        assert_eq!(status().rebuild.open, Some(false));
 
         open(None);
         world.sim.verb(rebuild::end).unwrap();
@@ -1080,7 +1081,11 @@ fn a_store_that_is_open_for_a_rebuild() {
 
         fs::write(&opening, "{").unwrap();
         world.only(WARNING, "this node", "cannot tell whether it is open");
-        assert!(status().text().contains("cannot tell whether it is open"));
+        assert!(
+            status()
+                .text(Ink::NONE)
+                .contains("cannot tell whether it is open")
+        );
     }
 }
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Checks the hooks without a node: shell, manual page, install.sh, units, the
 # order of the rc.d scripts, what they and the periodic script ask of the program
-# and of rc, and the examples.
+# and of rc, the examples, metrics and alerts.
 # One line a check; exit 1 when one fails.
 set -u
 
@@ -708,6 +708,8 @@ cron_line() {
 
 # shellcheck source=examples.sh
 . "$here/examples.sh"
+# shellcheck source=monitoring.sh
+. "$here/monitoring.sh"
 
 cd "$top" || exit 1
 lint
@@ -718,5 +720,6 @@ snippet_checks
 rc_script_checks
 periodic_checks
 example_checks
+monitoring_checks
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
