@@ -154,9 +154,11 @@ install_linux() {
 	put 755 "$binary" /usr/sbin/f3skeys
 	for unit in f3skeys.service f3sready.service f3skeys-late.service \
 	    f3skeys-reconcile.service f3skeys-reconcile.timer \
+	    f3skeys-daily.service f3skeys-daily.timer \
 	    f3skeys-copies.service f3skeys-copies.timer; do
 		put 644 "$here/systemd/$unit" "$units/$unit"
 	done
+	put 755 "$here/rc.d/periodic/f3skeys-daily" /usr/lib/f3skeys/daily
 	for unit in nfs-server.service nfs-mountd.service zfs-mount.service; do
 		put_gate "$unit"
 	done
@@ -167,7 +169,9 @@ install_linux() {
 	enable_unit f3skeys.service
 	enable_unit f3sready.service
 	enable_unit f3skeys-reconcile.timer
-	# For a person to enable: a node without peers would complain each day.
+	# For a person to enable: a node without peers, or without its stick in, would
+	# complain each day.
+	record offered f3skeys-daily.timer
 	record offered f3skeys-copies.timer
 }
 
@@ -182,6 +186,7 @@ install_freebsd() {
 	put 644 "$here/rc.d/devd/f3skeys.conf" /usr/local/etc/devd/f3skeys.conf
 	put 644 "$here/rc.d/cron.d-f3skeys" /usr/local/etc/cron.d/f3skeys
 	put 755 "$here/rc.d/periodic/450.f3skeys" /usr/local/etc/periodic/daily/450.f3skeys
+	put 755 "$here/rc.d/periodic/f3skeys-daily" /usr/local/libexec/f3skeys-daily
 	put 644 "$here/loader/f3skeys.conf" /boot/loader.conf.d/f3skeys.conf
 	put 644 "$here/man/f3skeys.8" /usr/local/share/man/man8/f3skeys.8
 }
@@ -210,8 +215,8 @@ Still to do, by a person:
   NFS server starts only while it is open;
   start the timer that holds the gates from then on, or reboot:
   systemctl start f3skeys-reconcile.timer;
-  with peers, have them prove their copies of the keys each day:
-  systemctl enable --now f3skeys-copies.timer;
+  have the stick verified each day, and with peers their copies of the keys:
+  systemctl enable --now f3skeys-daily.timer f3skeys-copies.timer;
   then ask whether this node would come back: f3skeys doctor; f3skeys rehearse
 TEXT
 	freebsd) cat <<'TEXT' ;;
@@ -224,8 +229,10 @@ Still to do, by a person:
     f3skeys_enable="YES"
   name the services of each gate in f3skeys.ron, e.g. services: ["nfsd", "stunnel"]:
   they start when it opens late and stop when it closes;
-  with peers, have them prove their copies of the keys each day, in /etc/periodic.conf:
+  have the stick, and the copies of its keys on the peers, verified each day, in
+  /etc/periodic.conf:
     daily_f3skeys_enable="YES"
+    daily_f3skeys_verbs="verify rehearse"	# without peers
   for the hold of CARP see /boot/loader.conf.d/f3skeys.conf;
   take the key device out of /etc/fstab; service devd restart;
   then ask whether this node would come back: f3skeys doctor; f3skeys rehearse

@@ -19,6 +19,7 @@ use f3skeys::status;
 use f3skeys::store::state::{Generation, Standing, State};
 use f3skeys::store::{Damage, layout};
 use f3skeys::time::Clock;
+use f3skeys::verify::{Options, verify};
 use f3skeys::zfs::{CanMount, Dataset, KeyFormat, Kind, Mountpoint, Source};
 use f3skeys::{boot, marker, ready};
 use hosts::Tree;
@@ -83,6 +84,7 @@ fn healthy(init: InitSystem, name: &str) -> World {
         config: config(),
     };
     world.power_cut("boot-1");
+    world.verify();
     world
 }
 
@@ -94,6 +96,14 @@ impl World {
         self.sim.zfs_mount_all();
         let ready = self.sim.verb(|node| ready::ready(node, &self.config));
         assert_eq!((booted.status, ready.status), (0, 0), "{booted:?}");
+    }
+
+    /// What the daily job does.
+    fn verify(&self) {
+        let (pools, repair) = (true, false);
+        let options = Options { pools, repair };
+        let told = self.sim.verb(|node| verify(node, &self.config, options));
+        assert_eq!(told.status, 0, "{told:?}");
     }
 
     fn found(&self) -> Vec<Finding> {
@@ -120,6 +130,16 @@ impl World {
     fn configure(&mut self, from: &str, to: &str) {
         assert!(CONFIG.contains(from), "{from}");
         self.config = Config::parse(&CONFIG.replace(from, to)).unwrap();
+        if !self.config.peers.is_empty() {
+            self.back_up();
+        }
+    }
+
+    /// What the daily job does on a node with peers.
+    fn back_up(&self) {
+        let mut backup = Report::new("backup", "f0", None);
+        backup.ended = Some(self.sim.verb(|node| node.system.wall()));
+        backup.keep(&self.sim.db()).unwrap();
     }
 }
 
@@ -158,7 +178,7 @@ fn it_changes_nothing_and_keeps_no_report() {
     assert_eq!(*world.sim.datasets.borrow(), before.1);
     assert_eq!(kept(), report);
     let names: Vec<_> = std::fs::read_dir(world.sim.db()).unwrap().collect();
-    assert_eq!(names.len(), 2, "boot and ready");
+    assert_eq!(names.len(), 3, "boot, ready and verify");
 }
 
 #[test]
@@ -612,6 +632,7 @@ fn peers_are_asked_about_what_the_gate_is_about() {
             r#"gate("nfs"), not_promoted(peer: "f1.lan.buetow.org"),"#,
         );
         world.config = Config::parse(&text).unwrap();
+        world.back_up();
         world
     };
     ask("zdata/enc/nfsdata").quiet();
@@ -1031,6 +1052,55 @@ fn a_node_that_is_locked() {
         world.only(WARNING, "this node", "is locked, by a person");
         f3skeys::marker::set_locked(&world.sim.run(), false).unwrap();
         world.quiet();
+    }
+}
+
+#[test]
+fn a_daily_job_that_is_off() {
+    for (init, job) in [
+        (Rc, "daily_f3skeys_enable=YES"),
+        (Systemd, "f3skeys-daily.timer"),
+    ] {
+        let mut world = healthy(init, "daily");
+        let report = world.sim.db().join("verify.json");
+        let day = Duration::from_secs(86_400);
+        world.sim.sleep(7 * day - Duration::from_secs(60));
+        world.quiet();
+        world.sim.sleep(day);
+        world.only(WARNING, "last verify", "was 7 days ago");
+        let remedy = &world.found()[0].remedy;
+        assert!(
+            remedy.contains("`f3skeys verify` now") && remedy.contains(job),
+            "{remedy}"
+        );
+        // A clock that went back says nothing.
+        world.sim.wall.set(0);
+        world.quiet();
+        fs::remove_file(&report).unwrap();
+        world.only(
+            NOTE,
+            "last verify",
+            "the daily job is off, or has not run yet",
+        );
+        world.verify();
+        world.quiet();
+        // With peers, their copies as well.
+        world.configure(
+            "roots: [",
+            "peers: [(name: \"f1.lan.buetow.org\", ssh: \"root@f1\")], roots: [",
+        );
+        world.quiet();
+        world.sim.sleep(8 * day);
+        let found = world.found();
+        let subjects: Vec<&str> = found.iter().map(|f| f.subject.as_str()).collect();
+        assert_eq!(subjects, ["last verify", "last backup"]);
+        world.verify();
+        fs::remove_file(world.sim.db().join("backup.json")).unwrap();
+        world.only(
+            NOTE,
+            "last backup",
+            "the daily job is off, or has not run yet",
+        );
     }
 }
 

@@ -121,6 +121,9 @@ installed_linux() {
 644 /usr/lib/systemd/system/f3skeys-late.service
 644 /usr/lib/systemd/system/f3skeys-reconcile.service
 644 /usr/lib/systemd/system/f3skeys-reconcile.timer
+644 /usr/lib/systemd/system/f3skeys-daily.service
+644 /usr/lib/systemd/system/f3skeys-daily.timer
+755 /usr/lib/f3skeys/daily
 644 /usr/lib/systemd/system/f3skeys-copies.service
 644 /usr/lib/systemd/system/f3skeys-copies.timer
 644 /usr/lib/systemd/system/nfs-server.service.d/f3skeys.conf
@@ -135,8 +138,8 @@ LIST
 		same "/usr/lib/systemd/system/${link#*/}" \
 		    "$(readlink "$box/root/etc/systemd/system/$link")" || return 1
 	done
-	# A node without peers would complain each day: enabled by a person alone.
-	same "" "$(find "$box/root/etc" -name '*copies*')" || return 1
+	# A node without peers, or its stick, would complain each day: enabled by a person alone.
+	same "" "$(find "$box/root/etc" -name '*copies*' -o -name '*daily*')" || return 1
 	# An unknown gate keeps its service down for good: not without being asked for.
 	same "" "$(find "$box/root" -path '*stunnel*' -o -path '*k3s*' -o -path '*kubelet*')"
 }
@@ -156,6 +159,7 @@ installed_freebsd() {
 644 /usr/local/etc/devd/f3skeys.conf
 644 /usr/local/etc/cron.d/f3skeys
 755 /usr/local/etc/periodic/daily/450.f3skeys
+755 /usr/local/libexec/f3skeys-daily
 644 /boot/loader.conf.d/f3skeys.conf
 644 /usr/local/share/man/man8/f3skeys.8
 LIST
@@ -362,7 +366,8 @@ UNIT
 verify_boot() {
 	systemd-analyze --root="$box/root" --man=no verify multi-user.target \
 	    f3skeys.service f3sready.service f3skeys-late.service f3skeys-reconcile.service \
-	    f3skeys-reconcile.timer f3skeys-copies.service f3skeys-copies.timer nfs-server.service stunnel4.service stunnel@nfs.service k3s.service \
+	    f3skeys-reconcile.timer f3skeys-copies.service f3skeys-copies.timer \
+	    f3skeys-daily.service f3skeys-daily.timer nfs-server.service stunnel4.service stunnel@nfs.service k3s.service \
 	    k3s-agent.service kubelet.service >"$box/verify" 2>&1
 	status=$?
 	cat "$box/verify"
@@ -422,6 +427,16 @@ copies_unit() {
 	    grep -q '^RandomizedDelaySec=' systemd/f3skeys-copies.timer
 }
 
+# What the unit runs is what is installed; it ends by itself first.
+daily_unit() {
+	unit=systemd/f3skeys-daily.service
+	same "ExecStart=/usr/lib/f3skeys/daily verify rehearse" "$(grep ^Exec $unit)" &&
+	    grep -q 'f3skeys-daily" /usr/lib/f3skeys/daily$' install.sh &&
+	    same "$(sed -n 's/^SyslogLevel=//p' $unit)" "$(sed -n 's/^LogLevelMax=//p' $unit)" &&
+	    grep -qx 'Persistent=true' systemd/f3skeys-daily.timer &&
+	    grep -q '^RandomizedDelaySec=' systemd/f3skeys-daily.timer
+}
+
 systemd_checks() {
 	check "systemd: nothing requires our units" nothing_requires_us
 	check "systemd: the late unit has a unit to start, whatever F3SREADY_SERVICES holds" late_unit
@@ -431,6 +446,7 @@ systemd_checks() {
 	done
 	check "systemd: reconcile says what it does, and waits for a late stick" reconcile_unit
 	check "systemd: copies are proven each day, and only complaints are heard" copies_unit
+	check "systemd: the store is verified each day, and the node rehearsed" daily_unit
 	if ! command -v systemd-analyze >/dev/null; then
 		echo "NOT RUN: systemd-analyze is not here, so the units are NOT VERIFIED"
 		return
@@ -648,48 +664,6 @@ rc_script_checks() {
 	check "devd: detached, one at a time, \`f3sready late\`" devd_action
 }
 
-# ---- periodic(8), over a stub of what it reads first
-
-# periodic_says ENABLED PROGRAM-STATUS STATUS OUTPUT ASKED
-periodic_says() {
-	rm -rf "$box/periodic"
-	mkdir "$box/periodic"
-	: >"$box/periodic/log"
-	cat >"$box/periodic/conf" <<STUB
-daily_f3skeys_enable="$1"
-source_periodic_confs() { :; }
-anticongestion() { echo slept >>"$box/periodic/log"; }
-STUB
-	[ "$1" != unset ] || sed -i 1d "$box/periodic/conf"
-	cat >"$box/periodic/f3skeys" <<STUB
-#!/bin/sh
-echo "\$*" >>"$box/periodic/log"
-echo "f1: 2 of 2 keys proven"
-echo "f2 is away" >&2
-exit $2
-STUB
-	chmod 755 "$box/periodic/f3skeys"
-	[ "$2" != absent ] || rm "$box/periodic/f3skeys"
-	sed "s|/etc/defaults/periodic.conf|$box/periodic/conf|; s|/usr/local/sbin/f3skeys|$box/periodic/f3skeys|" \
-	    rc.d/periodic/450.f3skeys >"$box/periodic/script"
-	sh "$box/periodic/script" >"$box/periodic/out" 2>"$box/periodic/err"
-	same "$3" "$?" && same "$4" "$(grep -v '^$' "$box/periodic/out" | sed "s|.*/f3skeys: not|not|" | tr '\n' ';')" &&
-	    same "" "$(cat "$box/periodic/err")" &&
-	    same "$5" "$(tr '\n' ';' <"$box/periodic/log")"
-}
-
-periodic_checks() {
-	head="Copies of this node's keys that are not proven:;"
-	check "periodic: without a word when all is well" periodic_says YES 0 0 "" "slept;backup;"
-	check "periodic: all that was said and status 3 when it is not" \
-	    periodic_says yes 69 3 "${head}f1: 2 of 2 keys proven;f2 is away;" "slept;backup;"
-	check "periodic: a program that is not there is said" periodic_says YES absent 3 "${head}not found;" "slept;"
-	for enabled in unset NO "" maybe; do
-		check "periodic: nothing when daily_f3skeys_enable is '$enabled'" \
-		    periodic_says "$enabled" 69 0 "" ""
-	done
-}
-
 services_empty() { (export services="" && waits 0 ""); }
 
 # devd waits for its action and runs one at a time: daemon(8) has to come first.
@@ -708,6 +682,8 @@ cron_line() {
 
 # shellcheck source=examples.sh
 . "$here/examples.sh"
+# shellcheck source=daily.sh
+. "$here/daily.sh"
 # shellcheck source=monitoring.sh
 . "$here/monitoring.sh"
 
@@ -718,7 +694,7 @@ systemd_checks
 rc_checks
 snippet_checks
 rc_script_checks
-periodic_checks
+daily_checks
 example_checks
 monitoring_checks
 echo "$passed passed, $failed failed"
