@@ -451,7 +451,7 @@ fn with_node(verb: impl FnOnce(Node) -> u8) -> u8 {
 fn with_machine(verb: impl FnOnce(Node, &UsbDisks) -> u8) -> u8 {
     // An answer is not read by any other program: without a path of our own, by none.
     let reader = os::own_program().unwrap_or_default();
-    let machine = Machine::new();
+    let machine = Machine::watched();
     let disks = UsbDisks::new(machine.clock(), Path::new(PATHS.db), machine.boot_id());
     let zfs = zfs::direct::Direct::new(zfs::command::Command {
         program: PATHS.zfs.into(),
@@ -499,7 +499,9 @@ fn do_verb(verb: &Verb, config: &Config, node: Node, command: &[OsString]) -> u8
         Verb::Backup(Backup { to, rebuild }) => privileged(|| {
             let rebuild = *rebuild;
             let scope = backup::Scope { to, rebuild };
-            show(&backup::backup(node, config, scope, &told))
+            show(&backup::backup(node, config, scope, &|change| {
+                told(node, change)
+            }))
         }),
         Verb::Gate(gate) => ask_gate(node, config, &gate.name, command),
         Verb::Plan(_) => privileged(|| {
@@ -769,9 +771,12 @@ fn do_rotate(node: Node, config: &Config, asked: &Rotate) -> u8 {
         Ok(key) => privileged(|| {
             let rotated = match &key {
                 Some(key) => {
-                    rotate::rotate(node, config, key, what, &|change| progress(key, change))
+                    let progress = |change: &str| progress(node, key, change);
+                    rotate::rotate(node, config, key, what, &progress)
                 }
-                None => rotate::all(node, config, what, &progress),
+                None => rotate::all(node, config, what, &|key, change| {
+                    progress(node, key, change)
+                }),
             };
             tell_rotated(&rotated, what.only_shows())
         }),
@@ -788,7 +793,7 @@ fn do_prune(node: Node, config: &Config, asked: &Prune) -> u8 {
     let generation = asked.generation.as_deref();
     match config.key_name(&asked.key) {
         Ok(key) => privileged(|| {
-            let told = &|change: &str| progress(&key, change);
+            let told = &|change: &str| progress(node, &key, change);
             let pruned = rotate::prune::prune(node, config, &key, generation, told);
             tell_rotated(&pruned, generation.is_none())
         }),
@@ -797,13 +802,14 @@ fn do_prune(node: Node, config: &Config, asked: &Prune) -> u8 {
 }
 
 /// What was done about a key, when it is done: a rotation can take minutes.
-fn progress(key: &KeyName, change: &str) {
-    told(&format!("{key}: {change}"));
+fn progress(node: Node, key: &KeyName, change: &str) {
+    told(node, &format!("{key}: {change}"));
 }
 
 /// What was just done, to a person who waits for the end of it.
-fn told(change: &str) {
+fn told(node: Node, change: &str) {
     if io::stderr().is_terminal() {
+        node.system.clock().doing("");
         complain(&format!("{change}\n"));
     }
 }

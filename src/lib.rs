@@ -42,7 +42,8 @@
 //! - [`child`] is the one place that starts programs, [`os::worker`] the one place that forks.
 //! - What comes from a peer is read by a process without rights; [`flat`] is what it hands to root.
 //! - [`key`] holds key bytes; [`os`] is the platform and all `unsafe`; [`marker`] is the run
-//!   directory; [`time`] has the deadlines; [`trouble`] is "could not ask".
+//!   directory; [`time`] has the deadlines, [`progress`] the line for a person who waits;
+//!   [`trouble`] is "could not ask".
 
 pub mod adopt;
 pub mod audit;
@@ -74,6 +75,7 @@ pub mod pass;
 pub mod peers;
 pub mod plan;
 pub mod preview;
+pub mod progress;
 pub mod promote;
 pub mod promotion;
 pub mod reader;

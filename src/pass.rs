@@ -102,8 +102,10 @@ impl<'a> Pass<'a> {
 
     /// Runs one part of the pass and notes its time; the part gives its result in a few words.
     pub fn phase<T>(&mut self, name: &str, part: impl FnOnce(&mut Self) -> (T, String)) -> T {
+        self.doing(name);
         let begun = self.clock().now();
         let (value, result) = part(self);
+        self.clock().doing("");
         self.report.phases.push(Phase {
             name: name.to_owned(),
             result,
@@ -112,10 +114,22 @@ impl<'a> Pass<'a> {
         value
     }
 
+    /// Tells a person at a terminal what this verb waits for; each phase does, and ends it.
+    pub fn doing(&self, what: &str) {
+        self.clock().doing(&format!("{}: {what}", self.report.pass));
+    }
+
     /// Takes the one lock, waiting a share of the budget for it. `None`, with a finding, when
     /// another run keeps it.
     pub fn lock(&mut self) -> Option<Lock> {
         let deadline = self.deadline.at_most(self.clock(), LOCK_WAIT);
+        self.doing("another f3skeys");
+        let lock = self.wait_for_lock(deadline);
+        self.clock().doing("");
+        lock
+    }
+
+    fn wait_for_lock(&mut self, deadline: Deadline) -> Option<Lock> {
         loop {
             match marker::try_lock(self.node.run) {
                 Ok(Some(lock)) => return Some(lock),

@@ -156,7 +156,11 @@ pub struct CopyThen {
 /// Looks at the node.
 pub fn status(node: Node, config: &Config) -> Status {
     let mut pass = Pass::begin("status", node, config);
+    pass.doing("pools");
     pass.observe_all();
+    pass.doing("gates");
+    let gates = gates_now(node, config);
+    pass.clock().doing("");
     let observed = &pass.observed;
     let roots: Vec<RootNow> = config
         .roots
@@ -176,7 +180,7 @@ pub fn status(node: Node, config: &Config) -> Status {
         rebuild: rebuild_now(node),
         pools: observed.pools.iter().map(pool_now).collect(),
         roots,
-        gates: gates_now(node, config),
+        gates,
         copies: copies_then(node, config),
         last: RUNS
             .iter()

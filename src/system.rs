@@ -7,9 +7,10 @@ use crate::guard;
 use crate::host::bare::{self, Beneath};
 use crate::names::DatasetName;
 use crate::os::{self, Mount, PoolState, worker};
+use crate::progress::Watch;
 use crate::store::work::{Work, Worked};
 use crate::store::{Reading, Wanted};
-use crate::time::{Clock, Deadline, SystemClock};
+use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
@@ -137,14 +138,21 @@ pub trait KeyDevices {
 
 /// The real machine.
 pub struct Machine {
-    clock: SystemClock,
+    clock: Watch,
 }
 
 impl Machine {
     /// The machine, its clock beginning now.
     pub fn new() -> Machine {
         Machine {
-            clock: SystemClock::start(),
+            clock: Watch::start(false),
+        }
+    }
+
+    /// The same, with a person at the terminal, if there is one, shown what is waited for.
+    pub fn watched() -> Machine {
+        Machine {
+            clock: Watch::start(true),
         }
     }
 }

@@ -294,6 +294,8 @@ pub struct Sim {
     pub meanwhile: RefCell<Option<Meanwhile>>,
     /// The run dies at its n-th step: at the n-th time that it touches anything outside itself.
     pub die_at: Cell<Option<u32>>,
+    /// What a person who watches was told that is waited for.
+    pub doings: RefCell<Vec<String>>,
     mounts: RefCell<Vec<SimMount>>,
     pub directory: PathBuf,
 }
@@ -361,6 +363,7 @@ impl Sim {
             carp_refused: Cell::default(),
             meanwhile: RefCell::default(),
             die_at: Cell::default(),
+            doings: RefCell::default(),
             mounts: RefCell::new(vec![SimMount {
                 mount: Mount {
                     at: "/".into(),
@@ -810,6 +813,10 @@ impl Clock for Sim {
         if let Some(others) = meanwhile {
             others(self, time);
         }
+    }
+
+    fn doing(&self, what: &str) {
+        self.doings.borrow_mut().push(what.to_owned());
     }
 }
 
