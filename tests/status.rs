@@ -670,6 +670,9 @@ fn what_people_see_at_a_glance() {
             assert!(text.contains(line), "{name}: {line}\n{text}");
         }
     }
+    // That a root is locked is told by its line, and not by a run whose advice is to read it.
+    let text = look(&scenes::scene("no-stick").unwrap()).text(Ink::NONE);
+    assert!(!text.contains("`f3skeys status`"), "{text}");
     let sim = booted("glance", good_stick());
     f3skeys::marker::set_locked(&sim.run(), true).unwrap();
     let text = look(&sim).text(Ink::NONE);

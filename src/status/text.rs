@@ -134,9 +134,18 @@ impl Status {
         let (pass, took) = (&run.pass, seconds(run.millis));
         let _ = writeln!(text, "  {verdict} {pass:<9}  {when}, took {took}{boot}");
         let told = run.findings.iter();
-        for finding in told.filter(|finding| finding.severity > Severity::Note) {
+        let told = told.filter(|finding| finding.severity > Severity::Note);
+        for finding in told.filter(|finding| !self.shows(finding)) {
             write_finding(text, ink, finding);
         }
+    }
+
+    /// Whether a finding only sends its reader here, to a root whose line says it all.
+    fn shows(&self, finding: &Finding) -> bool {
+        let open = |root: &RootNow| root.key_loaded == Some(true);
+        let mut roots = self.roots.iter().filter(|root| !open(root));
+        finding.remedy.starts_with("`f3skeys status`")
+            && roots.any(|root| root.dataset == finding.subject)
     }
 }
 

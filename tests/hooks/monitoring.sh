@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# The metrics of `status --prometheus`, the script that hands them over, and the
-# alert rules of docs/monitoring.md.  Read by check.sh.
+# The metrics of `status --prometheus`, the script that hands them over, the alert
+# rules of docs/monitoring.md, and the pictures.  Read by check.sh.
 
 : "${top:?}" "${box:?}"
 
@@ -69,6 +69,16 @@ STUB
 	    same 644 "$(stat -c %a "$box/metrics/to/f3skeys.prom")"
 }
 
+# A copy of the tree's pictures in which a root is open that is not.
+picture_lies() {
+	mkdir -p "$box/docs/pictures"
+	cp docs/pictures/*.svg "$box/docs/pictures"
+	sed -i 's/LOCKED/open/' "$box/docs/pictures/no-stick.svg"
+	sed "s|^HERE = .*|HERE = pathlib.Path('$box/docs/pictures')|; s|^TOP = .*|TOP = '$top'|" \
+	    docs/pictures/render >"$box/render"
+	says "not what the program prints: no-stick.svg$" python3 "$box/render" --check
+}
+
 monitoring_checks() {
 	check "shellcheck examples/monitoring/f3skeys-metrics" shellcheck -s sh examples/monitoring/f3skeys-metrics
 	check "metrics: the page takes the old one's place, whole" hands_over 0 'new 1\n' 0 'new 1'
@@ -76,8 +86,15 @@ monitoring_checks() {
 	check "metrics: without a configuration the old page stays" hands_over 78 '' 78 'old 1'
 	check "metrics: a half page is not handed over" hands_over 71 'ne' 71 'old 1'
 	check "alerts: the rules ask for metrics that there are" rules_name_metrics
-	if ! command -v cargo >/dev/null || ! find_promtool; then
-		echo "NOT RUN: no cargo or no promtool here, so metrics and alert rules are NOT VERIFIED"
+	if ! command -v cargo >/dev/null; then
+		echo "NOT RUN: no cargo here, so pictures, metrics and alert rules are NOT VERIFIED"
+		return
+	fi
+	need python3 python3 || echo "python3 is missing"
+	check "pictures: they show what the program prints now" docs/pictures/render --check
+	check "pictures: one that does not is named" picture_lies
+	if ! find_promtool; then
+		echo "NOT RUN: no promtool here, so metrics and alert rules are NOT VERIFIED"
 		return
 	fi
 	for scene in $scenes; do
