@@ -33,7 +33,7 @@
 //!   are handed to a peer is [`handover`].
 //! - [`adopt`] proposes a configuration for a host that exists; [`init`] makes an empty store.
 //! - [`report`], [`verdict`], [`exit`], [`ink`]: what is said, and the exit status. [`audit`]: what was done to
-//!   a store, for as long as it is kept.
+//!   a store, for as long as it is kept; [`syslog`]: a line of it for the system's log.
 //!
 //! Effects sit behind three seams: [`zfs::Zfs`], [`system::KeyDevices`] and [`system::System`].
 //!
@@ -89,6 +89,7 @@ pub mod rotate;
 pub mod services;
 pub mod status;
 pub mod store;
+pub mod syslog;
 pub mod system;
 pub mod time;
 pub mod trouble;

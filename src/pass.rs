@@ -10,6 +10,7 @@ use crate::peers::Peers;
 use crate::plan::{self, Observed, Pool, Step};
 use crate::report::{Phase, Report, Severity};
 use crate::services::Services;
+use crate::syslog;
 use crate::system::{KeyDevices, System};
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
@@ -37,6 +38,16 @@ pub struct Node<'a> {
     pub run: &'a Path,
     /// The directory of reports.
     pub db: &'a Path,
+}
+
+impl Node<'_> {
+    /// Logs a run that is over, and not kept yet.
+    pub fn log(&self, report: &Report) {
+        let before = Report::last(self.db, &report.pass);
+        if let Some((severity, line)) = syslog::of_run(report, before.as_ref()) {
+            self.system.log(severity, &line);
+        }
+    }
 }
 
 /// What a worker more gains with so many roots is lost by its start, which takes a processor from the
@@ -415,6 +426,7 @@ impl<'a> Pass<'a> {
     pub fn finish(mut self) -> Report {
         self.report.millis = millis(self.clock().now() - self.begun);
         self.report.ended = Some(self.node.system.wall());
+        self.node.log(&self.report);
         self.report.keep_done(self.node.db);
         self.report
     }

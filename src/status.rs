@@ -51,7 +51,7 @@ pub struct Status {
     pub gates: Vec<GateNow>,
     /// What peers have last proven to hold, of keys of this node.
     pub copies: Vec<CopyThen>,
-    /// The reports of the last runs that are kept, in the order of [`RUNS`].
+    /// The reports of the last runs that are kept, in the order in which they come in a day.
     pub last: Vec<Report>,
 }
 

@@ -8,8 +8,10 @@ use crate::host::bare::{self, Beneath};
 use crate::names::DatasetName;
 use crate::os::{self, Mount, PoolState, worker};
 use crate::progress::Watch;
+use crate::report::Severity;
 use crate::store::work::{Work, Worked};
 use crate::store::{Reading, Wanted};
+use crate::syslog;
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
 use nix::time::{ClockId, clock_gettime};
@@ -51,6 +53,8 @@ pub trait System {
     ) -> Result<Beneath, Trouble>;
     /// The time of day, in seconds since 1970, by a clock that may be wrong.
     fn wall(&self) -> u64;
+    /// Hands a line to the system's log, which may lose it.
+    fn log(&self, severity: Severity, line: &str);
     /// The time since this boot by the kernel's monotonic clock, which every process reads alike.
     ///
     /// # Errors
@@ -203,6 +207,10 @@ impl System for Machine {
 
     fn wall(&self) -> u64 {
         seconds_since_1970()
+    }
+
+    fn log(&self, severity: Severity, line: &str) {
+        syslog::send(Path::new(os::PATHS.syslog), severity, line);
     }
 
     fn since_boot(&self) -> Result<Duration, Trouble> {

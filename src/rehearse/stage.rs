@@ -411,6 +411,9 @@ impl System for Stage<'_> {
         self
     }
 
+    /// A rehearsal changes nothing.
+    fn log(&self, _severity: Severity, _line: &str) {}
+
     fn boot_id(&self) -> Option<String> {
         self.real.system.boot_id()
     }

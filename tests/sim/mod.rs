@@ -19,6 +19,7 @@ use f3skeys::pass::Node;
 use f3skeys::peers::{self, Peers, Question, Reply};
 use f3skeys::promotion::{self, Promoted};
 use f3skeys::receive::{self, Refused, rebuild};
+use f3skeys::report::Severity;
 use f3skeys::services::Services;
 use f3skeys::store::layout::{self, Place};
 use f3skeys::store::state::{FORMAT, Generation, Standing, State};
@@ -294,6 +295,8 @@ pub struct Sim {
     pub meanwhile: RefCell<Option<Meanwhile>>,
     /// The run dies at its n-th step: at the n-th time that it touches anything outside itself.
     pub die_at: Cell<Option<u32>>,
+    /// The system's log.
+    pub logged: RefCell<Vec<(Severity, String)>>,
     /// What a person who watches was told that is waited for.
     pub doings: RefCell<Vec<String>>,
     mounts: RefCell<Vec<SimMount>>,
@@ -363,6 +366,7 @@ impl Sim {
             carp_refused: Cell::default(),
             meanwhile: RefCell::default(),
             die_at: Cell::default(),
+            logged: RefCell::default(),
             doings: RefCell::default(),
             mounts: RefCell::new(vec![SimMount {
                 mount: Mount {
@@ -908,6 +912,10 @@ impl System for Sim {
 
     fn wall(&self) -> u64 {
         self.wall.get() + self.now().as_secs()
+    }
+
+    fn log(&self, severity: Severity, line: &str) {
+        self.logged.borrow_mut().push((severity, line.to_owned()));
     }
 
     fn since_boot(&self) -> Result<Duration, Trouble> {
