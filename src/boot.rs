@@ -170,10 +170,8 @@ fn run(pass: &mut Pass, when: When) -> bool {
 pub(crate) fn open_roots(pass: &mut Pass, when: When) -> bool {
     pass.scope = Scope::Keys;
     pass.begin_asking();
-    let store = &pass.config.store;
-    pass.node
-        .devices
-        .expect(&pass.config.keys(), &store.mountpoint);
+    let at = &pass.config.store.mountpoint;
+    pass.node.devices.will_read(&pass.config.keys(), at);
     let device = match when {
         When::Now => key_device(pass, Duration::ZERO).ok(),
         When::Late => None,

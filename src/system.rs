@@ -99,7 +99,7 @@ pub enum Guard {
 pub trait KeyDevices {
     /// Says what will be read, and where the store is mounted for that, so that who looks at a disk can
     /// go on to read it.
-    fn expect(&self, _wanted: &[KeyName], _at: &Path) {}
+    fn will_read(&self, _wanted: &[KeyName], _at: &Path) {}
 
     /// The disks that are there now.
     ///

@@ -204,7 +204,7 @@ fn read_into(place: &Place, intake: &mut Intake, wanted: Wanted) -> Result<Told,
 }
 
 impl KeyDevices for UsbDisks<'_> {
-    fn expect(&self, wanted: &[KeyName], at: &Path) {
+    fn will_read(&self, wanted: &[KeyName], at: &Path) {
         *self.expected.borrow_mut() = Some(Expected {
             keys: wanted.to_vec(),
             at: at.to_owned(),
