@@ -447,10 +447,9 @@ fn open_unseen(
     let roots = pass.config.roots.iter();
     let mut of_pool = roots.filter(|root| root.dataset.pool() == pool);
     let all = of_pool.all(|root| pass.observed.taken.contains(&root.dataset));
-    if !all {
-        steps
-            .iter()
-            .for_each(|step| drop(pass.failures.remove(step)));
+    // Tried once more, unless the pool did not answer: then this is all that there is to say.
+    if !all && !pass.is_given_up(pool) {
+        pass.failures.retain(|step, _| !steps.contains(step));
     }
     all
 }

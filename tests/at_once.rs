@@ -320,6 +320,20 @@ fn law_6_a_sick_pool_is_not_asked_for_what_its_kernel_would_say() {
 }
 
 #[test]
+fn law_6_a_pool_that_does_not_take_a_key_in_time_is_told_of_and_left_alone() {
+    for at_once in 1..=4 {
+        let said = |kernel_says| {
+            let sim = node("hangs", [By::Current; 3], at_once, kernel_says);
+            sim.load_takes.set(Duration::from_secs(100));
+            boot_now(&sim)
+        };
+        let (expected, report) = (said(false), said(true));
+        assert_eq!(told(&report), told(&expected), "{at_once}");
+        assert!(report.complaints().contains("no answer in time"));
+    }
+}
+
+#[test]
 fn mounts_that_the_kernel_shows_are_not_looked_at_again() {
     let sim = node("shown", [By::Current; 3], 2, true);
     boot_now(&sim);
