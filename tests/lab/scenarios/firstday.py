@@ -180,8 +180,8 @@ def came_up(node, lab, *roots):
     """All is open, by f3skeys' own word and by what is seen."""
     status = lab.json(node.ok("f3skeys status --json"))
     check({root["dataset"] for root in status["roots"]} == set(roots), status["roots"])
-    check(all(root["open"] for root in status["roots"]), status["roots"])
-    check(status["gates"] and all(gate["open"] for gate in status["gates"]), status["gates"])
+    check(all(root["key_loaded"] for root in status["roots"]), status["roots"])
+    check(status["gates"] and all(gate["state"] == "open" for gate in status["gates"]), status["gates"])
     node.check_store_unmounted()
     node.check_nfs_serves()
 

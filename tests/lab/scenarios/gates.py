@@ -123,8 +123,8 @@ def told(node, lab):
     says(plan, "nothing")
     status = node.ok("f3skeys status --json")
     check(lab.json(status)["roots"], status)
-    check(all(root["open"] for root in lab.json(status)["roots"]), status)
-    check(all(gate["open"] for gate in lab.json(status)["gates"]), status)
+    check(all(root["key_loaded"] for root in lab.json(status)["roots"]), status)
+    check(all(gate["state"] == "open" for gate in lab.json(status)["gates"]), status)
 
 
 @scenario("directories that `ready` has to make for a mount can be passed by everybody, as those of a mount by the system")
