@@ -117,9 +117,13 @@ put() {
 	[ -n "$stage" ] || echo "installed $target"
 }
 
-# put_fitted MODE SOURCE PATH [WAY-OUT]: a text of ours, with the program's path
+# fit SOURCE: a text of ours, with the program's path; it may name that of the
+# other system.
+fit() { sed "s|/usr\(/local\)\{0,1\}/sbin/f3skeys|$prefix/sbin/f3skeys|g" "$here/$1" >"$work/fitted"; }
+
+# put_fitted MODE SOURCE PATH [WAY-OUT]
 put_fitted() {
-	sed "s|$usual/sbin/f3skeys|$prefix/sbin/f3skeys|g" "$here/$2" >"$work/fitted"
+	fit "$2"
 	put "$1" "$work/fitted" "$3" "${4:-}"
 }
 
@@ -189,9 +193,11 @@ install_linux() {
 	put_common
 	for unit in f3skeys.service f3sready.service f3skeys-late.service \
 	    f3skeys-reconcile.service f3skeys-reconcile.timer \
+	    f3skeys-daily.service f3skeys-daily.timer \
 	    f3skeys-copies.service f3skeys-copies.timer; do
 		put_fitted 644 "systemd/$unit" "$units/$unit"
 	done
+	put_fitted 755 rc.d/periodic/f3skeys-daily /usr/lib/f3skeys/daily
 	put 644 "$here/systemd/90-f3skeys.preset" /usr/lib/systemd/system-preset/90-f3skeys.preset
 	for unit in nfs-server.service nfs-mountd.service zfs-mount.service; do
 		put_gate "$unit"
@@ -214,7 +220,8 @@ install_freebsd() {
 	done
 	put 644 "$here/rc.d/devd/f3skeys.conf" /usr/local/etc/devd/f3skeys.conf
 	put 644 "$here/rc.d/cron.d-f3skeys" /usr/local/etc/cron.d/f3skeys
-	put_fitted 755 rc.d/periodic/450.f3skeys /usr/local/etc/periodic/daily/450.f3skeys
+	put 755 "$here/rc.d/periodic/450.f3skeys" /usr/local/etc/periodic/daily/450.f3skeys
+	put_fitted 755 rc.d/periodic/f3skeys-daily /usr/local/libexec/f3skeys-daily
 	put 644 "$here/loader/f3skeys.conf" /boot/loader.conf.d/f3skeys.conf
 }
 
@@ -224,7 +231,7 @@ set_aside() {
 	stranger=$destdir$1
 	[ -L "$stranger" ] || [ -e "$stranger" ] || return 0
 	[ -z "$(recorded "$1")" ] || return 0
-	sed "s|$usual/sbin/f3skeys|$prefix/sbin/f3skeys|g" "$here/rc.d/${1##*/}" >"$work/fitted"
+	fit "rc.d/${1##*/}"
 	case $1 in
 	/etc/rc.d/*) ! cmp -s "$work/fitted" "$stranger" || return 0 ;;
 	esac
@@ -266,10 +273,12 @@ Nothing has changed yet.  Still to do, by a person:
   switch it on; from then on the NFS server starts only while that gate is open:
     systemctl enable f3skeys.service
     systemctl start f3sready.service f3skeys-reconcile.timer    (or reboot)
-  with peers, have them prove their copies of the keys each day:
+  have the stick verified each day, and with peers their copies of the keys proven:
+    systemctl enable --now f3skeys-daily.timer
     systemctl enable --now f3skeys-copies.timer
   then ask whether this node would come back: f3skeys doctor; f3skeys rehearse
-`systemctl disable f3skeys.service` takes all of it off again.
+`systemctl disable f3skeys.service` takes all of it off again, but for the timers
+of each day.
 TEXT
 	freebsd) cat <<'TEXT' ;;
 Nothing has changed yet.  Still to do, by a person:
@@ -282,8 +291,9 @@ Nothing has changed yet.  Still to do, by a person:
     service devd restart; service f3skeys start; service f3sready start    (or reboot)
   name the services of each gate in f3skeys.ron, e.g. services: ["nfsd", "stunnel"]:
   they start when it opens late and stop when it closes;
-  with peers, have them prove their copies of the keys each day:
+  have the stick verified each day, and the copies of its keys on the peers proven:
     sysrc -f /etc/periodic.conf daily_f3skeys_enable=YES
+    sysrc -f /etc/periodic.conf daily_f3skeys_verbs="verify rehearse"    (without peers)
   for the hold of CARP see /boot/loader.conf.d/f3skeys.conf;
   then ask whether this node would come back: f3skeys doctor; f3skeys rehearse
 TEXT
@@ -343,7 +353,7 @@ disable() {
 	esac
 	if [ "$os" = linux ] && [ -z "$destdir" ] && command -v systemctl >/dev/null; then
 		# A timer that goes on would start what is no longer there.
-		systemctl disable --now f3skeys-reconcile.timer f3skeys-copies.timer || :
+		systemctl disable --now f3skeys-reconcile.timer f3skeys-daily.timer f3skeys-copies.timer || :
 		systemctl disable f3skeys.service f3sready.service || :
 	else
 		echo "  -> $off" >&2

@@ -22,7 +22,7 @@ _f3skeys_flags() {
 	reconcile) echo --help ;;
 	rehearse) echo --json --help ;;
 	rotate) echo --all --plan --status --resume --abort --retire --take-over --help ;;
-	status) echo --peers --json --help ;;
+	status) echo --peers --json --prometheus --help ;;
 	verify) echo --pools --repair --store= --json --help ;;
 	version) echo --help ;;
 	esac

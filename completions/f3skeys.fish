@@ -64,6 +64,7 @@ complete -c f3skeys -n '__fish_seen_subcommand_from rotate' -l retire -d 'let bo
 complete -c f3skeys -n '__fish_seen_subcommand_from rotate' -l take-over -d 'also give a key of the store to loaded roots that none of it opens, or that have a hex or passphrase key'
 complete -c f3skeys -n '__fish_seen_subcommand_from status' -l peers -d 'ask every peer to prove each key of this node instead'
 complete -c f3skeys -n '__fish_seen_subcommand_from status' -l json -d 'as JSON'
+complete -c f3skeys -n '__fish_seen_subcommand_from status' -l prometheus -d 'as metrics in Prometheus\'s text format'
 complete -c f3skeys -n '__fish_seen_subcommand_from verify' -l pools -d 'ask ZFS whether a key of the store opens each root of this node'
 complete -c f3skeys -n '__fish_seen_subcommand_from verify' -l repair -d 'rebuild what is damaged from the other copy'
 complete -c f3skeys -n '__fish_seen_subcommand_from verify' -l store -x -a '(__fish_complete_directories)' -d 'verify a copy of a store in this directory instead'

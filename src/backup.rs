@@ -120,7 +120,11 @@ fn ask_all<'k>(
     };
     let mut visits: Vec<Visit> = peers.iter().map(visit).collect();
     let talks = visits.iter_mut().map(|visit| visit as &mut dyn Talk<'k>);
-    node.peers.talk(&mut talks.collect::<Vec<_>>());
+    let mut talks: Vec<_> = talks.collect();
+    let clock = node.system.clock();
+    clock.doing(&format!("{}: peers", round.verb));
+    node.peers.talk(&mut talks);
+    clock.doing("");
     visits
 }
 

@@ -6,6 +6,7 @@ use crate::exit::{Fault, USAGE};
 use crate::gate::Answer;
 use crate::host::{Host, hooks};
 use crate::init::decide::Request;
+use crate::ink::Ink;
 use crate::key::Key;
 use crate::names::{DatasetName, KeyName, NodeName};
 use crate::os::{self, PATHS};
@@ -201,6 +202,9 @@ struct Status {
     /// as JSON
     #[argh(switch)]
     json: bool,
+    /// as metrics in Prometheus's text format
+    #[argh(switch)]
+    prometheus: bool,
 }
 
 /// Make an existing host ready: write the key store's metadata without changing a key, and print a
@@ -393,6 +397,9 @@ fn wrong_together(verb: &Verb) -> Option<&'static str> {
             Some("`backup --rebuild` is for one peer: --to names it")
         }
         Verb::Receive(receive) => receive.wrong_together(),
+        Verb::Status(status) if status.prometheus && (status.peers || status.json) => {
+            Some("`status --prometheus` goes with no other option")
+        }
         Verb::Verify(verify) if verify.store.is_some() && verify.pools => {
             Some("`verify --pools` is about this node's own store; it takes no --store")
         }
@@ -444,7 +451,7 @@ fn with_node(verb: impl FnOnce(Node) -> u8) -> u8 {
 fn with_machine(verb: impl FnOnce(Node, &UsbDisks) -> u8) -> u8 {
     // An answer is not read by any other program: without a path of our own, by none.
     let reader = os::own_program().unwrap_or_default();
-    let machine = Machine::new();
+    let machine = Machine::watched();
     let disks = UsbDisks::new(machine.clock(), Path::new(PATHS.db), machine.boot_id());
     let zfs = zfs::direct::Direct::new(zfs::command::Command {
         program: PATHS.zfs.into(),
@@ -492,7 +499,9 @@ fn do_verb(verb: &Verb, config: &Config, node: Node, command: &[OsString]) -> u8
         Verb::Backup(Backup { to, rebuild }) => privileged(|| {
             let rebuild = *rebuild;
             let scope = backup::Scope { to, rebuild };
-            show(&backup::backup(node, config, scope, &told))
+            show(&backup::backup(node, config, scope, &|change| {
+                told(node, change)
+            }))
         }),
         Verb::Gate(gate) => ask_gate(node, config, &gate.name, command),
         Verb::Plan(_) => privileged(|| {
@@ -505,10 +514,10 @@ fn do_verb(verb: &Verb, config: &Config, node: Node, command: &[OsString]) -> u8
             let hooks = hooks::hooks(&Host::here(), PATHS.init);
             show_rehearsal(&rehearse::rehearse(node, config, &hooks), *json)
         }),
-        Verb::Status(Status { peers: true, json }) => {
-            privileged(|| show_copies(&copies::copies(node, config), *json))
-        }
-        Verb::Status(Status { json, .. }) => show_status(&status::status(node, config), *json),
+        Verb::Status(Status {
+            peers: true, json, ..
+        }) => privileged(|| show_copies(&copies::copies(node, config), *json)),
+        Verb::Status(asked) => show_status(&status::status(node, config), asked),
         Verb::Verify(options) => privileged(|| {
             let (pools, repair) = (options.pools, options.repair);
             let told = verify::verify(node, config, verify::Options { pools, repair });
@@ -762,9 +771,12 @@ fn do_rotate(node: Node, config: &Config, asked: &Rotate) -> u8 {
         Ok(key) => privileged(|| {
             let rotated = match &key {
                 Some(key) => {
-                    rotate::rotate(node, config, key, what, &|change| progress(key, change))
+                    let progress = |change: &str| progress(node, key, change);
+                    rotate::rotate(node, config, key, what, &progress)
                 }
-                None => rotate::all(node, config, what, &progress),
+                None => rotate::all(node, config, what, &|key, change| {
+                    progress(node, key, change)
+                }),
             };
             tell_rotated(&rotated, what.only_shows())
         }),
@@ -781,7 +793,7 @@ fn do_prune(node: Node, config: &Config, asked: &Prune) -> u8 {
     let generation = asked.generation.as_deref();
     match config.key_name(&asked.key) {
         Ok(key) => privileged(|| {
-            let told = &|change: &str| progress(&key, change);
+            let told = &|change: &str| progress(node, &key, change);
             let pruned = rotate::prune::prune(node, config, &key, generation, told);
             tell_rotated(&pruned, generation.is_none())
         }),
@@ -790,13 +802,14 @@ fn do_prune(node: Node, config: &Config, asked: &Prune) -> u8 {
 }
 
 /// What was done about a key, when it is done: a rotation can take minutes.
-fn progress(key: &KeyName, change: &str) {
-    told(&format!("{key}: {change}"));
+fn progress(node: Node, key: &KeyName, change: &str) {
+    told(node, &format!("{key}: {change}"));
 }
 
 /// What was just done, to a person who waits for the end of it.
-fn told(change: &str) {
+fn told(node: Node, change: &str) {
     if io::stderr().is_terminal() {
+        node.system.clock().doing("");
         complain(&format!("{change}\n"));
     }
 }
@@ -833,17 +846,23 @@ fn show_rehearsal(rehearsal: &rehearse::Rehearsal, json: bool) -> u8 {
     rehearsal.status
 }
 
-fn show_status(status: &status::Status, json: bool) -> u8 {
-    if json {
-        say_json(status);
-    } else {
-        say(&status.text());
+fn show_status(status: &status::Status, asked: &Status) -> u8 {
+    match asked {
+        Status { json: true, .. } => say_json(status),
+        Status {
+            prometheus: true, ..
+        } => say(&status.prometheus()),
+        _ => say(&status.text(ink())),
     }
-    if status.is_well() {
-        0
-    } else {
-        Fault::Unavailable.status()
-    }
+    status.status
+}
+
+/// Colour on standard output.
+fn ink() -> Ink {
+    let variable = std::env::var_os;
+    let (no_color, term) = (variable("NO_COLOR"), variable("TERM"));
+    let on_terminal = io::stdout().is_terminal();
+    Ink::new(on_terminal, no_color.as_deref(), term.as_deref())
 }
 
 fn show_copies(copies: &copies::Copies, json: bool) -> u8 {
@@ -930,6 +949,8 @@ mod tests {
             "f3skeys init",
             "f3skeys adopt /dev/da0",
             "f3skeys boot -- ls",
+            "f3skeys status --json --prometheus",
+            "f3skeys status --peers --prometheus",
             "f3skeys receive",
             "f3skeys receive --from f1 --for 5",
             "f3skeys receive --from f1 --end",

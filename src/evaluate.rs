@@ -56,6 +56,9 @@ fn evaluate_all(pass: &mut Pass, markers: bool, peers: Peers) {
         Some(_) => Learned::default(),
         None => learn(pass),
     };
+    let newest = learned.newest.iter();
+    let made = newest.filter_map(|(name, newest)| Some((name.clone(), newest.as_ref()?.created)));
+    pass.report.snapshots = made.collect();
     for gate in &pass.config.gates {
         let outcome = match &locked {
             Some(answer) => Outcome::Closed(in_words(answer.clone())),

@@ -32,8 +32,8 @@
 //! - [`rotate`] gives the roots of a key another one, by way of this store and the peers'; how keys
 //!   are handed to a peer is [`handover`].
 //! - [`adopt`] proposes a configuration for a host that exists; [`init`] makes an empty store.
-//! - [`report`], [`verdict`], [`exit`]: what is said, and the exit status. [`audit`]: what was done to
-//!   a store, for as long as it is kept.
+//! - [`report`], [`verdict`], [`exit`], [`ink`]: what is said, and the exit status. [`audit`]: what was done to
+//!   a store, for as long as it is kept; [`syslog`]: a line of it for the system's log.
 //!
 //! Effects sit behind three seams: [`zfs::Zfs`], [`system::KeyDevices`] and [`system::System`].
 //!
@@ -42,8 +42,8 @@
 //! - [`child`] is the one place that starts programs, [`os::worker`] the one place that forks.
 //! - What comes from a peer is read by a process without rights; [`flat`] is what it hands to root.
 //! - [`key`] holds key bytes; [`os`] is the platform and all `unsafe`; [`marker`] is the run
-//!   directory; [`time`] has the deadlines; [`trouble`] is "could not ask"; [`sorted`] is what maps and
-//!   sets are made of.
+//!   directory; [`time`] has the deadlines, [`progress`] the line for a person who waits;
+//!   [`trouble`] is "could not ask"; [`sorted`] is what maps and sets are made of.
 
 pub mod adopt;
 pub mod audit;
@@ -63,6 +63,7 @@ pub mod guard;
 pub mod handover;
 pub mod host;
 pub mod init;
+pub mod ink;
 pub mod key;
 pub mod late;
 pub mod lock;
@@ -74,6 +75,7 @@ pub mod pass;
 pub mod peers;
 pub mod plan;
 pub mod preview;
+pub mod progress;
 pub mod promote;
 pub mod promotion;
 pub mod reader;
@@ -88,6 +90,7 @@ pub mod services;
 pub mod sorted;
 pub mod status;
 pub mod store;
+pub mod syslog;
 pub mod system;
 pub mod time;
 pub mod trouble;

@@ -11,6 +11,7 @@ use crate::plan::{self, Observed, Pool, Step};
 use crate::report::{Phase, Report, Severity};
 use crate::services::Services;
 use crate::sorted::{self, Map, Set};
+use crate::syslog;
 use crate::system::{KeyDevices, System};
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
@@ -37,6 +38,16 @@ pub struct Node<'a> {
     pub run: &'a Path,
     /// The directory of reports.
     pub db: &'a Path,
+}
+
+impl Node<'_> {
+    /// Logs a run that is over, and not kept yet.
+    pub fn log(&self, report: &Report) {
+        let before = Report::last(self.db, &report.pass);
+        if let Some((severity, line)) = syslog::of_run(report, before.as_ref()) {
+            self.system.log(severity, &line);
+        }
+    }
 }
 
 /// How much of a pool a pass looks at, so that no other dataset costs a boot any time.
@@ -98,8 +109,10 @@ impl<'a> Pass<'a> {
 
     /// Runs one part of the pass and notes its time; the part gives its result in a few words.
     pub fn phase<T>(&mut self, name: &str, part: impl FnOnce(&mut Self) -> (T, String)) -> T {
+        self.doing(name);
         let begun = self.clock().now();
         let (value, result) = part(self);
+        self.clock().doing("");
         self.report.phases.push(Phase {
             name: name.to_owned(),
             result,
@@ -108,10 +121,22 @@ impl<'a> Pass<'a> {
         value
     }
 
+    /// Tells a person at a terminal what this verb waits for; each phase does, and ends it.
+    pub fn doing(&self, what: &str) {
+        self.clock().doing(&format!("{}: {what}", self.report.pass));
+    }
+
     /// Takes the one lock, waiting a share of the budget for it. `None`, with a finding, when
     /// another run keeps it.
     pub fn lock(&mut self) -> Option<Lock> {
         let deadline = self.deadline.at_most(self.clock(), LOCK_WAIT);
+        self.doing("another f3skeys");
+        let lock = self.wait_for_lock(deadline);
+        self.clock().doing("");
+        lock
+    }
+
+    fn wait_for_lock(&mut self, deadline: Deadline) -> Option<Lock> {
         loop {
             match marker::try_lock(self.node.run) {
                 Ok(Some(lock)) => return Some(lock),
@@ -399,6 +424,8 @@ impl<'a> Pass<'a> {
     /// Ends the pass: keeps the report where it outlives the boot.
     pub fn finish(mut self) -> Report {
         self.report.millis = millis(self.clock().now() - self.begun);
+        self.report.ended = Some(self.node.system.wall());
+        self.node.log(&self.report);
         self.report.keep_done(self.node.db);
         self.report
     }

@@ -90,7 +90,10 @@ pub fn rehearse(node: Node, config: &Config, hooks: &[Finding]) -> Rehearsal {
     };
     let deadline = pass.deadline.at_most(pass.clock(), ONE_CALL);
     match Stage::after_power_cut(node, deadline) {
-        Ok(stage) => rehearsal.hold(&stage, &config, lock),
+        Ok(stage) => {
+            rehearsal.hold(&stage, &config, lock);
+            node.system.clock().doing("");
+        }
         Err(trouble) => {
             let what = format!("could not be looked at: {trouble}");
             let finding = Finding::new(Severity::Failure, "mounts", &what, "try again");

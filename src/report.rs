@@ -2,6 +2,8 @@
 
 use crate::exit::Fault;
 use crate::marker;
+use crate::names::DatasetName;
+use crate::sorted::Map;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::io;
@@ -141,14 +143,22 @@ pub struct Report {
     pub node: String,
     /// The boot in which it ran; `None` if the kernel had no identity yet.
     pub boot: Option<String>,
+    /// When it ended, in seconds since 1970, by a clock that may have been wrong; `None` in a report
+    /// of a program that did not note it.
+    #[serde(default)]
+    pub ended: Option<u64>,
     /// The parts of the pass, in order.
     pub phases: Vec<Phase>,
     /// What was changed, in order.
     pub changed: Vec<String>,
     /// Every root.
     pub roots: Vec<RootLine>,
-    /// Every gate (`ready` only).
+    /// Every gate (`ready` and `reconcile` only).
     pub gates: Vec<GateLine>,
+    /// When the newest snapshot of each dataset that a gate wants fresh was made, in seconds since
+    /// 1970 (`ready` and `reconcile` only).
+    #[serde(default)]
+    pub snapshots: Map<DatasetName, u64>,
     /// What there is to tell.
     pub findings: Vec<Finding>,
     /// The worst fault, if any.
@@ -166,10 +176,12 @@ impl Report {
             pass: pass.to_owned(),
             node: node.to_owned(),
             boot,
+            ended: None,
             phases: Vec::new(),
             changed: Vec::new(),
             roots: Vec::new(),
             gates: Vec::new(),
+            snapshots: Map::new(),
             findings: Vec::new(),
             fault: None,
             status: 0,

@@ -152,6 +152,7 @@ pub fn all(node: Node, config: &Config, what: What, progress: &dyn Fn(&KeyName, 
         report.find(Severity::Note, config.node.as_str(), what, "");
     }
     if !what.only_shows() {
+        report.ended = Some(node.system.wall());
         report.keep_done(node.db);
     }
     Rotated { text, report }

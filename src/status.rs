@@ -1,175 +1,318 @@
-//! `f3skeys status`: how the node stands now, and how its last boot went. Needs no stick and
-//! changes nothing.
+//! `f3skeys status`: how the node stands now, and how it last went. Needs no stick, changes nothing, and
+//! starts no program but those that a look at the pools and the peers of a gate take.
+//!
+//! What is not known is told as such, and never taken for fine.
 
-use crate::config::Config;
+mod prometheus;
+mod text;
+
+use crate::backup::receipts::Receipts;
+use crate::config::{Config, Role, Root};
+use crate::exit::Fault;
 use crate::gate::Answer;
+use crate::marker;
+use crate::names::DatasetName;
 use crate::pass::{Node, Pass};
-use crate::plan::Pool;
-use crate::promotion::Promoted;
+use crate::plan::{self, Observed, Pool, Step};
+use crate::promotion::{Promoted, Promotion};
 use crate::ready;
 use crate::receive::rebuild;
-use crate::report::{GateLine, Report, RootLine, seconds, write_roots};
-use crate::zfs::{Dataset, KeyStatus};
+use crate::report::Report;
+use crate::zfs::{CanMount, Dataset, KeyStatus, Kind, Mountpoint};
 use serde::Serialize;
-use std::fmt::Write as _;
+
+/// The version of the JSON, which docs/status.md describes. It grows when a field goes or changes its
+/// meaning, not when one is added.
+const VERSION: u32 = 1;
+/// The verbs of whose last run is told: those that a boot or a job of each minute or day runs.
+const RUNS: [&str; 5] = ["boot", "ready", "reconcile", "backup", "verify"];
 
 /// The state of the node; its JSON is the interface for monitoring.
 #[derive(Debug, Serialize)]
 pub struct Status {
+    /// The version of this structure.
+    pub version: u32,
     /// This node.
     pub node: String,
-    /// This boot's identity.
+    /// This boot's identity; `None` while the kernel has none.
     pub boot: Option<String>,
-    /// Whether a person has locked the node, so that every gate stays closed.
-    pub locked: bool,
-    /// That the store is open for a rebuild, to whom and for how long, or why that cannot be told;
-    /// `None` when it is not.
-    pub rebuild: Option<String>,
-    /// Every root as it is now.
-    pub roots: Vec<RootLine>,
-    /// Every gate as it is now.
-    pub gates: Vec<GateLine>,
-    /// The report of the last `boot`.
-    pub last_boot: Option<Report>,
-    /// The report of the last `ready`.
-    pub last_ready: Option<Report>,
+    /// The exit status: 0 when every required root is open.
+    pub status: u8,
+    /// Whether a person has locked the node, so that every gate stays closed; `None` when that cannot
+    /// be told, and they stay closed as well.
+    pub locked: Option<bool>,
+    /// Whether the store is open for a rebuild.
+    pub rebuild: Rebuild,
+    /// Every pool of the configuration.
+    pub pools: Vec<PoolNow>,
+    /// Every root.
+    pub roots: Vec<RootNow>,
+    /// Every gate.
+    pub gates: Vec<GateNow>,
+    /// What peers have last proven to hold, of keys of this node.
+    pub copies: Vec<CopyThen>,
+    /// The reports of the last runs that are kept, in the order in which they come in a day.
+    pub last: Vec<Report>,
+}
+
+/// Whether peers may put keys on this node's store that are not theirs.
+#[derive(Debug, Serialize)]
+pub struct Rebuild {
+    /// Whether they may; `None` when that cannot be told.
+    pub open: Option<bool>,
+    /// Who may and for how long, or why it cannot be told; empty when nobody may.
+    pub what: String,
+}
+
+/// How a pool stands.
+#[derive(Debug, Serialize)]
+pub struct PoolNow {
+    /// The pool.
+    pub pool: String,
+    /// How it stands.
+    pub state: PoolState,
+    /// Why that is not known; empty when it is.
+    pub why: String,
+}
+
+/// The state of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PoolState {
+    /// It is imported and answers.
+    Imported,
+    /// It is imported, and nothing is read or written any more.
+    Suspended,
+    /// It is not imported.
+    NotImported,
+    /// It did not answer, or the kernel does not say.
+    Unknown,
+}
+
+/// How a root stands.
+#[derive(Debug, Serialize)]
+pub struct RootNow {
+    /// The root.
+    pub dataset: String,
+    /// The key that opens it: for the day on which a stick is lost.
+    pub key: String,
+    /// Its role by the configuration.
+    pub role: Role,
+    /// Whether the boot fails without it.
+    pub required: bool,
+    /// Whether its key is loaded; `None` when that is not known.
+    pub key_loaded: Option<bool>,
+    /// Whether it refuses writing, and of a replica also all that is a replica below it; `None` when
+    /// that is not known.
+    pub readonly: Option<bool>,
+    /// Whether it is mounted; `None` when that is not known, and when it is not and need not be.
+    pub mounted: Option<bool>,
+    /// Whether this replica is promoted, and so written here; `None` when that is not known. A primary
+    /// never is.
+    pub promoted: Option<bool>,
+    /// The promotion that lasts.
+    pub promotion: Option<Promotion>,
+    /// Of a replica, the datasets at and below it that can be written and should not be.
+    pub writable: Vec<String>,
+    /// Why something is not known, or why it cannot be opened; else empty.
+    pub why: String,
+}
+
+/// How a gate stands.
+#[derive(Debug, Serialize)]
+pub struct GateNow {
+    /// The gate.
+    pub name: String,
+    /// Whether it is open.
+    pub state: GateState,
+    /// Why it is not; empty when it is.
+    pub reason: String,
+}
+
+/// The state of a gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GateState {
+    /// All it needs is true now.
+    Open,
+    /// Something it needs is not true.
+    Closed,
+    /// Something it needs could not be asked. Counts as closed.
+    Unknown,
+}
+
+/// What a peer has last proven of a key.
+#[derive(Debug, Serialize)]
+pub struct CopyThen {
+    /// The key.
+    pub key: String,
+    /// The peer.
+    pub peer: String,
+    /// When it has last proven a generation of it, in seconds since 1970, by a clock that may have
+    /// been wrong. Whether all are proven is the last `backup`'s to say.
+    pub proven: u64,
 }
 
 /// Looks at the node.
 pub fn status(node: Node, config: &Config) -> Status {
     let mut pass = Pass::begin("status", node, config);
+    pass.doing("pools");
     pass.observe_all();
-    let roots = config
+    pass.doing("gates");
+    let gates = gates_now(node, config);
+    pass.clock().doing("");
+    let observed = &pass.observed;
+    let roots: Vec<RootNow> = config
         .roots
         .iter()
-        .map(|root| {
-            let (open, state) = live_state(&pass, &root.dataset);
-            RootLine {
-                dataset: root.dataset.to_string(),
-                role: root.role.to_string(),
-                required: root.required,
-                open,
-                state: format!("{state}; key {}", root.key),
-            }
-        })
+        .map(|root| root_now(config, observed, root))
         .collect();
-    let gates = config
-        .gates
-        .iter()
-        .map(|gate| {
-            let (open, reason) = match ready::ask(node, config, gate) {
-                Answer::Open => (true, String::new()),
-                Answer::Closed(why) => (false, why),
-                Answer::CannotTell(why) => (false, format!("cannot tell: {why}")),
-            };
-            GateLine {
-                name: gate.name.to_string(),
-                open,
-                reason,
-            }
-        })
-        .collect();
+    let is_well = |root: &RootNow| root.key_loaded == Some(true) || !root.required;
     Status {
+        version: VERSION,
         node: config.node.to_string(),
         boot: node.system.boot_id(),
-        locked: ready::locked(node.run).is_some(),
-        rebuild: match rebuild::open_now(node) {
-            Ok(open) => open.map(|open| open.text()),
-            Err(why) => Some(why),
+        status: match roots.iter().all(is_well) {
+            true => 0,
+            false => Fault::Unavailable.status(),
         },
+        locked: marker::is_locked(node.run).ok(),
+        rebuild: rebuild_now(node),
+        pools: observed.pools.iter().map(pool_now).collect(),
         roots,
         gates,
-        last_boot: Report::last(node.db, "boot"),
-        last_ready: Report::last(node.db, "ready"),
+        copies: copies_then(node, config),
+        last: RUNS
+            .iter()
+            .filter_map(|verb| Report::last(node.db, verb))
+            .collect(),
     }
 }
 
-fn live_state(pass: &Pass, name: &crate::names::DatasetName) -> (bool, String) {
-    match pass.observed.pools.get(name.pool()) {
-        Some(Pool::Seen(datasets)) => match datasets.iter().find(|d| d.name == *name) {
-            Some(dataset) => dataset_state(dataset),
-            None => (false, "there is no such dataset".to_owned()),
+fn rebuild_now(node: Node) -> Rebuild {
+    match rebuild::open_now(node) {
+        Ok(open) => Rebuild {
+            open: Some(open.is_some()),
+            what: open.map(|open| open.text()).unwrap_or_default(),
         },
-        Some(Pool::NotImported) => (false, "its pool is not imported".to_owned()),
-        Some(Pool::Suspended) => (false, "its pool is suspended".to_owned()),
-        Some(Pool::NotSeen(why)) => (false, format!("not known: {why}")),
-        None => (false, "not known".to_owned()),
+        Err(why) => Rebuild {
+            open: None,
+            what: why,
+        },
     }
 }
 
-fn dataset_state(dataset: &Dataset) -> (bool, String) {
-    let open = dataset.key_status == KeyStatus::Available;
-    let key = if open { "open" } else { "LOCKED" };
-    let writing = if dataset.readonly {
-        "read-only"
-    } else {
-        "writable"
+fn pool_now((name, pool): (&String, &Pool)) -> PoolNow {
+    let (state, why) = match pool {
+        Pool::Seen(_) => (PoolState::Imported, ""),
+        Pool::Suspended => (PoolState::Suspended, ""),
+        Pool::NotImported => (PoolState::NotImported, ""),
+        Pool::NotSeen(why) => (PoolState::Unknown, why.as_str()),
     };
-    let mounted = if dataset.mounted {
-        "mounted"
-    } else {
-        "not mounted"
-    };
-    let promoted = match &dataset.promotion {
-        Promoted::Now(promotion) => format!(", promoted (epoch {})", promotion.epoch),
-        Promoted::Unknown(_) => ", promotion not known".to_owned(),
-        Promoted::Never | Promoted::Over(_) => String::new(),
-    };
-    (open, format!("{key}, {writing}, {mounted}{promoted}"))
+    PoolNow {
+        pool: name.clone(),
+        state,
+        why: why.to_owned(),
+    }
 }
 
-impl Status {
-    /// Whether every required root is open and every gate answers.
-    pub fn is_well(&self) -> bool {
-        self.roots.iter().all(|root| root.open || !root.required)
-    }
-
-    /// The state for people.
-    pub fn text(&self) -> String {
-        let mut text = format!("{} now\n", self.node);
-        if self.locked {
-            text.push_str("  locked by a person; `f3skeys boot` undoes it\n");
-        }
-        if let Some(rebuild) = &self.rebuild {
-            let _ = writeln!(
-                text,
-                "  {rebuild}; `f3skeys receive --rebuild --end` ends it"
-            );
-        }
-        write_roots(&mut text, &self.roots);
-        for gate in &self.gates {
-            let _ = match gate.open {
-                true => writeln!(text, "  gate {}: open", gate.name),
-                false => writeln!(text, "  gate {}: closed: {}", gate.name, gate.reason),
-            };
-        }
-        for (name, report) in [("boot", &self.last_boot), ("ready", &self.last_ready)] {
-            match report {
-                Some(report) => self.last_pass(&mut text, name, report),
-                None => {
-                    let _ = writeln!(text, "last {name}: no report is kept");
-                }
+fn root_now(config: &Config, observed: &Observed, root: &Root) -> RootNow {
+    let mut now = RootNow {
+        dataset: root.dataset.to_string(),
+        key: root.key.to_string(),
+        role: root.role,
+        required: root.required,
+        key_loaded: None,
+        readonly: None,
+        mounted: None,
+        promoted: (root.role == Role::Primary).then_some(false),
+        promotion: None,
+        writable: Vec::new(),
+        why: String::new(),
+    };
+    let mut is_absent = |why: &str| {
+        (now.key_loaded, now.mounted) = (Some(false), Some(false));
+        now.why = why.to_owned();
+    };
+    match observed.pools.get(root.dataset.pool()) {
+        Some(Pool::Seen(_)) => match observed.dataset(&root.dataset) {
+            Some(dataset) => {
+                now.writable = writable(config, observed, &root.dataset);
+                now.look_at(dataset);
             }
-        }
-        text
+            None => is_absent("there is no such dataset"),
+        },
+        Some(Pool::NotImported) => is_absent("its pool is not imported"),
+        Some(Pool::Suspended) => "its pool is suspended".clone_into(&mut now.why),
+        Some(Pool::NotSeen(why)) => now.why.clone_from(why),
+        None => "its pool was not looked at".clone_into(&mut now.why),
+    }
+    now
+}
+
+/// What a boot would make read-only of this root's own part of the tree.
+fn writable(config: &Config, observed: &Observed, root: &DatasetName) -> Vec<String> {
+    let own = |name: &DatasetName| config.root_above(name).is_some_and(|r| r.dataset == *root);
+    let steps = plan::readonly_steps(config, observed);
+    let datasets = steps.iter().map(Step::dataset);
+    datasets.filter(|d| own(d)).map(|d| d.to_string()).collect()
+}
+
+impl RootNow {
+    fn is_replica(&self) -> bool {
+        self.role == Role::Replica
     }
 
-    fn last_pass(&self, text: &mut String, name: &str, report: &Report) {
-        let when = match (&report.boot, &self.boot) {
-            (Some(then), Some(now)) if then == now => "in this boot",
-            (Some(_), Some(_)) => "in an earlier boot",
-            _ => "in an unknown boot",
+    fn look_at(&mut self, dataset: &Dataset) {
+        self.key_loaded = Some(dataset.key_status == KeyStatus::Available);
+        if dataset.key_status == KeyStatus::None {
+            "it is not encrypted".clone_into(&mut self.why);
+        }
+        self.readonly = Some(dataset.readonly && self.writable.is_empty());
+        let belongs_somewhere = dataset.kind == Kind::Filesystem
+            && dataset.can_mount == CanMount::On
+            && matches!(dataset.mountpoint, Mountpoint::Path(_))
+            && !dataset.jailed;
+        self.mounted = (dataset.mounted || belongs_somewhere).then_some(dataset.mounted);
+        if self.role == Role::Primary {
+            return;
+        }
+        (self.promoted, self.promotion) = match &dataset.promotion {
+            Promoted::Never | Promoted::Over(_) => (Some(false), None),
+            Promoted::Now(promotion) => (Some(true), Some(promotion.clone())),
+            Promoted::Unknown(_) => (None, None),
         };
-        let _ = writeln!(
-            text,
-            "last {name}: exit status {}, {when}, took {}",
-            report.status,
-            seconds(report.millis)
-        );
-        for finding in &report.findings {
-            for line in finding.text().lines() {
-                let _ = writeln!(text, "  {}", line.trim_start_matches("f3skeys: "));
-            }
-        }
     }
+}
+
+fn gates_now(node: Node, config: &Config) -> Vec<GateNow> {
+    let gates = config.gates.iter();
+    let now = gates.map(|gate| {
+        let (state, reason) = match ready::ask(node, config, gate) {
+            Answer::Open => (GateState::Open, String::new()),
+            Answer::Closed(why) => (GateState::Closed, why),
+            Answer::CannotTell(why) => (GateState::Unknown, why),
+        };
+        GateNow {
+            name: gate.name.to_string(),
+            state,
+            reason,
+        }
+    });
+    now.collect()
+}
+
+/// Receipts that cannot be read are as good as none: nothing is decided by them.
+fn copies_then(node: Node, config: &Config) -> Vec<CopyThen> {
+    let mut copies = Vec::new();
+    for peer in &config.peers {
+        let receipts = Receipts::read(node.db, &peer.name).unwrap_or_default();
+        let newest = receipts.newest();
+        copies.extend(newest.map(|(key, proven)| CopyThen {
+            key: key.to_string(),
+            peer: peer.name.to_string(),
+            proven,
+        }));
+    }
+    copies
 }

@@ -7,10 +7,13 @@ use crate::guard;
 use crate::host::bare::{self, Beneath};
 use crate::names::{DatasetName, KeyName};
 use crate::os::{self, Mount, PoolState, worker};
+use crate::progress::Watch;
+use crate::report::Severity;
 use crate::sorted::Set;
 use crate::store::work::{Work, Worked};
 use crate::store::{Reading, Wanted};
-use crate::time::{Clock, Deadline, SystemClock};
+use crate::syslog;
+use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
@@ -50,6 +53,8 @@ pub trait System {
     ) -> Result<Beneath, Trouble>;
     /// The time of day, in seconds since 1970, by a clock that may be wrong.
     fn wall(&self) -> u64;
+    /// Hands a line to the system's log, which may lose it.
+    fn log(&self, severity: Severity, line: &str);
     /// The time since this boot by the kernel's monotonic clock, which every process reads alike.
     ///
     /// # Errors
@@ -142,14 +147,21 @@ pub trait KeyDevices {
 
 /// The real machine.
 pub struct Machine {
-    clock: SystemClock,
+    clock: Watch,
 }
 
 impl Machine {
     /// The machine, its clock beginning now.
     pub fn new() -> Machine {
         Machine {
-            clock: SystemClock::start(),
+            clock: Watch::start(false),
+        }
+    }
+
+    /// The same, with a person at the terminal, if there is one, shown what is waited for.
+    pub fn watched() -> Machine {
+        Machine {
+            clock: Watch::start(true),
         }
     }
 }
@@ -200,6 +212,10 @@ impl System for Machine {
 
     fn wall(&self) -> u64 {
         seconds_since_1970()
+    }
+
+    fn log(&self, severity: Severity, line: &str) {
+        syslog::send(Path::new(os::PATHS.syslog), severity, line);
     }
 
     fn since_boot(&self) -> Result<Duration, Trouble> {

@@ -8,6 +8,8 @@ pub trait Clock {
     fn now(&self) -> Duration;
     /// Waits this long.
     fn sleep(&self, time: Duration);
+    /// Tells whoever watches what is waited for from now on; nothing any more, when it is empty.
+    fn doing(&self, _what: &str) {}
 }
 
 /// A point in time on a [`Clock`] past which nothing may wait.

@@ -254,14 +254,17 @@ fn no_device(pass: Pass, why: &str) -> Verification {
     of_pass(pass, told)
 }
 
-/// Adds what the pass itself has found.
-fn of_pass(pass: Pass, mut told: Verification) -> Verification {
+/// Adds what the pass itself has found, and keeps what came of it for `status`.
+fn of_pass(mut pass: Pass, mut told: Verification) -> Verification {
     if let Some(fault) = pass.report.fault {
         told.fail(fault);
     }
-    let mut findings = pass.report.findings;
-    findings.append(&mut told.findings);
-    told.findings = findings;
+    if let Some(fault) = told.fault {
+        pass.report.fail(fault);
+    }
+    pass.report.findings.append(&mut told.findings);
+    pass.report.roots.clone_from(&told.roots);
+    told.findings = pass.finish().findings;
     told
 }
 
@@ -283,7 +286,10 @@ fn look(
     let deadline = Deadline::after(pass.clock(), READ_STORE);
     let at = &pass.config.store.mountpoint;
     let devices = pass.node.devices;
-    let reading = devices.read(device, filesystem, at, Wanted::All, deadline)?;
+    pass.doing("key store");
+    let reading = devices.read(device, filesystem, at, Wanted::All, deadline);
+    pass.clock().doing("");
+    let reading = reading?;
     let subject = device.node.display().to_string();
     if reading.gone {
         return Err(Trouble::failed(&subject, boot::GONE));
@@ -298,8 +304,11 @@ fn look(
     let mut opens = Opens::new();
     // What a damaged store is rebuilt to is decided by what opens the roots.
     if options.pools || mend {
+        pass.doing("roots");
         pass.observe_all();
-        for (root, asked) in ask_roots(pass, &keyring) {
+        let roots = ask_roots(pass, &keyring);
+        pass.clock().doing("");
+        for (root, asked) in roots {
             if let (Role::Primary, Asked::Opens(found)) = (root.role, &asked) {
                 let prints = opens.entry(root.key.clone()).or_default();
                 prints.insert(found.fingerprint);
@@ -572,7 +581,9 @@ fn mend(
     let at = &pass.config.store.mountpoint;
     let work = Work::Repair { opens };
     let store = (device, filesystem);
+    pass.doing("repair");
     let (worked, unlogged) = Caller::here("verify").work(pass.node, store, at, &work, deadline);
+    pass.clock().doing("");
     told.findings.extend(unlogged);
     after_repair(told, worked);
 }

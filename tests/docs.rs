@@ -137,8 +137,14 @@ fn promised_versions_are_the_programs() {
     );
     assert_eq!(version_of("fingerprint"), constant("src/key.rs", "CONTEXT"));
     assert_eq!(version_of("audit log"), constant("src/audit.rs", "CONTEXT"));
-    let verify = constant("src/verify.rs", "VERSION");
-    assert_eq!(version_of("`verify --json`"), json(&verify));
+    for (format, file) in [
+        ("`verify --json`", "src/verify.rs"),
+        ("`status --json`", "src/status.rs"),
+        ("`status --peers --json`", "src/backup/copies.rs"),
+    ] {
+        let version = constant(file, "VERSION");
+        assert_eq!(version_of(format), json(&version), "{file}");
+    }
     for (format, file) in [
         ("`doctor --json`", "src/doctor/mod.rs"),
         ("`rehearse --json`", "src/rehearse.rs"),

@@ -9,6 +9,7 @@ use f3skeys::doctor::facts::Facts;
 use f3skeys::doctor::{self, check, examine};
 use f3skeys::host::InitSystem::{self, Rc, Systemd};
 use f3skeys::host::bare::Bare;
+use f3skeys::ink::Ink;
 use f3skeys::key::Fingerprint;
 use f3skeys::names::KeyName;
 use f3skeys::os::{Mount, PoolState};
@@ -18,6 +19,7 @@ use f3skeys::status;
 use f3skeys::store::state::{Generation, Standing, State};
 use f3skeys::store::{Damage, layout};
 use f3skeys::time::Clock;
+use f3skeys::verify::{Options, verify};
 use f3skeys::zfs::{CanMount, Dataset, KeyFormat, Kind, Mountpoint, Source};
 use f3skeys::{boot, marker, ready};
 use hosts::Tree;
@@ -82,6 +84,7 @@ fn healthy(init: InitSystem, name: &str) -> World {
         config: config(),
     };
     world.power_cut("boot-1");
+    world.verify();
     world
 }
 
@@ -93,6 +96,14 @@ impl World {
         self.sim.zfs_mount_all();
         let ready = self.sim.verb(|node| ready::ready(node, &self.config));
         assert_eq!((booted.status, ready.status), (0, 0), "{booted:?}");
+    }
+
+    /// What the daily job does.
+    fn verify(&self) {
+        let (pools, repair) = (true, false);
+        let options = Options { pools, repair };
+        let told = self.sim.verb(|node| verify(node, &self.config, options));
+        assert_eq!(told.status, 0, "{told:?}");
     }
 
     fn found(&self) -> Vec<Finding> {
@@ -119,6 +130,16 @@ impl World {
     fn configure(&mut self, from: &str, to: &str) {
         assert!(CONFIG.contains(from), "{from}");
         self.config = Config::parse(&CONFIG.replace(from, to)).unwrap();
+        if !self.config.peers.is_empty() {
+            self.back_up();
+        }
+    }
+
+    /// What the daily job does on a node with peers.
+    fn back_up(&self) {
+        let mut backup = Report::new("backup", "f0", None);
+        backup.ended = Some(self.sim.verb(|node| node.system.wall()));
+        backup.keep(&self.sim.db()).unwrap();
     }
 }
 
@@ -157,7 +178,7 @@ fn it_changes_nothing_and_keeps_no_report() {
     assert_eq!(*world.sim.datasets.borrow(), before.1);
     assert_eq!(kept(), report);
     let names: Vec<_> = std::fs::read_dir(world.sim.db()).unwrap().collect();
-    assert_eq!(names.len(), 2, "boot and ready");
+    assert_eq!(names.len(), 3, "boot, ready and verify");
 }
 
 #[test]
@@ -611,6 +632,7 @@ fn peers_are_asked_about_what_the_gate_is_about() {
             r#"gate("nfs"), not_promoted(peer: "f1.lan.buetow.org"),"#,
         );
         world.config = Config::parse(&text).unwrap();
+        world.back_up();
         world
     };
     ask("zdata/enc/nfsdata").quiet();
@@ -1034,6 +1056,55 @@ fn a_node_that_is_locked() {
 }
 
 #[test]
+fn a_daily_job_that_is_off() {
+    for (init, job) in [
+        (Rc, "daily_f3skeys_enable=YES"),
+        (Systemd, "f3skeys-daily.timer"),
+    ] {
+        let mut world = healthy(init, "daily");
+        let report = world.sim.db().join("verify.json");
+        let day = Duration::from_secs(86_400);
+        world.sim.sleep(7 * day - Duration::from_secs(60));
+        world.quiet();
+        world.sim.sleep(day);
+        world.only(WARNING, "last verify", "was 7 days ago");
+        let remedy = &world.found()[0].remedy;
+        assert!(
+            remedy.contains("`f3skeys verify` now") && remedy.contains(job),
+            "{remedy}"
+        );
+        // A clock that went back says nothing.
+        world.sim.wall.set(0);
+        world.quiet();
+        fs::remove_file(&report).unwrap();
+        world.only(
+            NOTE,
+            "last verify",
+            "the daily job is off, or has not run yet",
+        );
+        world.verify();
+        world.quiet();
+        // With peers, their copies as well.
+        world.configure(
+            "roots: [",
+            "peers: [(name: \"f1.lan.buetow.org\", ssh: \"root@f1\")], roots: [",
+        );
+        world.quiet();
+        world.sim.sleep(8 * day);
+        let found = world.found();
+        let subjects: Vec<&str> = found.iter().map(|f| f.subject.as_str()).collect();
+        assert_eq!(subjects, ["last verify", "last backup"]);
+        world.verify();
+        fs::remove_file(world.sim.db().join("backup.json")).unwrap();
+        world.only(
+            NOTE,
+            "last backup",
+            "the daily job is off, or has not run yet",
+        );
+    }
+}
+
+#[test]
 fn a_store_that_is_open_for_a_rebuild() {
     for init in BOTH {
         let mut world = healthy(init, "rebuild");
@@ -1050,14 +1121,14 @@ fn a_store_that_is_open_for_a_rebuild() {
         };
         let status = || world.sim.verb(|node| status::status(node, &world.config));
         world.quiet();
-        assert_eq!(status().rebuild, None);
+        assert_eq!(status().rebuild.open, Some(false));
 
         open(None);
         let words = "every peer may put keys of any node on its key store, for 60 more minutes";
         world.only(WARNING, "this node", words);
         let way_out = "`f3skeys receive --rebuild --end`";
         assert!(world.found()[0].remedy.contains(way_out));
-        let status_says = status().text();
+        let status_says = status().text(Ink::NONE);
         assert!(status_says.contains(words) && status_says.contains(way_out));
         open(Some(&f1));
         world.only(WARNING, "this node", "f1.lan.buetow.org may put keys");
@@ -1065,7 +1136,7 @@ fn a_store_that_is_open_for_a_rebuild() {
         world.only(WARNING, "this node", "for 1 more minute");
         world.sim.sleep(Duration::from_secs(60));
         world.quiet();
-        assert_eq!(status().rebuild, None);
+        assert_eq!(status().rebuild.open, Some(false));
 
         open(None);
         world.sim.verb(rebuild::end).unwrap();
@@ -1080,7 +1151,11 @@ fn a_store_that_is_open_for_a_rebuild() {
 
         fs::write(&opening, "{").unwrap();
         world.only(WARNING, "this node", "cannot tell whether it is open");
-        assert!(status().text().contains("cannot tell whether it is open"));
+        assert!(
+            status()
+                .text(Ink::NONE)
+                .contains("cannot tell whether it is open")
+        );
     }
 }
 

@@ -107,6 +107,17 @@ impl<'a> Caller<'a> {
     }
 
     fn write_down(self, node: Node, store: Option<String>, what: What) -> Option<Finding> {
+        let (severity, words) = match &what {
+            What::Did(did) => (Severity::Note, did.join("; ")),
+            What::Failed(why) => (Severity::Failure, format!("failed: {why}")),
+            What::Refused(why) => (Severity::Warning, format!("refused: {why}")),
+            What::Found(found) => (Severity::Warning, found.clone()),
+        };
+        let line = match self.by {
+            LOCAL => format!("{}: key store: {words}", self.verb),
+            peer => format!("{} from {peer}: key store: {words}", self.verb),
+        };
+        node.system.log(severity, &line);
         let event = Event {
             verb: self.verb.to_owned(),
             by: self.by.to_owned(),

@@ -14,9 +14,14 @@ use crate::time::Deadline;
 use serde::Serialize;
 use std::fmt::Write as _;
 
+/// The version of the JSON, which docs/status.md describes.
+const VERSION: u32 = 1;
+
 /// Where the keys of this node are; its JSON is the interface for monitoring.
 #[derive(Debug, Serialize)]
 pub struct Copies {
+    /// The version of this structure.
+    pub version: u32,
     /// This node.
     pub node: String,
     /// Why nothing can be told, when this node's own store cannot be read.
@@ -114,6 +119,7 @@ pub fn copies(node: Node, config: &Config) -> Copies {
         false => Fault::Unavailable.status(),
     };
     Copies {
+        version: VERSION,
         node: config.node.to_string(),
         unknown: None,
         keys,
@@ -123,6 +129,7 @@ pub fn copies(node: Node, config: &Config) -> Copies {
 
 fn unknown(config: &Config, fault: Fault, why: String) -> Copies {
     Copies {
+        version: VERSION,
         node: config.node.to_string(),
         unknown: Some(format!("key device {}: {why}", config.store.wanted)),
         keys: Vec::new(),

@@ -78,6 +78,12 @@ impl Receipts {
         receipts.find(|receipt| receipt.fingerprint == fingerprint)
     }
 
+    /// Every key, and when a generation of it was last proven.
+    pub fn newest(&self) -> impl Iterator<Item = (&KeyName, u64)> {
+        let keys = self.keys.iter();
+        keys.filter_map(|(key, of)| Some((key, of.iter().map(|receipt| receipt.proven).max()?)))
+    }
+
     /// Notes what was proven just now. Older receipts of generations that are still listed stay.
     pub fn note(&mut self, proven: &Proven) {
         let before = self.keys.remove(proven.key).unwrap_or_default();

@@ -44,6 +44,10 @@ pub struct Facts {
     pub boot: Option<String>,
     /// The kept reports of the last `boot` and `ready`.
     pub last: Vec<(&'static str, Option<Report>)>,
+    /// The kept reports of what a daily job runs: the last `verify`, and with peers `backup`.
+    pub daily: Vec<(&'static str, Option<Report>)>,
+    /// The time of day, in seconds since 1970, by a clock that may be wrong.
+    pub now: u64,
     /// The audit log; `None` where there never was one.
     pub audit: Known<Option<Seen>>,
     /// A change of the store that was cut off before it was written down.
@@ -135,11 +139,17 @@ impl Facts {
         };
         let fstab = fstab(host).map_err(|e| e.to_string());
         let last = |pass| (pass, Report::last(node.db, pass));
+        let daily = match config.peers.is_empty() {
+            true => &["verify"][..],
+            false => &["verify", "backup"],
+        };
         Facts {
             init,
             hooks: hooks::hooks(host, init),
             boot: node.system.boot_id(),
             last: ["boot", "ready"].into_iter().map(last).collect(),
+            daily: daily.iter().copied().map(last).collect(),
+            now: node.system.wall(),
             audit: log::read(&Directory(node.db.to_owned())).map_err(|e| e.to_string()),
             cut_off: cut_off(node).map_err(|e| e.to_string()),
             beneath: beneath(&pass),

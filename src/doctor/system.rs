@@ -33,6 +33,36 @@ pub(super) fn check(config: &Config, facts: &Facts, said: &mut Findings) {
     for (pass, report) in &facts.last {
         last(facts, pass, report.as_ref(), said);
     }
+    for (verb, report) in &facts.daily {
+        daily(facts, verb, report.as_ref(), said);
+    }
+}
+
+/// A node may have been switched off for some days.
+const LONG_AGO: u64 = 7 * 86_400;
+
+/// Whether what is to run each day still does, whatever starts it.
+fn daily(facts: &Facts, verb: &str, report: Option<&Report>, said: &mut Findings) {
+    let subject = format!("last {verb}");
+    let Some(report) = report else {
+        return said.note(
+            &subject,
+            "no report of it is kept: the daily job is off, or has not run yet",
+        );
+    };
+    // No time is kept of a clock that was wrong then, or is now.
+    let age = report.ended.and_then(|then| facts.now.checked_sub(then));
+    if let Some(age) = age.filter(|age| *age > LONG_AGO) {
+        let days = age / 86_400;
+        let what = format!("was {days} days ago: nobody would notice what rots meanwhile");
+        let job = match (facts.init, verb) {
+            (InitSystem::Rc, _) => "`sysrc -f /etc/periodic.conf daily_f3skeys_enable=YES`",
+            (InitSystem::Systemd, "verify") => "`systemctl enable --now f3skeys-daily.timer`",
+            (InitSystem::Systemd, _) => "`systemctl enable --now f3skeys-copies.timer`",
+        };
+        let remedy = format!("`f3skeys {verb}` now, and each day: {job}");
+        said.warn(&subject, &what, &remedy);
+    }
 }
 
 /// Whether the line mounts the key device, whatever it calls it.

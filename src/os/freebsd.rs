@@ -38,6 +38,7 @@ pub const PATHS: Paths = Paths {
         Some(path) => path,
         None => "/var/db/f3skeys",
     },
+    syslog: "/var/run/log",
     zfs: "/sbin/zfs",
     init: InitSystem::Rc,
 };

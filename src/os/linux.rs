@@ -43,6 +43,7 @@ pub const PATHS: Paths = Paths {
         Some(path) => path,
         None => "/var/lib/f3skeys",
     },
+    syslog: "/dev/log",
     zfs: "/sbin/zfs",
     init: InitSystem::Systemd,
 };

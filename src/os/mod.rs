@@ -64,6 +64,8 @@ pub struct Paths {
     pub run: &'static str,
     /// Files that outlive a boot: reports.
     pub db: &'static str,
+    /// The socket of the system's log.
+    pub syslog: &'static str,
     /// The `zfs` program.
     pub zfs: &'static str,
     /// What starts services here.

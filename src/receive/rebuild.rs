@@ -8,6 +8,7 @@ use crate::exit::Fault;
 use crate::marker;
 use crate::names::NodeName;
 use crate::pass::Node;
+use crate::report::Severity;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -64,6 +65,9 @@ pub fn open(
     let _lock = lock(node)?;
     let kept = marker::replace(&path(node.run), &bytes);
     kept.map_err(|e| failed(&format!("{}: {e}", node.run.display())))?;
+    let who = from.map_or("every peer", NodeName::as_str);
+    let line = format!("receive --rebuild: opened for {who}, for {minutes} minutes");
+    node.system.log(Severity::Warning, &line);
     Ok(allowed(config, from, minutes))
 }
 
@@ -104,7 +108,11 @@ fn allowed(config: &Config, from: Option<&NodeName>, minutes: u32) -> String {
 pub fn end(node: Node) -> Result<String, Refused> {
     let _lock = lock(node)?;
     match std::fs::remove_file(path(node.run)) {
-        Ok(()) => Ok("peers may put no keys of others on this store any more\n".to_owned()),
+        Ok(()) => {
+            let line = "receive --rebuild: ended";
+            node.system.log(Severity::Note, line);
+            Ok("peers may put no keys of others on this store any more\n".to_owned())
+        }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             Ok("it was not open for a rebuild\n".to_owned())
         }

@@ -385,10 +385,29 @@ impl KeyDevices for Stage<'_> {
     }
 }
 
+/// The real clock. What the passes on the stage wait for is told as the rehearsal's.
+impl Clock for Stage<'_> {
+    fn now(&self) -> Duration {
+        self.real.system.clock().now()
+    }
+
+    fn sleep(&self, time: Duration) {
+        self.real.system.clock().sleep(time);
+    }
+
+    fn doing(&self, what: &str) {
+        let what = format!("rehearse: {what}");
+        self.real.system.clock().doing(what.trim_end_matches(": "));
+    }
+}
+
 impl System for Stage<'_> {
     fn clock(&self) -> &dyn Clock {
-        self.real.system.clock()
+        self
     }
+
+    /// A rehearsal changes nothing.
+    fn log(&self, _severity: Severity, _line: &str) {}
 
     fn boot_id(&self) -> Option<String> {
         self.real.system.boot_id()

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Checks the hooks without a node: shell, manual pages, install.sh, units, the
-# order of the rc.d scripts, what they and the periodic script ask of the program
-# and of rc, and the examples.
+# order of the rc.d scripts, what they and the daily job ask of the program and
+# of rc, packages, completions, the examples, metrics, alerts and pictures.
 # One line a check; exit 1 when one fails.
 set -u
 
@@ -78,12 +78,16 @@ lint() {
 . "$here/systemd.sh"
 # shellcheck source=rc.sh
 . "$here/rc.sh"
+# shellcheck source=daily.sh
+. "$here/daily.sh"
 # shellcheck source=packages.sh
 . "$here/packages.sh"
 # shellcheck source=completions.sh
 . "$here/completions.sh"
 # shellcheck source=examples.sh
 . "$here/examples.sh"
+# shellcheck source=monitoring.sh
+. "$here/monitoring.sh"
 
 cd "$top" || exit 1
 lint
@@ -93,8 +97,9 @@ systemd_checks
 rc_checks
 rc_script_checks
 snippet_checks
-periodic_checks
+daily_checks
 package_checks
 example_checks
+monitoring_checks
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -38,6 +38,9 @@ installed_linux() {
 644 /usr/lib/systemd/system/f3skeys-late.service
 644 /usr/lib/systemd/system/f3skeys-reconcile.service
 644 /usr/lib/systemd/system/f3skeys-reconcile.timer
+644 /usr/lib/systemd/system/f3skeys-daily.service
+644 /usr/lib/systemd/system/f3skeys-daily.timer
+755 /usr/lib/f3skeys/daily
 644 /usr/lib/systemd/system/f3skeys-copies.service
 644 /usr/lib/systemd/system/f3skeys-copies.timer
 644 /usr/lib/systemd/system-preset/90-f3skeys.preset
@@ -82,8 +85,8 @@ enabling_does_it() {
 		same "/usr/lib/systemd/system/${link#*/}" \
 		    "$(readlink "$box/root/etc/systemd/system/$link")" || return 1
 	done
-	# A node without peers would complain each day: enabled by a person alone.
-	same "" "$(find "$box/root/etc" -name '*copies*')" || return 1
+	# A node without peers, or its stick, would complain each day: enabled by a person alone.
+	same "" "$(find "$box/root/etc" -name '*copies*' -o -name '*daily*')" || return 1
 	same "./nfs-mountd.service.d/f3skeys.conf ./nfs-server.service.d/f3skeys.conf ./zfs-mount.service.d/f3skeys.conf" \
 	    "$(generated | paste -s -d ' ' -)" || return 1
 	# The unit that udev starts looks for one of those.
@@ -157,6 +160,7 @@ installed_freebsd() {
 644 /usr/local/etc/devd/f3skeys.conf
 644 /usr/local/etc/cron.d/f3skeys
 755 /usr/local/etc/periodic/daily/450.f3skeys
+755 /usr/local/libexec/f3skeys-daily
 644 /boot/loader.conf.d/f3skeys.conf
 644 /usr/local/share/bash-completion/completions/f3skeys
 644 /usr/local/share/fish/vendor_completions.d/f3skeys.fish

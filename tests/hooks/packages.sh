@@ -118,7 +118,7 @@ removal() {
 	case $1 in
 	no) same daemon-reload "$(cat "$box/went/asked")" && ! grep -q enabled "$box/went/words" ;;
 	yes) grep -q 'still enabled' "$box/went/words" && same \
-	    "stop f3skeys-reconcile.timer f3skeys-copies.timer;disable f3skeys.service f3skeys-copies.timer;daemon-reload;" \
+	    "stop f3skeys-reconcile.timer f3skeys-daily.timer f3skeys-copies.timer;disable f3skeys.service f3skeys-daily.timer f3skeys-copies.timer;daemon-reload;" \
 	    "$(tr '\n' ';' <"$box/went/asked")" ;;
 	esac
 }

@@ -1,6 +1,6 @@
 # shellcheck shell=sh disable=SC2154
 # FreeBSD: the order of the rc.d scripts, and what they, the snippets of
-# rc.conf.d, cron, devd and periodic(8) ask of the program.  Part of check.sh.
+# rc.conf.d, cron and devd ask of the program.  Part of check.sh.
 
 # ---- rc order
 
@@ -346,46 +346,4 @@ cron_line() {
 	lock=$(sed -n 's|.*lockf -k -s -t 600 \([^ ]*\) .*|\1|p' rc.d/devd/f3skeys.conf)
 	same "* * * * * root /usr/bin/lockf -k -s -t 0 $lock /usr/sbin/service f3sready quietreconcile" \
 	    "$(echo "$line" | tr -s '\t' ' ')"
-}
-
-# ---- periodic(8), over a stub of what it reads first
-
-# periodic_says ENABLED PROGRAM-STATUS STATUS OUTPUT ASKED
-periodic_says() {
-	rm -rf "$box/periodic"
-	mkdir "$box/periodic"
-	: >"$box/periodic/log"
-	cat >"$box/periodic/conf" <<STUB
-daily_f3skeys_enable="$1"
-source_periodic_confs() { :; }
-anticongestion() { echo slept >>"$box/periodic/log"; }
-STUB
-	[ "$1" != unset ] || sed -i 1d "$box/periodic/conf"
-	cat >"$box/periodic/f3skeys" <<STUB
-#!/bin/sh
-echo "\$*" >>"$box/periodic/log"
-echo "f1: 2 of 2 keys proven"
-echo "f2 is away" >&2
-exit $2
-STUB
-	chmod 755 "$box/periodic/f3skeys"
-	[ "$2" != absent ] || rm "$box/periodic/f3skeys"
-	sed "s|/etc/defaults/periodic.conf|$box/periodic/conf|; s|/usr/local/sbin/f3skeys|$box/periodic/f3skeys|" \
-	    rc.d/periodic/450.f3skeys >"$box/periodic/script"
-	sh "$box/periodic/script" >"$box/periodic/out" 2>"$box/periodic/err"
-	same "$3" "$?" && same "$4" "$(grep -v '^$' "$box/periodic/out" | sed "s|.*/f3skeys: not|not|" | tr '\n' ';')" &&
-	    same "" "$(cat "$box/periodic/err")" &&
-	    same "$5" "$(tr '\n' ';' <"$box/periodic/log")"
-}
-
-periodic_checks() {
-	head="Copies of this node's keys that are not proven:;"
-	check "periodic: without a word when all is well" periodic_says YES 0 0 "" "slept;backup;"
-	check "periodic: all that was said and status 3 when it is not" \
-	    periodic_says yes 69 3 "${head}f1: 2 of 2 keys proven;f2 is away;" "slept;backup;"
-	check "periodic: a program that is not there is said" periodic_says YES absent 3 "${head}not found;" "slept;"
-	for enabled in unset NO "" maybe; do
-		check "periodic: nothing when daily_f3skeys_enable is '$enabled'" \
-		    periodic_says "$enabled" 69 0 "" ""
-	done
 }

@@ -44,7 +44,8 @@ UNIT
 verify_boot() {
 	systemd-analyze --root="$box/root" --man=no verify multi-user.target \
 	    f3skeys.service f3sready.service f3skeys-late.service f3skeys-reconcile.service \
-	    f3skeys-reconcile.timer f3skeys-copies.service f3skeys-copies.timer nfs-server.service stunnel4.service stunnel@nfs.service k3s.service \
+	    f3skeys-reconcile.timer f3skeys-copies.service f3skeys-copies.timer \
+	    f3skeys-daily.service f3skeys-daily.timer nfs-server.service stunnel4.service stunnel@nfs.service k3s.service \
 	    k3s-agent.service kubelet.service >"$box/verify" 2>&1
 	status=$?
 	cat "$box/verify"
@@ -118,6 +119,16 @@ copies_unit() {
 	    grep -q '^RandomizedDelaySec=' systemd/f3skeys-copies.timer
 }
 
+# What the unit runs is what is installed; it ends by itself first.
+daily_unit() {
+	unit=systemd/f3skeys-daily.service
+	same "ExecStart=/usr/lib/f3skeys/daily verify rehearse" "$(grep ^Exec $unit)" &&
+	    grep -q 'f3skeys-daily /usr/lib/f3skeys/daily$' install.sh &&
+	    same "$(sed -n 's/^SyslogLevel=//p' $unit)" "$(sed -n 's/^LogLevelMax=//p' $unit)" &&
+	    grep -qx 'Persistent=true' systemd/f3skeys-daily.timer &&
+	    grep -q '^RandomizedDelaySec=' systemd/f3skeys-daily.timer
+}
+
 systemd_checks() {
 	check "systemd: nothing requires our units" nothing_requires_us
 	check "stop and shutdown unload nothing" stopping_unloads_nothing
@@ -128,6 +139,7 @@ systemd_checks() {
 	done
 	check "systemd: reconcile says what it does, and waits for a late stick" reconcile_unit
 	check "systemd: copies are proven each day, and only complaints are heard" copies_unit
+	check "systemd: the store is verified each day, and the node rehearsed" daily_unit
 	if ! command -v systemd-analyze >/dev/null; then
 		echo "NOT RUN: systemd-analyze is not here, so the units are NOT VERIFIED"
 		return

@@ -19,6 +19,7 @@ use f3skeys::pass::Node;
 use f3skeys::peers::{self, Peers, Question, Reply};
 use f3skeys::promotion::{self, Promoted};
 use f3skeys::receive::{self, Refused, rebuild};
+use f3skeys::report::Severity;
 use f3skeys::services::Services;
 use f3skeys::sorted::{Map, Set};
 use f3skeys::store::layout::{self, Place};
@@ -297,6 +298,10 @@ pub struct Sim {
     pub meanwhile: RefCell<Option<Meanwhile>>,
     /// The run dies at its n-th step: at the n-th time that it touches anything outside itself.
     pub die_at: Cell<Option<u32>>,
+    /// The system's log.
+    pub logged: RefCell<Vec<(Severity, String)>>,
+    /// What a person who watches was told that is waited for.
+    pub doings: RefCell<Vec<String>>,
     mounts: RefCell<Vec<SimMount>>,
     pub directory: PathBuf,
 }
@@ -365,6 +370,8 @@ impl Sim {
             carp_refused: Cell::default(),
             meanwhile: RefCell::default(),
             die_at: Cell::default(),
+            logged: RefCell::default(),
+            doings: RefCell::default(),
             mounts: RefCell::new(vec![SimMount {
                 mount: Mount {
                     at: "/".into(),
@@ -815,6 +822,10 @@ impl Clock for Sim {
             others(self, time);
         }
     }
+
+    fn doing(&self, what: &str) {
+        self.doings.borrow_mut().push(what.to_owned());
+    }
 }
 
 impl System for Sim {
@@ -905,6 +916,10 @@ impl System for Sim {
 
     fn wall(&self) -> u64 {
         self.wall.get() + self.now().as_secs()
+    }
+
+    fn log(&self, severity: Severity, line: &str) {
+        self.logged.borrow_mut().push((severity, line.to_owned()));
     }
 
     fn since_boot(&self) -> Result<Duration, Trouble> {
