@@ -55,7 +55,11 @@ def fresh(lab, name, guide, disks, more=""):
 
 
 def reboot(node):
-    """A reboot as a person does it; the machine's own shutdown is part of it."""
+    """A reboot as a person does it; the machine's own shutdown is part of it. Where the package is gone,
+    nothing of it may go on until then."""
+    if node.sh("command -v f3skeys").status:
+        timers = node.ok("systemctl list-units --no-legend --state=active 'f3s*.timer'")
+        check(not timers.strip(), timers)
     while not node.channel.hellos.empty():
         node.channel.hellos.get()
     node.channel.ask("systemctl reboot")
