@@ -225,14 +225,17 @@ fn code(page: &str) -> String {
     code
 }
 
-/// The words behind `f3skeys` of every command in code, as far as they are the program's own.
+/// The words behind `f3skeys` of every command in code, as far as they are the program's own. Comments
+/// are prose.
 fn commands(code: &str) -> Vec<Vec<&str>> {
     let mut commands = Vec::new();
-    for part in code.split(|c| "\n;|&()<>`#\"".contains(c)) {
+    let lines = code.lines().filter_map(|line| line.split(" #").next());
+    for part in lines.flat_map(|line| line.split(|c: char| ";|&()<>`\"".contains(c))) {
         let mut words = part.split_whitespace().skip_while(|word| goes_before(word));
         // `ExecStartPre=/usr/sbin/f3skeys`, too.
-        let program = words.next().and_then(|word| word.rsplit(['=', '/']).next());
-        if program == Some("f3skeys") {
+        let program = words.next().and_then(|word| word.rsplit('=').next());
+        if program.is_some_and(|program| program == "f3skeys" || program.ends_with("sbin/f3skeys"))
+        {
             commands.push(words.take_while(|word| *word != "--").collect());
         }
     }
@@ -253,7 +256,7 @@ fn unknown(
     global: &BTreeSet<Flag>,
     verbs: &BTreeMap<String, BTreeSet<Flag>>,
 ) -> Option<String> {
-    let bare = |word: &str| word.trim_matches(|c| "[],.:".contains(c)).to_owned();
+    let bare = |word: &str| word.trim_matches(|c: char| "[],.:".contains(c)).to_owned();
     let mut words = command.iter().map(|word| bare(word)).peekable();
     while let Some(flag) = words.next_if(|word| word.starts_with("--")) {
         let known = global.iter().find(|known| known.name == flag[2..]);
@@ -264,7 +267,10 @@ fn unknown(
             None => return Some(flag),
         }
     }
-    let verb = words.next()?;
+    // A verb, and not another text that begins with the name.
+    let verb = words
+        .next()
+        .filter(|verb| verb.starts_with(|c: char| c.is_ascii_alphabetic()))?;
     let Some(flags) = verbs.get(&verb) else {
         return Some(verb);
     };
@@ -321,14 +327,12 @@ fn a_command_that_does_not_exist_is_found_wherever_it_stands() {
     }
 }
 
-/// The guides: a person types what stands in them.
-fn guides() -> impl Iterator<Item = (String, String)> {
-    let pages = pages()
-        .into_iter()
-        .filter(|page| page.starts_with("docs/guides/"));
-    pages
-        .map(|page| (text(&page), page))
-        .map(|(text, page)| (page, text))
+/// The guides and their texts: a person types what stands in them.
+fn guides() -> Vec<(String, String)> {
+    let mut pages = pages();
+    pages.retain(|page| page.starts_with("docs/guides/"));
+    let texts = pages.into_iter().map(|page| (text(&page), page));
+    texts.map(|(text, page)| (page, text)).collect()
 }
 
 #[test]

@@ -78,7 +78,6 @@ def follow(node, guide, tag):
             continue
         done = node.sh(f"set -e\n{text}", limit=vm.BOOT_LIMIT)
         check(done.status == 0, f"{guide}: this block failed\n{done}")
-        host.say(f"{guide}: {done}")
         said[text] = done
     check(said, f"{guide} has no blocks `{tag}`")
     return said
