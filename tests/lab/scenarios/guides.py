@@ -16,6 +16,7 @@ import vm
 GUIDES = host.PROJECT / "docs" / "guides"
 FENCE = re.compile(r"^```(\w+) lab (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ZFSKEYS, LINUX = "from-zfskeys.md", "linux.md"
+TAGS = ("before", "on", "off")
 PACKAGE = ("make", "make deb")
 
 
@@ -23,6 +24,8 @@ def blocks(guide):
     """Language, tag and text of each block of a guide that is the lab's, in their order."""
     found = FENCE.findall((GUIDES / guide).read_text(encoding="utf-8"))
     check(found, f"{guide} has no blocks for the lab")
+    # A tag that nobody asks for would be commands that nobody runs.
+    check(all(language != "sh" or tag in TAGS for language, tag, _ in found), [tag for _, tag, _ in found])
     return found
 
 
