@@ -16,7 +16,10 @@ case "$*" in
 esac
 LD_LIBRARY_PATH=/usr/local/lib/lab exec /usr/local/lib/lab/zfs.real "$@"
 """
-LIBRARY = "$(readlink -f /usr/lib/x86_64-linux-gnu/libzfs.so.?)"
+LIBRARIES = [f"$(readlink -f /usr/lib/x86_64-linux-gnu/{name}.so.?)" for name in ("libzfs", "libzfs_core")]
+# The workers of a boot's pools, in their order: the one that reads the store has it mounted.
+WORKERS = ("for pid in $(pgrep -P $(pgrep -x -o f3skeys) | sort -n); do "
+           f"grep -q {STORE_MOUNT} /proc/$pid/mounts || echo $pid; done")
 
 
 def faults(lab):
@@ -33,19 +36,22 @@ scenario = group(faults)
 
 
 def keep_zfs(node):
-    """A copy of `zfs` and of its library, for stand-ins to call."""
-    node.ok("cp /usr/sbin/zfs /usr/local/lib/lab/zfs.real && cp -P /usr/lib/x86_64-linux-gnu/libzfs.so.* /usr/local/lib/lab")
+    """A copy of `zfs` and of its libraries, for stand-ins to call."""
+    node.ok("cp /usr/sbin/zfs /usr/local/lib/lab/zfs.real && "
+            "cp -P /usr/lib/x86_64-linux-gnu/libzfs.so.* /usr/lib/x86_64-linux-gnu/libzfs_core.so.* /usr/local/lib/lab")
 
 
 def stand_in(node, script):
-    """From now on `zfs` is this script, and there is no library beside it: so all goes by the program."""
+    """From now on `zfs` is this script, and there are no libraries beside it: so all goes by the program."""
     node.write("/usr/local/lib/lab/zfs.stand-in", script, "0755")
-    node.ok(f"mount --bind /usr/local/lib/lab/zfs.stand-in /usr/sbin/zfs && mount --bind /dev/null {LIBRARY}")
+    node.ok("mount --bind /usr/local/lib/lab/zfs.stand-in /usr/sbin/zfs")
+    for library in LIBRARIES:
+        node.ok(f"mount --bind /dev/null {library}")
 
 
 def no_stand_in(node):
-    """`zfs` and its library are themselves again."""
-    node.ok(f"umount /usr/sbin/zfs {LIBRARY}")
+    """`zfs` and its libraries are themselves again."""
+    node.ok(f"umount /usr/sbin/zfs {' '.join(LIBRARIES)}")
 
 
 def hang(node, what):
@@ -55,7 +61,7 @@ def hang(node, what):
 
 def stop_worker(node, number):
     """Stops (SIGSTOP) one of the workers that a running boot has begun for its pools, in their order."""
-    node.ok(f"kill -STOP $(pgrep -P $(pgrep -x -o f3skeys) | sort -n | sed -n {number}p)")
+    node.ok(f"kill -STOP $({WORKERS} | sed -n {number}p)")
 
 
 def suspend(node, pool):
@@ -209,7 +215,7 @@ def stopped_worker(node, lab):
 def killed_workers(node, lab):
     node.shut()
     ended = read_slowly(node, lab)
-    node.ok("kill -9 $(pgrep -P $(pgrep -x -o f3skeys) | sort -n | head -n 2)")
+    node.ok(f"kill -9 $({WORKERS})")
     node.slow(0)
     done = ended()
     check(done.status == 0, done)
