@@ -22,7 +22,7 @@ class Group:
 
 
 GROUPS = []
-LAST = ("rehearse", "replication", "backup", "rotation", "failover", "soak")
+LAST = ("guides", "guides_from_nothing", "rehearse", "replication", "backup", "rotation", "failover", "soak")
 
 
 def group(start):
@@ -42,7 +42,7 @@ def group(start):
 def everything():
     """All groups, imported here so that they can import this module."""
     from scenarios import (  # noqa: F401
-        backup, closing, doctor, failover, faults, firstday, gates, keys, late, locking, mounting,
+        backup, closing, doctor, failover, faults, firstday, gates, guides, keys, late, locking, mounting,
         nostick, promotion, rehearse, replication, rotation, secrets, soak, store)
     # Those that take longest come last: what they need is tried by the others before.
     return sorted(GROUPS, key=lambda group: LAST.index(group.name) if group.name in LAST else -1)

@@ -1,0 +1,198 @@
+"""The guides, word for word: what is run here are the fenced blocks of docs/guides and nothing else, on a
+machine that has no f3skeys. A block that says `reboot` is a real one."""
+
+import re
+import shlex
+
+import base
+import host
+import machine
+import node as nodes
+from node import ROOTS, check
+from scenarios import group
+import stick
+import vm
+
+GUIDES = host.PROJECT / "docs" / "guides"
+FENCE = re.compile(r"^```(\w+) lab (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+ZFSKEYS, LINUX = "from-zfskeys.md", "linux.md"
+TAGS = ("before", "on", "off")
+PACKAGE = ("make", "make deb")
+
+
+def blocks(guide):
+    """Language, tag and text of each block of a guide that is the lab's, in their order."""
+    found = FENCE.findall((GUIDES / guide).read_text(encoding="utf-8"))
+    check(found, f"{guide} has no blocks for the lab")
+    # A tag that nobody asks for would be commands that nobody runs.
+    check(all(language != "sh" or tag in TAGS for language, tag, _ in found), [tag for _, tag, _ in found])
+    return found
+
+
+def package():
+    """The Debian package, built as the guides say: `make && make deb`."""
+    for command in PACKAGE:
+        host.run(*command.split(), cwd=host.PROJECT)
+    made = sorted((host.PROJECT / "dist").glob("f3skeys_*.deb"), key=lambda path: path.stat().st_mtime)
+    return made[-1]
+
+
+def fresh(lab, name, guide, disks, more=""):
+    """A machine without f3skeys: the package in /root, and the files that the guide begins with."""
+    image = machine.furnished(lab.folder / f"{name}.img")
+    script = [f'install -m 0644 {shlex.quote(str(package()))} "$root/root/"', more]
+    for number, (language, path, text) in enumerate(blocks(guide)):
+        if language == "sh":
+            continue
+        file = lab.folder / f"{name}-{number}"
+        file.write_text(text, encoding="utf-8")
+        # Added: the machine's own lines, that of its root say, stay.
+        script.append(f'cat {file} >> "$root{path}"')
+        if path.endswith(".service"):
+            script.append(f'systemctl -q --root="$root" enable {path.rsplit("/", 1)[1]}')
+    machine.changed(image, "\n".join(script))
+    host.run(host.which("tune2fs"), "-J", "size=16", "-O", "has_journal", image)
+    made = nodes.Node(lab.folder / name, base.folder(), image, disks)
+    lab.machines.append(made)
+    return made
+
+
+def reboot(node):
+    """A reboot as a person does it; the machine's own shutdown is part of it. Where the package is gone,
+    nothing of it may go on until then."""
+    if node.sh("command -v f3skeys").status:
+        timers = node.ok("systemctl list-units --no-legend --state=active 'f3s*.timer'")
+        check(not timers.strip(), timers)
+    while not node.channel.hellos.empty():
+        node.channel.hellos.get()
+    node.channel.ask("systemctl reboot")
+    node.wait_agent()
+    node.settled()
+
+
+def follow(node, guide, tag):
+    """Runs the blocks of a guide that have this tag. What each says, by its text."""
+    said = {}
+    for language, name, text in blocks(guide):
+        if language != "sh" or name != tag:
+            continue
+        if text.strip() == "reboot":
+            reboot(node)
+            continue
+        done = node.sh(f"set -e\n{text}", limit=vm.BOOT_LIMIT)
+        check(done.status == 0, f"{guide}: this block failed\n{done}")
+        said[text] = done
+    check(said, f"{guide} has no blocks `{tag}`")
+    return said
+
+
+def no_f3skeys(node):
+    """Nothing of the program is on the machine or in its boot."""
+    check(node.sh("command -v f3skeys").status, "there is a program f3skeys")
+    left = node.ok("systemctl list-units --all --no-legend 'f3s*'; find /usr /etc/systemd /run/systemd -name '*f3s*' "
+                   "! -name 'f3skeys*.deb'")
+    check(not left.strip(), left)
+
+
+# Without f3skeys and with the pools of a node, in which its own unit loads the keys.
+WITH_POOLS = 'mkdir "$root/keys"; install -D -m 0644 {cache} "$root/etc/zfs/zpool.cache"'
+
+
+def guides(lab):
+    """The host that from-zfskeys.md begins with, up by its own unit."""
+    more = WITH_POOLS.format(cache=lab.pools.cache)
+    node = fresh(lab, "guides", ZFSKEYS, lab.pools.disks("zdata", "zroot"), more)
+    plain = lab.sticks.make("articles", plain=True, fs="ext4")
+    node.start([(lab.sticks.own(plain, "guides"), stick.SERIAL)])
+    node.settled()
+    return node
+
+
+scenario = group(guides)
+
+
+@scenario("from-zfskeys.md, its begin: a host without f3skeys, whose own unit loads the keys")
+def begin(node, lab):
+    no_f3skeys(node)
+    node.check_loaded(*ROOTS)
+    node.check_nfs_serves()
+    follow(node, ZFSKEYS, "before")
+
+
+@scenario("from-zfskeys.md, on: package, adopt, enable, rehearse, reboot; every root and gate is open")
+def on(node, lab):
+    follow(node, ZFSKEYS, "on")
+    status = lab.json(node.ok("f3skeys status --json"))
+    check({root["dataset"] for root in status["roots"] if root["open"]} == set(ROOTS), status["roots"])
+    check(status["gates"] and all(gate["open"] for gate in status["gates"]), status["gates"])
+    check(node.unit("zfs-load-key.service")["ActiveState"] == "inactive", "the old unit ran")
+    node.check_store_unmounted()
+    node.check_nfs_serves()
+
+
+@scenario("from-zfskeys.md, off again: package removed, reboot; the host's own unit loads the keys, only replicas' readonly differs")
+def off(node, lab):
+    said = follow(node, ZFSKEYS, "off")
+    no_f3skeys(node)
+    node.check_loaded(*ROOTS)
+    node.check_nfs_serves()
+    changed = [line for done in said.values() for line in done.out.splitlines() if line[:2] in ("< ", "> ")]
+    check(changed, "not even a replica is read-only")
+    for line in changed:
+        check("\treadonly\t" in line and nodes.REPLICA in line, f"changed on the pools: {line}")
+
+
+# k3s itself does not fit into the lab: something that runs. No NFS, and no pool before the guide's.
+K3S = """cat > "$root/etc/systemd/system/k3s.service" <<'UNIT'
+[Service]
+ExecStart=/usr/bin/sleep infinity
+[Install]
+WantedBy=multi-user.target
+UNIT
+systemctl -q --root="$root" enable k3s.service
+systemctl -q --root="$root" disable nfs-server.service
+sed -i 's/virtio-z.*$/virtio-tank-part1/' "$root/etc/systemd/system/zfs-import-cache.service.d/lab.conf"
+"""
+
+
+def guides_from_nothing(lab):
+    """A host with an empty disk and an empty stick."""
+    disk = lab.folder / "tank.img"
+    host.run("truncate", "-s", "256M", disk)
+    node = fresh(lab, "guides-from-nothing", LINUX, {"tank": disk}, K3S)
+    node.start([(lab.sticks.own(lab.sticks.blank(), "from-nothing"), stick.SERIAL)])
+    node.settled()
+    return node
+
+
+from_nothing = group(guides_from_nothing)
+
+
+@from_nothing("linux.md, on: package, stick, key, pool, gate of k3s, rehearse, reboot: all is open, k3s runs")
+def set_up(node, lab):
+    follow(node, LINUX, "on")
+    status = lab.json(node.ok("f3skeys status --json"))
+    check([(root["dataset"], root["open"]) for root in status["roots"]] == [("tank/kube", True)], status["roots"])
+    node.check_open("k8s")
+    node.check_mounted({"/srv/kube": "tank/kube"})
+    node.check_store_unmounted()
+
+
+@from_nothing("linux.md: without its stick the host boots, k3s stays down; the stick comes, and k3s runs")
+def without_stick(node, lab):
+    image, serial = next(iter(node.plugged.values()))
+    node.cut()
+    node.power()
+    node.settled()
+    check(node.sh("systemctl is-active k3s.service").out.strip() != "active", "k3s runs without its data")
+    node.check_mounted({"/srv/kube": None})
+    node.insert(image, serial)
+    node.until("systemctl is-active k3s.service", 120, "k3s runs")
+    node.check_mounted({"/srv/kube": "tank/kube"})
+
+
+@from_nothing("linux.md, off again: package removed, reboot; the dataset is opened with ZFS alone")
+def taken_off(node, lab):
+    follow(node, LINUX, "off")
+    no_f3skeys(node)
+    node.check_mounted({"/srv/kube": "tank/kube"})
