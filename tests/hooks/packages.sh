@@ -115,11 +115,12 @@ removal() {
 		PATH=$box/went/bin:$PATH sh "$box/went/script" "${script#* }" >>"$box/went/words" 2>&1 || return 1
 	done
 	grep -q 'left as they are: /etc/f3skeys.ron' "$box/went/words" || return 1
+	# Timers that were disabled before go on until somebody stops them.
+	same "stop f3skeys-reconcile.timer f3skeys-daily.timer f3skeys-copies.timer;disable f3skeys.service f3skeys-daily.timer f3skeys-copies.timer;daemon-reload;" \
+	    "$(tr '\n' ';' <"$box/went/asked")" || return 1
 	case $1 in
-	no) same daemon-reload "$(cat "$box/went/asked")" && ! grep -q enabled "$box/went/words" ;;
-	yes) grep -q 'still enabled' "$box/went/words" && same \
-	    "stop f3skeys-reconcile.timer f3skeys-daily.timer f3skeys-copies.timer;disable f3skeys.service f3skeys-daily.timer f3skeys-copies.timer;daemon-reload;" \
-	    "$(tr '\n' ';' <"$box/went/asked")" ;;
+	no) ! grep -q enabled "$box/went/words" ;;
+	yes) grep -q 'still enabled' "$box/went/words" ;;
 	esac
 }
 

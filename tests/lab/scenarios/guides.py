@@ -66,7 +66,13 @@ def reboot(node):
     while not node.channel.hellos.empty():
         node.channel.hellos.get()
     node.channel.ask("systemctl reboot")
-    node.wait_agent()
+    try:
+        node.wait_agent(180)
+    except vm.Failed:
+        # An emulated machine may stand still after a reset of its own; one by QEMU wakes it.
+        for command in ("stop", "system_reset", "cont"):
+            node.monitor.do(command)
+        node.wait_agent()
     node.settled()
 
 
