@@ -22,6 +22,8 @@ class Group:
 
 
 GROUPS = []
+# Not yet seen to pass from the first story to the last: they are run when they are asked for by name.
+BY_NAME = ("guides", "guides_from_nothing")
 LAST = ("guides", "guides_from_nothing", "rehearse", "replication", "backup", "rotation", "failover", "soak")
 
 
