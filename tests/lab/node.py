@@ -1,5 +1,6 @@
 """A storage node under test: what scenarios ask of it and do to it."""
 
+import difflib
 import json
 import shlex
 
@@ -22,6 +23,12 @@ def check(holds, what):
     """A scenario's demand; `what` says what was not so."""
     if not holds:
         raise vm.Failed(str(what))
+
+
+def same(before, after):
+    """Demands that nothing has changed between two such texts; else the lines that did."""
+    changes = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=0)
+    check(before == after, "\n".join(changes))
 
 
 def says(done, *words):
@@ -51,6 +58,11 @@ class Node(vm.Machine):
     def get(self, what, dataset):
         """One property."""
         return self.ok(f"zfs get -Hp -o value {what} {shlex.quote(dataset)}").strip()
+
+    def pools(self):
+        """Both pools as their disks have them: what a mount has begun to write counts only when it is there."""
+        return self.ok("zpool sync; zpool history zdata zroot; "
+                       "zfs get -Hp -t filesystem,volume keystatus,readonly,mounted,written -r zdata zroot")
 
     def loaded(self):
         """The configured roots whose key is loaded."""
