@@ -17,25 +17,26 @@ MOUNTS = ("ready", "mounts")
 
 
 def commands(case):
-    """Each way of a case: the command up to the keys, and the one from there to the mounts."""
-    ours = f"exec f3skeys --config /etc/bench-{case.name}.ron"
+    """Each way of a case: the command up to the keys, and the one from there to the mounts. A list is a
+    program with its arguments, as a unit starts one; several programs need a shell."""
+    ours = ["f3skeys", "--config", f"/etc/bench-{case.name}.ron"]
     names = " ".join(case.names())
     # The stick is in and not mounted: so it is before every way, and each has to come to its keys.
     mount = "mount -t ufs -o ro,ufstype=44bsd /dev/sda /keys || exit 1"
     return {
-        "f3skeys": {"load": f"{ours} boot", "mount": f"{ours} ready", "proof": f"{ours} gate bench"},
+        "f3skeys": {"load": ours + ["boot"], "mount": ours + ["ready"], "proof": ours + ["gate", "bench"]},
         # As FreeBSD's zfskeys and the article's scripts: for each root on its own two properties, a
         # check, and a load.
         "zfskeys' way": {
             "load": f"{mount}; for root in {names}; do place=$(zfs get -H -o value keylocation $root); "
                     "[ \"$(zfs get -H -o value keystatus $root)\" = unavailable ] || exit 1; "
                     "zfs load-key -n -L $place $root && zfs load-key -L $place $root || exit 1; done",
-            "mount": "exec zfs mount -va"},
+            "mount": ["zfs", "mount", "-va"]},
         "zfs load-key": {
             "load": f"{mount}; exec zfs load-key -a" if case.all_roots() else
                     f"{mount}; for root in {names}; do zfs load-key $root || exit 1; done",
-            "mount": "exec zfs mount -a"},
-        "floor": {"load": f"exec /root/floor < /root/floor-{case.name}", "mount": None},
+            "mount": ["zfs", "mount", "-a"]},
+        "floor": {"load": ["/root/floor"], "input": f"/root/floor-{case.name}", "mount": None},
     }
 
 
