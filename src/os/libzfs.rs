@@ -72,6 +72,8 @@ struct Calls {
 /// A property as the library knows it.
 enum Property {
     Own(c_int),
+    /// `mounted`, which is a question to the table of mounts.
+    Mounted(c_int),
     User(CString),
 }
 
@@ -88,6 +90,9 @@ pub struct Library {
 struct Kept {
     /// In which state of knowledge they were told of.
     state: u64,
+    /// Whether no file system of ZFS was mounted then. Of such a table the library keeps nothing, and
+    /// reads it anew for every question: a boot would be slower with each dataset.
+    none_mounted: bool,
     handles: Map<String, Zfs>,
 }
 
@@ -185,6 +190,7 @@ impl Library {
         }
         // SAFETY: a C string that lives through the call.
         match unsafe { (self.calls.property)(text.as_ptr()) } {
+            number if number >= 0 && name == "mounted" => Ok(Property::Mounted(number)),
             number if number >= 0 => Ok(Property::Own(number)),
             _ => Err(format!("libzfs knows no property {name}")),
         }
@@ -224,6 +230,8 @@ impl Library {
     fn forget(&self, state: u64) {
         let mut kept = self.kept.borrow_mut();
         kept.state = state;
+        kept.none_mounted =
+            super::mounts().is_ok_and(|all| all.iter().all(|mount| mount.fstype != "zfs"));
         for (_, zfs) in std::mem::take(&mut kept.handles) {
             drop(Handle { library: self, zfs });
         }
@@ -305,13 +313,24 @@ impl Drop for Handle<'_> {
 }
 
 impl Handle<'_> {
+    fn is_filesystem(&self) -> bool {
+        self.named("type").is_some_and(|kind| kind == "filesystem")
+    }
+
+    fn none_is_mounted(&self) -> bool {
+        self.library.kept.borrow().none_mounted
+    }
+
+    fn is_mounted(&self) -> bool {
+        // SAFETY: an open handle; where it is mounted is not asked for.
+        let ask = || unsafe { (self.library.calls.is_mounted)(self.zfs, ptr::null_mut()) };
+        !self.none_is_mounted() && ask() != 0
+    }
+
     /// Whether the library mounts it with nothing left to say: it mounts nothing, and is content,
     /// where the program would complain.
     fn is_plain(&self) -> bool {
-        let is = |name: &str, wanted: &dyn Fn(&str) -> bool| {
-            let value = self.library.property(name).map(|own| self.value(&own));
-            value.is_ok_and(|(value, _)| wanted(&value))
-        };
+        let is = |name, wanted: &dyn Fn(&str) -> bool| self.named(name).is_some_and(|v| wanted(&v));
         let is_zero = |name: &str| match self.library.property(name) {
             // SAFETY: an open handle and a property of it.
             Ok(Property::Own(number)) => unsafe {
@@ -319,10 +338,8 @@ impl Handle<'_> {
             },
             _ => false,
         };
-        // SAFETY: an open handle; where it is mounted is not asked for.
-        let mounted = unsafe { (self.library.calls.is_mounted)(self.zfs, ptr::null_mut()) };
-        mounted == 0
-            && is("type", &|value| value == "filesystem")
+        !self.is_mounted()
+            && self.is_filesystem()
             && is("mountpoint", &|value| value.starts_with('/'))
             && is("canmount", &|value| value == "on" || value == "noauto")
             && [super::JAILED_PROPERTY, "inconsistent", "redacted"]
@@ -332,10 +349,8 @@ impl Handle<'_> {
 
     /// Keeps it, if it may be mounted next.
     fn keep(self) {
-        let locked = match self.library.property("keystatus") {
-            Ok(own) => self.value(&own).0 == "unavailable",
-            Err(_) => true,
-        };
+        let status = self.named("keystatus");
+        let locked = status.is_none_or(|status| status == "unavailable");
         if !locked && self.is_plain() {
             let mut kept = self.library.kept.borrow_mut();
             kept.handles.insert(self.name(), self.zfs);
@@ -348,11 +363,22 @@ impl Handle<'_> {
         unsafe { text_of((self.library.calls.name)(self.zfs)) }
     }
 
+    /// The value of the property of this name.
+    fn named(&self, name: &str) -> Option<String> {
+        let property = self.library.property(name).ok()?;
+        Some(self.value(&property).0)
+    }
+
     /// A property's value and source, in the words of `zfs get`.
     fn value(&self, property: &Property) -> (String, String) {
         let none = ("-".to_owned(), "-".to_owned());
         match property {
-            Property::Own(number) => self.own_value(*number).unwrap_or(none),
+            Property::Mounted(_) if self.none_is_mounted() && self.is_filesystem() => {
+                ("no".to_owned(), none.1)
+            }
+            Property::Own(number) | Property::Mounted(number) => {
+                self.own_value(*number).unwrap_or(none)
+            }
             Property::User(name) => self.user_value(name).unwrap_or(none),
         }
     }

@@ -67,6 +67,15 @@ struct Pool {
     /// The state of knowledge: another after each change and with each look, so that no worker mounts by
     /// what it knew before.
     state: u64,
+    /// What each worker told of when they were last asked: it has it still open.
+    shares: Vec<Part>,
+}
+
+impl Pool {
+    /// The worker that told of a dataset.
+    fn teller(&self, dataset: &DatasetName) -> Option<usize> {
+        self.shares.iter().position(|share| share.has(dataset))
+    }
 }
 
 /// One of a pool's workers.
@@ -194,8 +203,11 @@ impl<'a> Direct<'a> {
             _ => most.min(MOST_WORKERS).min(processors()),
         };
         let workers = (0..count).map_while(|_| Worker::start(pool).ok()).collect();
-        let state = 0;
-        pools.insert(pool.to_owned(), Pool { workers, state });
+        let of_pool = Pool {
+            workers,
+            ..Pool::default()
+        };
+        pools.insert(pool.to_owned(), of_pool);
     }
 
     /// What any worker knows of a pool holds no longer.
@@ -205,21 +217,33 @@ impl<'a> Direct<'a> {
         }
     }
 
-    /// Hands the questions out to the workers, each in its turn, and hears their answers. A worker that
-    /// did not answer in time is given up, and none takes its place.
+    /// Hands the questions out to the workers, each in its turn, and hears their answers.
     fn each(&self, pool: &str, questions: &[Vec<&[u8]>], deadline: Deadline) -> Vec<Heard> {
+        let in_turn: Vec<usize> = (0..questions.len()).collect();
+        self.each_by(pool, questions, &in_turn, deadline)
+    }
+
+    /// Hands each question to the worker of the number beside it, counted round and round, and hears the
+    /// answers. A worker that did not answer in time is given up, and none takes its place.
+    fn each_by(
+        &self,
+        pool: &str,
+        questions: &[Vec<&[u8]>],
+        by: &[usize],
+        deadline: Deadline,
+    ) -> Vec<Heard> {
         self.start(pool, 1);
         let clock = self.command.clock;
         let mut pools = self.pools.borrow_mut();
         let of_pool = &mut pools.entry(pool.to_owned()).or_default().workers;
         let mut lanes: Vec<Lane> = of_pool.drain(..).map(Lane::from).collect();
         let count = lanes.len();
-        for (number, question) in questions.iter().enumerate() {
+        for (question, number) in questions.iter().zip(by) {
             if let Some(lane) = lanes.get_mut(number % count.max(1)) {
                 lane.ask(question, clock, deadline);
             }
         }
-        let heard = (0..questions.len()).map(|number| {
+        let heard = by.iter().map(|number| {
             let lane = lanes.get_mut(number % count.max(1))?;
             lane.hear(clock, deadline)
         });
@@ -249,6 +273,16 @@ impl<'a> Direct<'a> {
         self.pools.borrow().get(pool).map_or(0, |pool| pool.state)
     }
 
+    /// Who is to mount each of these: the worker that has it open, or any.
+    fn tellers(&self, datasets: &[&DatasetName]) -> Vec<usize> {
+        let pools = self.pools.borrow();
+        let teller = |dataset: &DatasetName| pools.get(dataset.pool())?.teller(dataset);
+        let tellers = datasets.iter().enumerate();
+        tellers
+            .map(|(number, dataset)| teller(dataset).unwrap_or(number))
+            .collect()
+    }
+
     /// Whether just this was asked already, and nothing has changed since.
     fn is_asked(&self, pool: &str, questions: &[Vec<u8>]) -> bool {
         let pools = self.pools.borrow();
@@ -272,6 +306,9 @@ impl<'a> Direct<'a> {
             questions = self.looking(pool, part);
         }
         let questions: Vec<Vec<&[u8]>> = questions.iter().map(|q| vec![&q[..]]).collect();
+        if let Some(of_pool) = self.pools.borrow_mut().get_mut(pool) {
+            of_pool.shares = part.shares(questions.len());
+        }
         let mut text = String::new();
         for answer in self.each(pool, &questions, deadline) {
             match told(&what, answer?) {
@@ -431,7 +468,8 @@ impl Zfs for Direct<'_> {
             .iter()
             .map(|dataset| vec![&[MOUNT][..], state.as_bytes(), dataset.as_str().as_bytes()])
             .collect();
-        let heard = self.each(first.pool(), &questions, deadline);
+        let tellers = self.tellers(datasets);
+        let heard = self.each_by(first.pool(), &questions, &tellers, deadline);
         let done = datasets
             .iter()
             .zip(heard)
