@@ -6,7 +6,7 @@ use crate::device::{self, Candidate, Choice, Decoy, Filesystem};
 use crate::exit::Fault;
 use crate::key::{Fingerprint, Key};
 use crate::names::{DatasetName, KeyName};
-use crate::pass::{Node, ONE_CALL, Pass, Scope};
+use crate::pass::{Node, Pass, Scope};
 use crate::plan::{self, KeyState, Pool, Proof, Refusal, Step, Verdict};
 use crate::report::{Report, RootLine, Severity};
 use crate::roles;
@@ -434,7 +434,7 @@ fn open_unseen(
     store: &Store,
     deadline: Deadline,
 ) -> bool {
-    let soon = deadline.at_most(pass.clock(), ONE_CALL);
+    let soon = deadline.at_most(pass.clock(), pass.one_call());
     if pass.observed.pools.contains_key(pool)
         || plan::has_replicas(pass.config, pool)
         || !pass.works(pool)
@@ -462,7 +462,7 @@ fn open_seen(
     store: &Store,
     deadline: Deadline,
 ) {
-    pass.observe(pool, deadline.at_most(pass.clock(), ONE_CALL));
+    pass.observe(pool, deadline.at_most(pass.clock(), pass.one_call()));
     for _ in 0..ROUNDS {
         let sealed = pass.seal_replicas(deadline) > 0;
         let mut loaded = Vec::new();
@@ -475,7 +475,7 @@ fn open_seen(
         }
         let told = |root| plan::is_loaded(&pass.observed, root);
         if plan::has_replicas(pass.config, pool) || !loaded.iter().all(told) {
-            pass.observe(pool, deadline.at_most(pass.clock(), ONE_CALL));
+            pass.observe(pool, deadline.at_most(pass.clock(), pass.one_call()));
         }
     }
 }
@@ -555,7 +555,7 @@ fn load_all(
         }
         // One worker may have to do them all: a slow pool is no dead one.
         let calls = u32::try_from(some.len()).unwrap_or(1);
-        let deadline = deadline.at_most(pass.clock(), ONE_CALL * calls);
+        let deadline = deadline.at_most(pass.clock(), pass.one_call() * calls);
         loaded.extend(load_some(pass, some, deadline));
     }
     loaded
@@ -658,7 +658,7 @@ fn prove(pass: &mut Pass, pool: &str, store: &Store, deadline: Deadline) {
 
 fn prove_root(pass: &mut Pass, root: &Root, all: &[Generation], deadline: Deadline) -> Proof {
     for generation in all {
-        let deadline = deadline.at_most(pass.clock(), ONE_CALL);
+        let deadline = deadline.at_most(pass.clock(), pass.one_call());
         let zfs = pass.node.zfs;
         match zfs.try_key(&root.dataset, &generation.key, Try::Probe, deadline) {
             Answer::Opens => return proof(generation),

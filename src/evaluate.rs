@@ -6,7 +6,7 @@ use crate::exit::Fault;
 use crate::gate::{self, Answer, Known, Marker, Newest};
 use crate::marker;
 use crate::names::DatasetName;
-use crate::pass::{ONE_CALL, Pass};
+use crate::pass::Pass;
 use crate::plan::Pool;
 use crate::ready;
 use crate::report::{GateLine, Severity};
@@ -112,7 +112,7 @@ pub(crate) fn learn(pass: &mut Pass) -> Learned {
         if !learned.seen.contains(pool) || pass.is_given_up(pool) {
             continue;
         }
-        let deadline = pass.deadline.at_most(pass.clock(), ONE_CALL);
+        let deadline = pass.deadline.at_most(pass.clock(), pass.one_call());
         match pass.node.zfs.past(dataset, deadline) {
             Ok(pasts) => {
                 let past = pasts.iter().find(|past| past.dataset == *dataset);

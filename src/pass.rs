@@ -19,7 +19,7 @@ use crate::zfs::{Part, Zfs};
 use std::path::Path;
 use std::time::Duration;
 
-/// The longest that one `zfs` process of a boot may take.
+/// The longest that one call of ZFS may take; in a boot see [`Pass::one_call`].
 pub const ONE_CALL: Duration = Duration::from_secs(10);
 /// The node: everything outside the program that a pass touches.
 #[derive(Clone, Copy)]
@@ -211,6 +211,12 @@ impl<'a> Pass<'a> {
         self.each_pool(Pass::observe);
     }
 
+    /// The longest that one call of ZFS may take: a sixth of the budget, for who has given more has a slow
+    /// machine or a thousand datasets; and never less than [`ONE_CALL`].
+    pub fn one_call(&self) -> Duration {
+        ONE_CALL.max(self.config.budget / 6)
+    }
+
     /// Looks at one pool after the other, each with its share of a quarter of the budget.
     pub fn each_pool(&mut self, look: impl Fn(&mut Self, &str, Deadline)) {
         let pools = self.config.pools();
@@ -218,7 +224,7 @@ impl<'a> Pass<'a> {
         for (done, pool) in pools.iter().enumerate() {
             let deadline = quarter
                 .share(self.clock(), pools.len() - done)
-                .at_most(self.clock(), ONE_CALL);
+                .at_most(self.clock(), self.one_call());
             look(self, pool, deadline);
         }
     }
@@ -382,7 +388,7 @@ impl<'a> Pass<'a> {
         steps
             .iter()
             .filter(|step| {
-                let deadline = deadline.at_most(self.clock(), ONE_CALL);
+                let deadline = deadline.at_most(self.clock(), self.one_call());
                 self.make(step, deadline)
             })
             .count()

@@ -11,7 +11,9 @@ use crate::marker;
 use crate::names::{DatasetName, GateName};
 use crate::pass::{Node, Pass, Scope};
 use crate::peers;
-use crate::plan::{self, KeyState, LeftAlone, MountPlan, NotMounted, Step, Unseen};
+use crate::plan::{
+    self, KeyState, LeftAlone, MountPlan, NotMounted, Refusal, Step, Unseen, Verdict,
+};
 use crate::report::{Finding, Report, RootLine, Severity};
 use crate::roles;
 use crate::sorted::{Map, Set};
@@ -271,11 +273,15 @@ fn judge_roots(pass: &mut Pass) {
     let plan = plan::keys(pass.config, &pass.observed, &keys);
     for (root, (dataset, verdict)) in pass.config.roots.iter().zip(plan.roots) {
         let open = is_open(&verdict);
+        let state = match &verdict {
+            _ if open => "open",
+            Verdict::Locked(Refusal::PoolNotSeen(_)) => "NOT KNOWN",
+            _ => "LOCKED",
+        };
         if !open {
-            let what = "it is locked, so nothing of it is mounted";
-            let remedy = "`f3skeys status` says why; then `f3skeys boot`";
+            let (what, remedy) = not_open(&dataset, &verdict);
             pass.report
-                .find(Severity::Failure, dataset.as_str(), what, remedy);
+                .find(Severity::Failure, dataset.as_str(), &what, &remedy);
             if root.required {
                 pass.report.fail(Fault::Unavailable);
             }
@@ -285,8 +291,25 @@ fn judge_roots(pass: &mut Pass) {
             role: root.role.to_string(),
             required: root.required,
             open,
-            state: if open { "open" } else { "LOCKED" }.to_owned(),
+            state: state.to_owned(),
         });
+    }
+}
+
+/// What is said of a root that was not seen open, and what to do.
+fn not_open(root: &DatasetName, verdict: &Verdict) -> (String, String) {
+    match verdict {
+        Verdict::Locked(Refusal::PoolNotSeen(why)) => (
+            format!("whether it is open is not known, so nothing of it was mounted: {why}"),
+            format!(
+                "`zpool status {}`, then `f3skeys ready`; where all is only slow, raise `budget_seconds`",
+                root.pool()
+            ),
+        ),
+        _ => (
+            "it is locked, so nothing of it is mounted".to_owned(),
+            "`f3skeys status` says why; then `f3skeys boot`".to_owned(),
+        ),
     }
 }
 
@@ -428,7 +451,9 @@ pub fn named<'a>(config: &'a Config, name: &str) -> Result<&'a Gate, String> {
         .ok()
         .and_then(|name: GateName| config.gate(&name))
         .ok_or_else(|| match known.as_slice() {
-            [] => format!("no gate `{name}`: the configuration has none"),
+            [] => format!(
+                "no gate `{name}`: `gates` in the configuration has none; f3skeys.ron(5) says how"
+            ),
             known => format!("no gate `{name}`; there are {}", known.join(", ")),
         })
 }

@@ -3,7 +3,7 @@
 
 use crate::config::{Config, Role};
 use crate::names::DatasetName;
-use crate::pass::{ONE_CALL, Pass};
+use crate::pass::Pass;
 use crate::plan::{self, Observed};
 use crate::promotion::{PROPERTY, Promoted};
 use crate::report::{Finding, Severity};
@@ -40,7 +40,7 @@ fn past(pass: &mut Pass, root: &DatasetName) -> Result<Vec<Past>, Trouble> {
     if pass.is_given_up(root.pool()) {
         return Err(Trouble::failed(root.pool(), "it did not answer before"));
     }
-    let deadline = pass.deadline.at_most(pass.clock(), ONE_CALL);
+    let deadline = pass.deadline.at_most(pass.clock(), pass.one_call());
     let past = pass.node.zfs.past(root, deadline);
     if let Err(trouble) = &past {
         pass.note_trouble(root.pool(), trouble);

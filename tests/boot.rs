@@ -12,6 +12,7 @@ use f3skeys::os::PoolState;
 use f3skeys::ready::{ask, named, ready};
 use f3skeys::reconcile::reconcile;
 use f3skeys::report::{Report, Severity};
+use f3skeys::time::Clock;
 use f3skeys::zfs::{CanMount, KeyFormat, KeyStatus, Mountpoint};
 use sim::{CONFIG, Event, PEER, Sim, Stick, ZDATA, config, f3s, good_stick, keys};
 use std::time::Duration;
@@ -460,6 +461,39 @@ fn law_6_a_pool_that_did_not_answer_is_not_asked_again() {
     sim.hanging.borrow_mut().push("zdata".to_owned());
     boot_now(&sim);
     assert_eq!(sim.asked_in_vain.get(), 1);
+}
+
+#[test]
+fn law_5_ready_calls_no_root_locked_whose_pool_did_not_answer() {
+    let sim = f3s("silent-pool").stick(good_stick());
+    whole_boot(&sim);
+    sim.hanging.borrow_mut().push("zdata".to_owned());
+    let report = ready_now(&sim);
+    assert_eq!(report.status, 69);
+    says(&report, "zdata/enc", "whether it is open is not known");
+    let text = report.complaints();
+    assert!(!text.contains("it is locked"), "{text}");
+    for root in &report.roots {
+        let asked = root.dataset.starts_with("zroot");
+        assert_eq!(root.state, if asked { "open" } else { "NOT KNOWN" });
+        assert_eq!(root.open, asked);
+    }
+}
+
+#[test]
+fn law_6_who_gives_more_time_gives_each_question_more() {
+    let asked = |budget: u64| {
+        let sim = f3s(&format!("budget{budget}")).stick(good_stick());
+        let mut config = config();
+        config.budget = Duration::from_secs(budget);
+        sim.hanging.borrow_mut().push("zdata".to_owned());
+        let before = sim.now();
+        sim.verb(|node| ready(node, &config));
+        (sim.now() - before).as_secs()
+    };
+    // An eighth, for there are two pools and a quarter is for looking; and six seconds of the gates' own.
+    let eighths = [30, 60, 600, 6000].map(|budget| 6 + budget / 8);
+    assert_eq!([30, 60, 600, 6000].map(asked), eighths);
 }
 
 #[test]
