@@ -13,19 +13,29 @@ from scenarios import group
 import stick
 import vm
 
-GUIDES = host.PROJECT / "docs" / "guides"
+DOCS = host.PROJECT / "docs"
 FENCE = re.compile(r"^```(\w+) lab (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-ZFSKEYS, LINUX = "from-zfskeys.md", "linux.md"
-TAGS = ("before", "on", "off")
+ZFSKEYS, LINUX, MONITORING = "guides/from-zfskeys.md", "guides/linux.md", "monitoring.md"
+YEARLY, LOST_STICK, FAILOVER = "guides/yearly-rotation.md", "guides/lost-stick.md", "guides/failover.md"
+# A tag that nobody asks for would be commands that nobody runs.
+TAGS = {
+    ZFSKEYS: {"before", "on", "off"},
+    LINUX: {"on", "off"},
+    MONITORING: {"metrics", "metrics-off"},
+    YEARLY: {"f0", "f0-later"},
+    LOST_STICK: {"f0", "f1"},
+    FAILOVER: {"f1-over", "f1-demote", "f1-back", "f0-back", "f0-open"},
+}
 PACKAGE = ("make", "make deb")
+# For one block.
+LIMIT = 600
 
 
 def blocks(guide):
     """Language, tag and text of each block of a guide that is the lab's, in their order."""
-    found = FENCE.findall((GUIDES / guide).read_text(encoding="utf-8"))
-    check(found, f"{guide} has no blocks for the lab")
-    # A tag that nobody asks for would be commands that nobody runs.
-    check(all(language != "sh" or tag in TAGS for language, tag, _ in found), [tag for _, tag, _ in found])
+    found = FENCE.findall((DOCS / guide).read_text(encoding="utf-8"))
+    tags = {tag for language, tag, _ in found if language == "sh"}
+    check(tags == TAGS[guide], f"{guide} has the tags {tags}")
     return found
 
 
@@ -40,7 +50,9 @@ def package():
 def fresh(lab, name, guide, disks, more=""):
     """A machine without f3skeys: the package in /root, and the files that the guide begins with."""
     image = machine.furnished(lab.folder / f"{name}.img")
-    script = [f'install -m 0644 {shlex.quote(str(package()))} "$root/root/"', more]
+    # The lab's own machines have no room for documentation.
+    script = ['rm -f "$root"/etc/dpkg/dpkg.cfg.d/*', more]
+    script += [f'install -m 0644 {shlex.quote(str(package()))} "$root/root/"']
     for number, (language, path, text) in enumerate(blocks(guide)):
         if language == "sh":
             continue
@@ -78,18 +90,17 @@ def reboot(node):
 
 def follow(node, guide, tag):
     """Runs the blocks of a guide that have this tag. What each says, by its text."""
-    said = {}
-    for language, name, text in blocks(guide):
-        if language != "sh" or name != tag:
-            continue
-        if text.strip() == "reboot":
-            reboot(node)
-            continue
-        done = node.sh(f"set -e\n{text}", limit=vm.BOOT_LIMIT)
-        check(done.status == 0, f"{guide}: this block failed\n{done}")
-        said[text] = done
-    check(said, f"{guide} has no blocks `{tag}`")
-    return said
+    of_tag = [text for language, name, text in blocks(guide) if language == "sh" and name == tag]
+    return {text: block(node, guide, text) for text in of_tag}
+
+
+def block(node, guide, text, names=""):
+    """Runs a block as a person does, after whose own names."""
+    if text.strip() == "reboot":
+        return reboot(node)
+    done = node.sh(f"set -e\n{names}\n{text}", limit=LIMIT)
+    check(done.status == 0, f"{guide}: this block failed\n{done}")
+    return done
 
 
 def no_f3skeys(node):
@@ -136,13 +147,27 @@ def on(node, lab):
     node.check_nfs_serves()
 
 
+@scenario("monitoring.md: this host's metrics lie where node_exporter looks, every minute; and taken off again")
+def metrics(node, lab):
+    follow(node, MONITORING, "metrics")
+    page = "/var/lib/f3skeys-metrics/f3skeys.prom"
+    node.until(f"test -s {page}", 120, "the metrics are there")
+    text = node.ok(f"cat {page}")
+    for root in ROOTS:
+        check(f'f3skeys_key_loaded{{root="{root}"}} 1\n' in text, text)
+    follow(node, MONITORING, "metrics-off")
+    left = node.ok("find /etc/systemd/system /usr/local /var/lib -name 'f3skeys-metrics*'")
+    check(not left, left)
+
+
 @scenario("from-zfskeys.md, off again: package removed, reboot; the host's own unit loads the keys, only replicas' readonly differs")
 def off(node, lab):
     said = follow(node, ZFSKEYS, "off")
     no_f3skeys(node)
     node.check_loaded(*ROOTS)
     node.check_nfs_serves()
-    changed = [line for done in said.values() for line in done.out.splitlines() if line[:2] in ("< ", "> ")]
+    lines = [line for done in said.values() if done for line in done.out.splitlines()]
+    changed = [line for line in lines if line[:2] in ("< ", "> ")]
     check(changed, "not even a replica is read-only")
     for line in changed:
         check("\treadonly\t" in line and nodes.REPLICA in line, f"changed on the pools: {line}")

@@ -37,13 +37,17 @@ sync
 
 
 def rotation(lab):
+    """Both nodes, whose keys are rotated."""
+    return with_sticks(lab, "rotation", 3600 + BOOT_LIMIT * CUTS)
+
+
+def with_sticks(lab, name, life):
     """Both nodes up, each with a stick that may be written to; f0 wants one copy of each key."""
-    made = Pair(lab, "rotation", life=3600 + BOOT_LIMIT * CUTS)
+    made = Pair(lab, name, life=life)
     image = lab.sticks.make("ext4", fs="ext4")
-    made.start({one: lab.sticks.own(image, f"rotation-{one}") for one in SERIAL})
+    made.start({one: lab.sticks.own(image, f"{name}-{one}") for one in SERIAL})
     made.f0.pair, made.f0.f1 = made, made.f1
     made.f0.ok("sed -i 's|^    peers: |    min_copies: 1,\\n&|' /etc/f3skeys.ron; sync")
-    made.f0.write("/root/replicate", REPLICATE, "0755")
     for one in (made.f0, made.f1):
         one.unwatched()
     return made.f0
@@ -117,6 +121,17 @@ def replicate(node):
     node.ok("/root/replicate", limit=200)
 
 
+def apart(node, f1):
+    """What f0 serves is received anew, each file system in a stream of its own."""
+    node.write("/root/replicate", REPLICATE, "0755")
+    f1.ok(f"systemctl stop nfs-server nfs-mountd; exportfs -f; set -e; zfs unmount {COPY}; zfs unload-key {COPY}; "
+          f"zfs destroy -r {COPY}; sed -i 's|^    roots: \\[|&(dataset: \"{COPY}/deep\", key: \"{KEY}\", role: replica, "
+          "required: true),|' /etc/f3skeys.ron; sync")
+    node.ok(APART, limit=200)
+    for verb in ("boot", "ready"):
+        f1.ok(f"f3skeys {verb}")
+
+
 @scenario("a replica received with -R, whose child inherits its key: refused, nothing is changed")
 def inheriting(node, lab):
     refused(node, ("inherits its key", f"{COPY}/deep"))
@@ -124,13 +139,7 @@ def inheriting(node, lab):
 
 @scenario("received anew, each file system in a stream of its own: the plan shows every step, and changes nothing")
 def plan(node, lab):
-    f1 = node.f1
-    f1.ok(f"systemctl stop nfs-server nfs-mountd; exportfs -f; set -e; zfs unmount {COPY}; zfs unload-key {COPY}; "
-          f"zfs destroy -r {COPY}; sed -i 's|^    roots: \\[|&(dataset: \"{COPY}/deep\", key: \"{KEY}\", role: replica, "
-          "required: true),|' /etc/f3skeys.ron; sync")
-    node.ok(APART, limit=200)
-    for verb in ("boot", "ready"):
-        f1.ok(f"f3skeys {verb}")
+    apart(node, node.f1)
     done = rotate(node, "--plan")
     says(done, "stage it", "f1.lan.buetow.org", f"change the key of {ROOT}", "keylocation=file:///keys/")
     check(list(state(node)[0].values()) == ["current"], "a plan changed something")
