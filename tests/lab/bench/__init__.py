@@ -127,7 +127,8 @@ def judged(told, keep):
     told["demands"] = demand.lines
     place = paper.keep(told, keep)
     print(paper.tables(told), end="")
-    print(f"{len(demand.lines) - demand.failed} ok, {demand.failed} FAIL; kept in {place}")
+    print(f"{len(demand.lines) - demand.failed - demand.beyond} ok, {demand.failed} FAIL, "
+          f"{demand.beyond} that not even the floor holds; kept in {place}")
     return 1 if demand.failed else 0
 
 

@@ -1,4 +1,5 @@
-"""What the figures have to show; every line is ok or FAIL."""
+"""What the figures have to show; every line is ok or FAIL, or says that the floor does not hold it: where
+the kernel alone takes longer than a demand allows, no program can do what it asks."""
 
 from bench import figures
 
@@ -22,15 +23,24 @@ class Demands:
     """Counts and tells."""
 
     def __init__(self):
-        self.lines, self.failed = [], 0
+        self.lines, self.failed, self.beyond = [], 0, 0
 
-    def at_most(self, what, figure, most, unit=""):
-        """One demand; what could not be measured does not hold."""
+    def at_most(self, what, figure, most, unit="", floor=None):
+        """One demand; what could not be measured does not hold. `floor` is what the floor has there."""
         value = figure["median"] if isinstance(figure, dict) else figure
         holds = value is not None and value <= most
+        if value is not None and not holds and floor and floor["median"] > most:
+            return self.out_of_reach(f"{what}: {figures.shown(figure, unit)}, at most {most:g}{unit}: the floor alone "
+                                     f"has {figures.shown(floor, unit)}")
         shown = "not measured" if value is None else \
             figures.shown(figure, unit) if isinstance(figure, dict) else f"{value:.2f}{unit}"
-        self.tell(holds, f"{what}: {shown}, at most {most:g}{unit}")
+        return self.tell(holds, f"{what}: {shown}, at most {most:g}{unit}")
+
+    def out_of_reach(self, what):
+        """One line that is neither ok nor FAIL."""
+        self.beyond += 1
+        self.lines.append({"holds": None, "what": what})
+        print(f"---- {what}", flush=True)
 
     def tell(self, holds, what):
         """One line."""
@@ -54,11 +64,13 @@ class Demands:
         if "zfskeys' way" not in others:
             return
         for way, most in LOADED.items():
-            self.at_most(f"{name}: keys loaded, f3skeys over {way}", others[way]["f3skeys_beside_it"]["loaded"], most)
+            self.at_most(f"{name}: keys loaded, f3skeys over {way}", others[way]["f3skeys_beside_it"]["loaded"], most,
+                         floor=others[way]["floor_beside_it"]["loaded"])
         for way, most in MOUNTED.items():
             if name in BY_ROOTS:
                 self.at_most(f"{name}: all mounted, f3skeys over {way}",
-                             others[way]["f3skeys_beside_it"]["mounted"], most[case["roots"]])
+                             others[way]["f3skeys_beside_it"]["mounted"], most[case["roots"]],
+                             floor=others[way]["floor_beside_it"]["mounted"])
         self.at_most(f"{name}: load-and-mount phase over the floor",
                      others["floor"]["kernel_part_beside_it"], KERNEL_PART)
 

@@ -46,6 +46,9 @@ def one_way(case, told, way):
     else:
         figures["kernel_part"] = spread([ways.kernel_part(case, one) for one in good])
         figures["parts"] = parts(good)
+    if "floor" in told and way not in (BASE, "floor"):
+        figures["floor_beside_it"] = {"loaded": spread(ratios(told["floor"], told[way], loaded)),
+                                      "mounted": spread(ratios(told["floor"], told[way], mounted))}
     if way == "floor":
         figures["kernel_part_beside_it"] = spread(
             [ways.kernel_part(case, a) / mounted(b) for a, b in zip(told[BASE], told[way])

@@ -102,8 +102,9 @@ def detection(told):
 
 def demands(lines):
     """What had to be shown."""
+    words = {True: "ok", False: "**FAIL**", None: "not even by the floor"}
     return "\n".join(["| demand | |", "|---|---|"]
-                     + [f"| {one['what']} | {'ok' if one['holds'] else '**FAIL**'} |" for one in lines]) + "\n"
+                     + [f"| {one['what']} | {words[one['holds']]} |" for one in lines]) + "\n"
 
 
 def keep(told, in_docs):
