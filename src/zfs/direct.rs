@@ -748,7 +748,10 @@ mod tests {
             }
         };
         let workers = (0..count).map(|number| start(answers(number))).collect();
-        let pool = Pool { workers, state: 0 };
+        let pool = Pool {
+            workers,
+            ..Pool::default()
+        };
         direct.pools.borrow_mut().insert("tank".to_owned(), pool);
         let deadline = Deadline::after(&clock, Duration::from_secs(20));
         then(&direct, deadline)
@@ -834,6 +837,32 @@ mod tests {
                 assert_eq!(direct.workers("tank"), 2);
             });
         }
+    }
+
+    #[test]
+    fn a_file_system_is_mounted_by_the_worker_that_has_it_open() {
+        let answers = |number: usize| {
+            move |question: &[u8]| match question[0] {
+                OBSERVE => (DONE, String::new()),
+                _ => (REFUSED, format!("worker {number}")),
+            }
+        };
+        // The last one nobody has told of: it goes to whoever's turn it is.
+        let names = ["a", "b", "a/x", "a/y", "b/x", "c"];
+        let names = names.map(|name| format!("tank/{name}").parse::<DatasetName>().unwrap());
+        let datasets: Vec<&DatasetName> = names.iter().collect();
+        let by = with_workers(2, answers, |direct, deadline| {
+            let part = Part {
+                trees: names[..2].iter().cloned().collect(),
+                ..Part::default()
+            };
+            let _ = direct.observe_part("tank", &part, deadline).unwrap();
+            let refused = direct.mount_all(&datasets, deadline).into_iter();
+            let words = refused.map(|done| done.unwrap_err().to_string());
+            words.collect::<Vec<_>>().join(";")
+        });
+        let by: Vec<&str> = by.split("worker ").skip(1).map(|rest| &rest[..1]).collect();
+        assert_eq!(by, ["0", "1", "0", "0", "1", "1"]);
     }
 
     #[test]
