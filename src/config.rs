@@ -248,7 +248,8 @@ impl Config {
             .map_err(|e| at(e.to_string()))?;
         let about = file.metadata().map_err(|e| at(e.to_string()))?;
         suspicious(about.mode(), about.uid(), about.is_file()).map_err(at)?;
-        let mut text = String::new();
+        // Room for nearly every one at once: else there is a read for each doubling of it.
+        let mut text = String::with_capacity(1 << 12);
         file.take(LARGEST)
             .read_to_string(&mut text)
             .map_err(|e| at(e.to_string()))?;

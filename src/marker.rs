@@ -67,7 +67,8 @@ pub fn read_file(path: &Path) -> io::Result<Option<Vec<u8>>> {
     if !ours || (about.uid() != 0 && about.uid() != geteuid().as_raw()) {
         return Err(io::Error::other("is not a file that only root may write"));
     }
-    let mut text = Vec::new();
+    // Room for all of it at once.
+    let mut text = Vec::with_capacity(1 << 12);
     file.take(LARGEST).read_to_end(&mut text)?;
     Ok(Some(text))
 }

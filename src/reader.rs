@@ -354,7 +354,8 @@ fn state_file(own: &OwnedFd) -> io::Result<Option<Result<Vec<u8>, String>>> {
     let read = openat(own, name, flags, Mode::empty())
         .map_err(io::Error::from)
         .and_then(|file| {
-            let mut bytes = Vec::new();
+            // Room for most of them at once.
+            let mut bytes = Vec::with_capacity(1 << 12);
             File::from(file)
                 .take(LARGEST_STATE)
                 .read_to_end(&mut bytes)?;

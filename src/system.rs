@@ -17,6 +17,7 @@ use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
+use std::cell::OnceCell;
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
@@ -148,20 +149,25 @@ pub trait KeyDevices {
 /// The real machine.
 pub struct Machine {
     clock: Watch,
+    /// Asked for once: it stays as it is for as long as anything runs.
+    boot_id: OnceCell<Option<String>>,
 }
 
 impl Machine {
     /// The machine, its clock beginning now.
     pub fn new() -> Machine {
-        Machine {
-            clock: Watch::start(false),
-        }
+        Machine::with(Watch::start(false))
     }
 
     /// The same, with a person at the terminal, if there is one, shown what is waited for.
     pub fn watched() -> Machine {
+        Machine::with(Watch::start(true))
+    }
+
+    fn with(clock: Watch) -> Machine {
         Machine {
-            clock: Watch::start(true),
+            clock,
+            boot_id: OnceCell::new(),
         }
     }
 }
@@ -178,7 +184,7 @@ impl System for Machine {
     }
 
     fn boot_id(&self) -> Option<String> {
-        os::boot_id()
+        self.boot_id.get_or_init(os::boot_id).clone()
     }
 
     fn pool_state(&self, pool: &str) -> PoolState {

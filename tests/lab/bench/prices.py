@@ -17,7 +17,8 @@ def measure(node, rounds):
     told |= {"true": seconds(answers[asking.TRIVIAL]), "zfs get": seconds(answers[ZFS_GET])}
     gate, get = answers[commands["gate nfs"]], answers[ZFS_GET]
     ratio = figures.spread([a / b for a, b in zip(gate.times, get.times)])
-    return {"times": told, "gate_over_zfs_get": ratio} | trace(node)
+    trivial = figures.spread([a / b for a, b in zip(answers[asking.TRIVIAL].times, get.times)])
+    return {"times": told, "gate_over_zfs_get": ratio, "true_over_zfs_get": trivial} | trace(node)
 
 
 def seconds(told):

@@ -46,10 +46,12 @@ def peaks(node, command):
 
 def count(node, command):
     """System calls, forks and execs of a command and all that it starts."""
-    status = node.sh(f"strace -f -qq -o {TRACE} {command}", limit=900).status
+    done = node.sh(f"strace -f -qq -o {TRACE} {command}", limit=900)
+    if done.status:
+        host.say(f"bench: `{command}` with every system call stopped exits {done.status}: {done.err[-400:]}")
     # A call that another process cut in two is counted where it is resumed.
     calls = f"grep -v -e '<unfinished' -e ' --- ' -e ' +++ ' {TRACE}"
-    return {"status": status,
+    return {"status": done.status,
             "system_calls": int(node.ok(f"{calls} | wc -l")),
             "forks": int(node.ok(f"{calls} | grep -c -E ' ({FORKS}|<... ({FORKS}) resumed>).* = [0-9]+$' || true")),
             "execs": int(node.ok(f"{calls} | grep -c -E ' (execve|<... execve resumed>).* = 0$' || true"))}
