@@ -22,7 +22,8 @@ class Group:
 
 
 GROUPS = []
-LAST = ("guides", "guides_from_nothing", "guides_pair", "rehearse", "replication", "backup", "rotation", "failover", "soak")
+LAST = ("guides", "guides_from_nothing", "rehearse", "replication", "backup", "rotation", "failover", "soak",
+        "guides_pair")
 
 
 def group(start):
