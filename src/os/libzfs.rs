@@ -293,7 +293,10 @@ impl Library {
         }
         // SAFETY: an open handle; no options but those that follow from its properties.
         match unsafe { (self.calls.mount)(handle.zfs, ptr::null(), 0) } {
-            0 => Mounting::Done,
+            0 => {
+                self.kept.borrow_mut().none_mounted = false;
+                Mounting::Done
+            }
             _ => Mounting::Refused(self.words()),
         }
     }
