@@ -55,7 +55,17 @@ def alternate(race, raced, rounds):
         began = time.monotonic()
         race.round(raced, number)
         host.say(f"bench: round {number + 1} of {rounds} took {time.monotonic() - began:.0f} s")
+        so_far(race, raced)
     return {"race": figures.of(race, raced), "beside_over_alone": figures.beside_alone(race)}
+
+
+def so_far(race, raced):
+    """What f3skeys takes of each other way's time by now: for whoever waits for hours."""
+    for name, case in figures.of(race, raced).items():
+        beside = {way: one["f3skeys_beside_it"] for way, one in case["ways"].items() if way != figures.BASE}
+        told = [f"{way} {figures.shown(one['loaded'], '')} loaded, {figures.shown(one['mounted'], '')} mounted"
+                for way, one in beside.items()]
+        host.say(f"bench: so far, {name}, f3skeys over {'; '.join(told)}")
 
 
 def booted(lab, images):
