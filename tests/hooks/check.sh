@@ -1,8 +1,8 @@
 #!/bin/sh
 # Checks the hooks without a node: shell, manual pages, install.sh, units, the
 # order of the rc.d scripts, what they and the daily job ask of the program and
-# of rc, packages, completions, the examples, metrics, alerts and pictures.
-# One line a check; exit 1 when one fails.
+# of rc, packages, completions, the examples, FreeBSD's blocks of the guides,
+# metrics, alerts and pictures.  One line a check; exit 1 when one fails.
 set -u
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -86,6 +86,8 @@ lint() {
 . "$here/completions.sh"
 # shellcheck source=examples.sh
 . "$here/examples.sh"
+# shellcheck source=guides.sh
+. "$here/guides.sh"
 # shellcheck source=monitoring.sh
 . "$here/monitoring.sh"
 
@@ -100,6 +102,7 @@ snippet_checks
 daily_checks
 package_checks
 example_checks
+guide_checks
 monitoring_checks
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
