@@ -1,20 +1,21 @@
 //! The command line: reads it, calls the verb, prints, and gives the exit status.
 
+mod show;
+mod words;
+
 use crate::backup::copies;
 use crate::config::Config;
 use crate::exit::{Fault, USAGE};
 use crate::gate::Answer;
 use crate::host::{Host, hooks};
 use crate::init::decide::Request;
-use crate::ink::Ink;
 use crate::key::Key;
-use crate::names::{DatasetName, KeyName, NodeName};
+use crate::names::DatasetName;
 use crate::os::{self, PATHS};
 use crate::pass::Node;
 use crate::peers::{SSH, Ssh, reader};
 use crate::receive::rebuild;
 use crate::report::Report;
-use crate::rotate::{Rotated, What};
 use crate::services::Manager;
 use crate::system::{Machine, System};
 use crate::usb::UsbDisks;
@@ -23,310 +24,20 @@ use crate::{
     reconcile, rehearse, rotate, status, verify, zfs,
 };
 use argh::FromArgs;
+use show::{
+    complain, progress, say, show, show_copies, show_news, show_rehearsal, show_status,
+    show_verification, tell_rotated, told,
+};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-
-/// Brings encrypted OpenZFS storage nodes back after a power cut: finds the USB key device,
-/// verifies and loads the keys, keeps replicas read-only, mounts what is missing and opens the
-/// gates that services wait for. See f3skeys(8).
-#[derive(FromArgs, Debug)]
-struct Arguments {
-    /// the configuration to use instead of the installed one
-    #[argh(option, arg_name = "FILE")]
-    config: Option<PathBuf>,
-    #[argh(subcommand)]
-    verb: Verb,
-}
-
-#[derive(FromArgs, Debug)]
-#[argh(subcommand)]
-enum Verb {
-    Adopt(Adopt),
-    Backup(Backup),
-    Boot(Boot),
-    Carp(Carp),
-    Demote(Demote),
-    Init(Init),
-    Lock(Lock),
-    Promote(Promote),
-    Ready(Ready),
-    Receive(Receive),
-    Reconcile(Reconcile),
-    Gate(Gate),
-    Plan(Plan),
-    Prune(Prune),
-    Rehearse(Rehearse),
-    Rotate(Rotate),
-    Status(Status),
-    Verify(Verify),
-    NewKey(NewKey),
-    Doctor(Doctor),
-    Version(Version),
-}
-
-/// Set replicas read-only and load the keys of all configured roots. Mounts nothing.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "boot")]
-struct Boot {
-    /// a stick was just plugged in: do nothing when no root is missing; else run boot, ready and
-    /// reconcile, and become the command after `--`, if any, when that has opened a gate
-    #[argh(switch)]
-    late: bool,
-    /// open only this root, with --key-from-stdin, when the stick is dead
-    #[argh(option, arg_name = "DATASET")]
-    root: Option<DatasetName>,
-    /// read the root's key from standard input: 32 bytes or 64 hex digits
-    #[argh(switch)]
-    key_from_stdin: bool,
-}
-
-/// Mount what is still missing and write the markers of the gates that hold.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "ready")]
-struct Ready {}
-
-/// Ask whether a gate is open now. Exit 0: open, 1: closed, 2: cannot tell.
-/// `gate NAME -- COMMAND...` becomes the command if it is.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "gate")]
-struct Gate {
-    /// the gate
-    #[argh(positional)]
-    name: String,
-}
-
-/// Let this node take part in CARP, if the gate that `carp` names is open.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "carp")]
-struct Carp {
-    /// also hold every address in INIT when the gate is closed
-    #[argh(switch)]
-    reconcile: bool,
-}
-
-/// Hold gates against the live system: write and remove their markers, start the services of
-/// those that have opened and stop those of the closed.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "reconcile")]
-struct Reconcile {}
-
-/// The opposite of a boot: close the gates, hold CARP in INIT, stop the services of the gates,
-/// unmount the datasets and unload the keys. `boot`, `ready` and `carp` undo it.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "lock")]
-struct Lock {}
-
-/// Make a replica writable here, because its primary is lost. The primary will not fail back
-/// until this is undone with `demote`.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "promote")]
-struct Promote {
-    /// the replica, as the configuration names it
-    #[argh(positional)]
-    dataset: DatasetName,
-    /// why, for whoever reads it later
-    #[argh(option, arg_name = "TEXT")]
-    reason: String,
-}
-
-/// End a promotion: make the replica read-only again and keep what was written in a snapshot.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "demote")]
-struct Demote {
-    /// the replica, as the configuration names it
-    #[argh(positional)]
-    dataset: DatasetName,
-}
-
-/// Answer a peer's question on standard input. The forced command of its ssh key. With --rebuild, by
-/// a person whose stick is lost: let peers give this store what it holds nothing of.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "receive")]
-struct Receive {
-    /// the peer that asks, as the configuration names it; with --rebuild, the one that may give
-    #[argh(option, arg_name = "NODE")]
-    from: Option<NodeName>,
-    /// print the line for root's authorized_keys that lets the peer ask, and answer nothing
-    #[argh(switch)]
-    print_authorized_keys_line: bool,
-    /// let peers put keys on this store that it holds nothing of, also those of others, for a while
-    #[argh(switch)]
-    rebuild: bool,
-    /// for how long (60)
-    #[argh(option, long = "for", arg_name = "MINUTES")]
-    minutes: Option<u32>,
-    /// let them no more
-    #[argh(switch)]
-    end: bool,
-}
-
-/// Put every key of this node on the store of every peer, and have each prove it. Exit 0: every peer
-/// has proven every key.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "backup")]
-struct Backup {
-    /// only this peer; may be given several times
-    #[argh(option, arg_name = "NODE")]
-    to: Vec<NodeName>,
-    /// also the keys of other nodes, to the one peer whose store is lost and that is open for it
-    #[argh(switch)]
-    rebuild: bool,
-}
-
-/// Show what boot and ready would do now. Changes nothing.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "plan")]
-struct Plan {}
-
-/// Would this node come back from a power cut right now? Yes, or every reason why not. Changes
-/// nothing.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "rehearse")]
-struct Rehearse {
-    /// as JSON
-    #[argh(switch)]
-    json: bool,
-}
-
-/// Show how roots and gates stand now, and how the last boot went.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "status")]
-struct Status {
-    /// ask every peer to prove each key of this node instead. Exit 0: all copies are proven
-    #[argh(switch)]
-    peers: bool,
-    /// as JSON
-    #[argh(switch)]
-    json: bool,
-    /// as metrics in Prometheus's text format
-    #[argh(switch)]
-    prometheus: bool,
-}
-
-/// Make an existing host ready: write the key store's metadata without changing a key, and print a
-/// commented configuration. Needs none itself.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "adopt")]
-struct Adopt {
-    /// the node of the stick with the keys, when it is not mounted
-    #[argh(option, arg_name = "DEV")]
-    device: Option<PathBuf>,
-}
-
-/// Make an empty key store on a stick. Destroys what the stick held, so the device, its own serial
-/// number and what is overwritten must be named. Never overwrites keys.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "init")]
-struct Init {
-    /// the node of the stick
-    #[argh(option, arg_name = "DEV")]
-    device: PathBuf,
-    /// its own serial number, read from the stick that is meant
-    #[argh(option, arg_name = "SERIAL")]
-    serial: Option<String>,
-    /// the label of the new file system (F3S_KEYS)
-    #[argh(option, arg_name = "LABEL", default = "init::LABEL.to_owned()")]
-    label: String,
-    /// what the stick holds and may lose, in the words in which a refusal has shown it
-    #[argh(option, arg_name = "WHAT")]
-    overwrite: Option<String>,
-    /// the device once more, if it is not a USB disk
-    #[argh(option, arg_name = "DEV")]
-    fixed: Option<PathBuf>,
-}
-
-/// Verify every file of the key store. Exit 65: something is damaged, or opens nothing.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "verify")]
-struct Verify {
-    /// ask ZFS whether a key of the store opens each root of this node; loads none
-    #[argh(switch)]
-    pools: bool,
-    /// rebuild what is damaged from the other copy; what was damaged is moved aside, never deleted
-    #[argh(switch)]
-    repair: bool,
-    /// verify a copy of a store in this directory instead; needs no configuration
-    #[argh(option, arg_name = "DIR")]
-    store: Option<PathBuf>,
-    /// as JSON
-    #[argh(switch)]
-    json: bool,
-}
-
-/// Look for everything that will matter at the next boot or in a year. Changes nothing.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "doctor")]
-struct Doctor {
-    /// as JSON
-    #[argh(switch)]
-    json: bool,
-}
-
-/// Make a new key on the store for a root that is yet to be made, and show how to use it.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "new-key")]
-struct NewKey {
-    /// its name; without an owner it is this node's
-    #[argh(positional)]
-    name: String,
-    /// the dataset that it is for, for the lines that are shown
-    #[argh(option, long = "for", arg_name = "DATASET")]
-    dataset: Option<DatasetName>,
-}
-
-/// Give every root that uses a key another one, by way of this store and the peers'. Killed at any
-/// point, every root and replica is still opened by a key of its node's store.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "rotate")]
-struct Rotate {
-    /// the key; without an owner it is this node's
-    #[argh(positional)]
-    key: Option<String>,
-    /// every key of this node, one after the other
-    #[argh(switch)]
-    all: bool,
-    /// show what would be done, or why it is refused; change nothing
-    #[argh(switch)]
-    plan: bool,
-    /// show which generation opens what, here and on the peers; change nothing
-    #[argh(switch)]
-    status: bool,
-    /// go on with a rotation that was cut short
-    #[argh(switch)]
-    resume: bool,
-    /// give up a rotation that has changed no root's key yet
-    #[argh(switch)]
-    abort: bool,
-    /// let boots no longer try what was replaced, once all have been seen to open without it
-    #[argh(switch)]
-    retire: bool,
-    /// also give a key of the store to loaded roots that none of it opens, or that have a hex or
-    /// passphrase key
-    #[argh(switch)]
-    take_over: bool,
-}
-
-/// Take a retired generation of a key off this store, by name. Without one, show what would become
-/// of each. Refused while anything is opened by it, or could not be asked.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "prune")]
-struct Prune {
-    /// the key; without an owner it is this node's
-    #[argh(positional)]
-    key: String,
-    /// the generation, by the first digits of its fingerprint, eight or more
-    #[argh(option, arg_name = "FINGERPRINT")]
-    generation: Option<String>,
-}
-
-/// Show the version.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "version")]
-struct Version {}
+use std::path::Path;
+use words::{
+    Adopt, Arguments, Backup, Boot, Carp, Demote, Doctor, Init, Promote, Prune, Receive, Rehearse,
+    Rotate, Status, Verb, Verify, wrong_together,
+};
 
 /// Runs the program; gives its exit status. `arguments` begin with the program's name.
 pub fn run(arguments: &[OsString]) -> u8 {
@@ -370,40 +81,6 @@ pub fn run(arguments: &[OsString]) -> u8 {
         verb => with_configuration(&parsed.config.unwrap_or_else(|| PATHS.config.into()), |c| {
             with_node(|node| do_verb(&verb, c, node, command.unwrap_or_default()))
         }),
-    }
-}
-
-/// Options that make no sense with one another.
-fn wrong_together(verb: &Verb) -> Option<&'static str> {
-    match verb {
-        Verb::Boot(boot) if boot.root.is_some() != boot.key_from_stdin => {
-            Some("`boot` takes --root and --key-from-stdin only together")
-        }
-        Verb::Boot(boot) if boot.root.is_some() && boot.late => {
-            Some("`boot --late` takes no --root")
-        }
-        Verb::Rotate(rotate) if rotate.key.is_some() == rotate.all => {
-            Some("`rotate` takes a key, or --all")
-        }
-        Verb::Rotate(rotate) if rotate.modes() > 1 => {
-            Some("`rotate` takes one of --plan, --status, --resume, --abort and --retire")
-        }
-        Verb::Rotate(rotate)
-            if rotate.take_over && rotate.modes() > 0 && !rotate.plan && !rotate.resume =>
-        {
-            Some("`rotate --take-over` goes with --plan or --resume, or alone")
-        }
-        Verb::Backup(backup) if backup.rebuild && backup.to.len() != 1 => {
-            Some("`backup --rebuild` is for one peer: --to names it")
-        }
-        Verb::Receive(receive) => receive.wrong_together(),
-        Verb::Status(status) if status.prometheus && (status.peers || status.json) => {
-            Some("`status --prometheus` goes with no other option")
-        }
-        Verb::Verify(verify) if verify.store.is_some() && verify.pools => {
-            Some("`verify --pools` is about this node's own store; it takes no --store")
-        }
-        _ => None,
     }
 }
 
@@ -548,20 +225,6 @@ fn verify_directory(store: &Path, repair: bool, json: bool) -> u8 {
     })
 }
 
-fn show_verification(told: &verify::Verification, json: bool) -> u8 {
-    complain(&told.complaints());
-    match json {
-        true => say_json(told),
-        false => say(&told.text()),
-    }
-    told.status
-}
-
-fn say_json(value: &impl serde::Serialize) {
-    let text = serde_json::to_string_pretty(value).unwrap_or_default();
-    say(&format!("{text}\n"));
-}
-
 fn boot_by_hand(node: Node, config: &Config, root: &DatasetName) -> u8 {
     let input = io::stdin();
     if input.is_terminal() {
@@ -579,25 +242,6 @@ fn boot_by_hand(node: Node, config: &Config, root: &DatasetName) -> u8 {
                 "f3skeys: standard input: {e}\n  -> nothing was loaded\n"
             ));
             Fault::BadKey.status()
-        }
-    }
-}
-
-impl Receive {
-    fn wrong_together(&self) -> Option<&'static str> {
-        match self {
-            Receive { rebuild: true, .. } if self.print_authorized_keys_line => {
-                Some("`receive --rebuild` prints no line for authorized_keys")
-            }
-            Receive { rebuild: true, .. } => {
-                let ends_as_well = self.end && (self.from.is_some() || self.minutes.is_some());
-                ends_as_well.then_some("`receive --rebuild --end` takes nothing more")
-            }
-            Receive { from: None, .. } => Some("`receive` takes --from, or --rebuild"),
-            _ if self.end || self.minutes.is_some() => {
-                Some("`receive` takes --for and --end only with --rebuild")
-            }
-            _ => None,
         }
     }
 }
@@ -741,26 +385,6 @@ fn hold(node: Node, config: &Config) -> u8 {
     }
 }
 
-impl Rotate {
-    /// How many of the options that exclude one another were given.
-    fn modes(&self) -> usize {
-        let modes = [self.plan, self.status, self.resume, self.abort, self.retire];
-        modes.iter().filter(|given| **given).count()
-    }
-
-    fn what(&self) -> What {
-        let take_over = self.take_over;
-        match self {
-            Rotate { plan: true, .. } => What::Plan { take_over },
-            Rotate { status: true, .. } => What::Status,
-            Rotate { resume: true, .. } => What::Resume { take_over },
-            Rotate { abort: true, .. } => What::Abort,
-            Rotate { retire: true, .. } => What::Retire,
-            _ => What::Start { take_over },
-        }
-    }
-}
-
 fn do_rotate(node: Node, config: &Config, asked: &Rotate) -> u8 {
     let what = asked.what();
     let key = match &asked.key {
@@ -799,78 +423,6 @@ fn do_prune(node: Node, config: &Config, asked: &Prune) -> u8 {
         }),
         Err(wrong) => wrong_name(&wrong),
     }
-}
-
-/// What was done about a key, when it is done: a rotation can take minutes.
-fn progress(node: Node, key: &KeyName, change: &str) {
-    told(node, &format!("{key}: {change}"));
-}
-
-/// What was just done, to a person who waits for the end of it.
-fn told(node: Node, change: &str) {
-    if io::stderr().is_terminal() {
-        node.system.clock().doing("");
-        complain(&format!("{change}\n"));
-    }
-}
-
-fn tell_rotated(rotated: &Rotated, only_shows: bool) -> u8 {
-    complain(&rotated.report.complaints());
-    match only_shows {
-        true => say(&rotated.text),
-        false => say(&rotated.report.results()),
-    }
-    rotated.report.status
-}
-
-fn show(report: &Report) -> u8 {
-    complain(&report.complaints());
-    say(&report.results());
-    report.status
-}
-
-/// For verbs that cron runs: silent when there is nothing new.
-fn show_news(report: &Report) -> u8 {
-    match report.has_no_news() {
-        true => report.status,
-        false => show(report),
-    }
-}
-
-fn show_rehearsal(rehearsal: &rehearse::Rehearsal, json: bool) -> u8 {
-    if json {
-        say_json(rehearsal);
-    } else {
-        say(&rehearsal.text());
-    }
-    rehearsal.status
-}
-
-fn show_status(status: &status::Status, asked: &Status) -> u8 {
-    match asked {
-        Status { json: true, .. } => say_json(status),
-        Status {
-            prometheus: true, ..
-        } => say(&status.prometheus()),
-        _ => say(&status.text(ink())),
-    }
-    status.status
-}
-
-/// Colour on standard output.
-fn ink() -> Ink {
-    let variable = std::env::var_os;
-    let (no_color, term) = (variable("NO_COLOR"), variable("TERM"));
-    let on_terminal = io::stdout().is_terminal();
-    Ink::new(on_terminal, no_color.as_deref(), term.as_deref())
-}
-
-fn show_copies(copies: &copies::Copies, json: bool) -> u8 {
-    match json {
-        true => say_json(copies),
-        false => say(&copies.text()),
-    }
-    copies.status
 }
 
 fn examine(node: Node, config: &Config, json: bool) -> u8 {
@@ -912,15 +464,6 @@ fn become_command(command: &[OsString]) -> u8 {
     let error = std::process::Command::new(program).args(arguments).exec();
     complain(&format!("f3skeys: {}: {error}\n", program.display()));
     2
-}
-
-/// Writes a result. A console that is gone must not end a boot.
-fn say(text: &str) {
-    let _ = io::stdout().write_all(text.as_bytes());
-}
-
-fn complain(text: &str) {
-    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 #[cfg(test)]

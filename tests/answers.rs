@@ -652,11 +652,12 @@ fn every_pair(search: &Search) {
 
 /// Every flag of `receive`, alone and with the others, and no flag that is not known here.
 fn every_flag(search: &Search) {
-    let source = include_str!("../src/cli.rs");
+    let source = include_str!("../src/cli/words.rs");
     let (_, fields) = source.split_once("struct Receive {").unwrap();
     let (fields, _) = fields.split_once("\n}").unwrap();
     let names = fields.lines().filter_map(|line| {
-        let (name, _) = line.trim().split_once(": ")?;
+        let field = line.trim().strip_prefix("pub(super) ")?;
+        let (name, _) = field.split_once(": ")?;
         name.chars()
             .all(|c| c.is_ascii_lowercase() || c == '_')
             .then_some(name)

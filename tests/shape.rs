@@ -186,7 +186,7 @@ fn laws_7_and_8_zfs_is_asked_for_nothing_that_destroys() {
         assert_eq!(with(&[word]), [""; 0], "{word}");
     }
     // The verb of that name, and what is written down of it.
-    assert_eq!(with(&["\"receive\""]), ["audit/log.rs", "cli.rs"]);
+    assert_eq!(with(&["\"receive\""]), ["audit/log.rs", "cli/words.rs"]);
 }
 
 #[test]
