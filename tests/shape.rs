@@ -192,7 +192,7 @@ fn laws_7_and_8_zfs_is_asked_for_nothing_that_destroys() {
 #[test]
 fn law_7_only_a_rotation_changes_a_key() {
     assert_eq!(with(&["\"change-key\""]), ["zfs/command.rs"]);
-    assert_eq!(with(&[".change_key("]), ["rotate.rs"]);
+    assert_eq!(with(&[".change_key("]), ["rotate/roots.rs"]);
 }
 
 #[test]

@@ -1,0 +1,88 @@
+//! What a rotation hands to the peers: the list of generations, and the bytes that they lack.
+
+use super::Run;
+use super::facts::{Facts, Own, PeerFacts};
+use crate::handover::{self, Handing, is_same};
+use crate::key::Fingerprint;
+use crate::peers::KeyTold;
+use crate::sorted::Set;
+use crate::store::state::Generation;
+use crate::store::survey::Copies;
+use crate::trouble::Trouble;
+
+impl Run<'_, '_> {
+    /// Gives a peer that answers the list and what it lacks of it.
+    pub(super) fn copy(
+        &mut self,
+        peer: &mut PeerFacts,
+        own: &Own,
+        target: Fingerprint,
+        copies: &Copies,
+    ) {
+        let Ok(told) = &peer.told else { return };
+        if peer.proven.contains(&target) && is_same(told, &own.list) {
+            return;
+        }
+        match self.put(peer, told, &own.list, Some(copies)) {
+            Ok((told, proven)) => {
+                match proven.contains(&target) {
+                    true => self.did(format!("{} holds {target}, proven", peer.name)),
+                    false => {
+                        let what = format!("took {target} and did not prove that it holds it");
+                        self.warn(&peer.name, &what, "`f3skeys verify` there");
+                    }
+                }
+                peer.told = Ok(told);
+                peer.proven = proven;
+            }
+            Err(trouble) => {
+                let why = trouble.of(peer.name.as_str());
+                let what = format!("did not take {target}: {why}");
+                self.warn(&peer.name, &what, "mend that; `--resume` tries again");
+            }
+        }
+    }
+
+    /// Sends a peer the list, with the bytes of what it lacks; gives what it says then, and what it
+    /// has proven to hold.
+    fn put(
+        &mut self,
+        peer: &PeerFacts,
+        told: &KeyTold,
+        list: &[Generation],
+        copies: Option<&Copies>,
+    ) -> Result<(KeyTold, Set<Fingerprint>), Trouble> {
+        let mut peers = self.pass.config.peers.iter();
+        let to = peers.find(|one| one.name == peer.name);
+        let to = to.ok_or_else(|| Trouble::failed(peer.name.as_str(), "is no peer"))?;
+        let Handing { ask, keys, nonce } = handover::handing(self.key, told, list, copies)?;
+        let told = handover::ask(self.pass, to, ask, &keys)?;
+        let proven = copies.map(|copies| handover::proven(&told, &nonce, copies));
+        Ok((told, proven.unwrap_or_default()))
+    }
+
+    /// Gives the list to every peer that has another one.
+    pub(super) fn tell_peers(&mut self, facts: &Facts, list: &[Generation]) {
+        for peer in &facts.peers {
+            let Ok(told) = &peer.told else { continue };
+            // One that holds nothing of it gets it with the bytes, not with the list alone.
+            if told.held.is_empty() || is_same(told, list) {
+                continue;
+            }
+            let known = |g: &&Generation| {
+                let mut held = told.held.iter();
+                held.any(|held| held.generation.fingerprint == g.fingerprint)
+            };
+            let told_list: Vec<Generation> = list.iter().filter(known).cloned().collect();
+            match self.put(peer, told, &told_list, None) {
+                Ok(_) => self.did(format!("told {}", peer.name)),
+                Err(trouble) => {
+                    let why = trouble.of(peer.name.as_str());
+                    let what = format!("was not told how the generations stand: {why}");
+                    let remedy = format!("its boots work all the same; {}", self.resume());
+                    self.warn(&peer.name, &what, &remedy);
+                }
+            }
+        }
+    }
+}
