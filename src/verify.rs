@@ -2,30 +2,29 @@
 //! keys still open the roots of this node, while there is time to mend it. With `--repair` it
 //! rebuilds what is damaged.
 
+mod files;
+mod roots;
+
 use crate::audit::log::Caller;
 use crate::boot;
-use crate::config::{Config, Role, Root};
+use crate::config::{Config, Role};
 use crate::device::{Candidate, Filesystem};
 use crate::exit::Fault;
-use crate::key::{Fingerprint, Key};
-use crate::names::KeyName;
 use crate::os::{Intake, worker};
-use crate::pass::{Node, ONE_CALL, Pass};
-use crate::plan::{self, Refusal, Verdict};
+use crate::pass::{Node, Pass};
 use crate::reader::Reader;
 use crate::report::{Finding, RootLine, Severity, write_roots};
 use crate::sorted::Set;
-use crate::store::layout::{self, Place};
 use crate::store::repair::Opens;
 use crate::store::state::Standing;
 use crate::store::survey::survey;
 use crate::store::work::{Work, Worked};
-use crate::store::{self, Damage, Holding, Keyring, Reading, Wanted};
+use crate::store::{Damage, Holding, Keyring, Reading, Wanted};
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
-use crate::verdict;
 use crate::writer::{self, Directory};
-use crate::zfs::{Answer, KeyStatus, Try};
+use files::{NO_COPY, tell};
+use roots::{Asked, ask_roots, tell_root};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io;
@@ -324,249 +323,6 @@ fn look(
 fn needs_mending(keyring: &Keyring, told: &Verification) -> bool {
     let is_unproven = |held: &Holding| held.generations.iter().any(|g| !g.verified);
     !told.damage.is_empty() || (!keyring.plain && keyring.keys.values().any(is_unproven))
-}
-
-/// Tells what the files say; `None` when the store is of a format that must not be guessed about.
-fn tell(told: &mut Verification, reading: Reading, repair: bool) -> Option<Keyring> {
-    let subject = told.store.clone();
-    let keyring = match store::verify(Wanted::All, reading) {
-        Ok(keyring) => keyring,
-        Err(format) => {
-            let remedy = "nothing on it was touched";
-            told.find(Severity::Failure, &subject, &format.to_string(), remedy);
-            told.fail(Fault::BadKey);
-            return None;
-        }
-    };
-    told.keys = keyring.keys.iter().map(key_line).collect();
-    let of_keys = keyring.keys.values().flat_map(|held| &held.damage);
-    told.damage = keyring.damage.iter().chain(of_keys).cloned().collect();
-    for path in &keyring.strangers {
-        let what = "is no file of the key store; left alone";
-        told.find(Severity::Note, path, what, "");
-    }
-    tell_unproven(told, &keyring);
-    if !repair {
-        tell_damage(told, &keyring);
-    }
-    Some(keyring)
-}
-
-fn key_line((name, held): (&KeyName, &Holding)) -> KeyLine {
-    let line = |generation: &store::Generation| GenerationLine {
-        fingerprint: generation.key.fingerprint().hex(),
-        standing: generation.standing,
-        verified: generation.verified,
-    };
-    KeyLine {
-        key: name.to_string(),
-        generations: held.generations.iter().map(line).collect(),
-    }
-}
-
-/// Keys for which no fingerprint vouches work, but rot in them is only noticed when they are needed.
-fn tell_unproven(told: &mut Verification, keyring: &Keyring) {
-    if keyring.plain {
-        let subject = told.store.clone();
-        let what = match keyring.keys.is_empty() {
-            true => "holds no key store",
-            false => "a plain store: no fingerprint vouches for its keys",
-        };
-        let remedy = "`f3skeys adopt` gives each key its fingerprint and a second copy";
-        told.find(Severity::Warning, &subject, what, remedy);
-        if keyring.keys.is_empty() {
-            told.fail(Fault::BadKey);
-        }
-        return;
-    }
-    for (name, held) in &keyring.keys {
-        if held
-            .generations
-            .iter()
-            .any(|generation| !generation.verified)
-        {
-            let what = "no fingerprint vouches for it";
-            let remedy = "`f3skeys verify --repair` gives it one, and a second copy";
-            told.find(Severity::Warning, name.as_str(), what, remedy);
-        }
-    }
-}
-
-fn tell_damage(told: &mut Verification, keyring: &Keyring) {
-    // What belongs to no key is rebuilt from the names of files.
-    let of_store = keyring.damage.iter().map(|damage| (damage, true));
-    let of_keys = keyring.keys.values().flat_map(|held| {
-        let damage = held.damage.iter();
-        damage.map(|damage| (damage, has_second_copy(held, damage)))
-    });
-    for (damage, mendable) in of_store.chain(of_keys) {
-        let remedy = match mendable {
-            true => "`--repair` rebuilds it from its second copy",
-            false => NO_COPY,
-        };
-        told.find(Severity::Failure, &damage.path, &damage.what, remedy);
-        told.fail(Fault::BadKey);
-    }
-}
-
-fn has_second_copy(held: &Holding, damage: &Damage) -> bool {
-    let mut good = held.generations.iter();
-    match layout::parse_generation(layout::split(&damage.path).1) {
-        Some(Place::Generation { fingerprint, .. }) => {
-            good.any(|generation| generation.key.fingerprint() == fingerprint)
-        }
-        _ => good.any(|generation| generation.standing == Standing::Current),
-    }
-}
-
-const NO_COPY: &str = "no good copy is left here; unless its mode or owner is all that is wrong, \
-     lay one from another stick at the top of this one as OWNER:NAME.key, mode 400, and repair";
-
-/// The generation that was seen to open a root.
-struct Found {
-    fingerprint: Fingerprint,
-    /// `None` for a key at the top that the store does not list.
-    standing: Option<Standing>,
-}
-
-/// What came of asking about one root.
-enum Asked {
-    Opens(Found),
-    NoKeyOpens,
-    Refused(Refusal),
-    CouldNotAsk(String),
-}
-
-fn ask_roots<'a>(pass: &mut Pass<'a>, keyring: &Keyring) -> Vec<(&'a Root, Asked)> {
-    let states = boot::states_of(pass.config, keyring, false);
-    let plan = plan::keys(pass.config, &pass.observed, &states);
-    let config = pass.config;
-    let roots = config.roots.iter().zip(plan.roots);
-    roots
-        .map(|(root, (_, verdict))| {
-            let asked = match verdict {
-                Verdict::Locked(refusal) if !is_about_key(&refusal) => Asked::Refused(refusal),
-                verdict => ask_root(pass, root, keyring.keys.get(&root.key), verdict),
-            };
-            (root, asked)
-        })
-        .collect()
-}
-
-fn is_about_key(refusal: &Refusal) -> bool {
-    matches!(refusal, Refusal::KeyDamaged(_) | Refusal::KeyMissing)
-}
-
-/// Asks about every generation, and last about a key that the store does not list.
-fn ask_root(pass: &mut Pass, root: &Root, held: Option<&Holding>, verdict: Verdict) -> Asked {
-    let listed = held.into_iter().flat_map(|held| &held.generations);
-    let listed = listed.map(|generation| (&generation.key, Some(generation.standing)));
-    let unlisted = held.and_then(|held| held.unlisted.as_ref());
-    for (key, standing) in listed.chain(unlisted.map(|key| (key, None))) {
-        match probe(pass, root, key) {
-            Answer::Opens => {
-                return Asked::Opens(Found {
-                    fingerprint: key.fingerprint(),
-                    standing,
-                });
-            }
-            Answer::WrongKey => {}
-            Answer::CouldNotAsk(trouble) => return Asked::CouldNotAsk(trouble.to_string()),
-        }
-    }
-    match verdict {
-        Verdict::Locked(refusal) => Asked::Refused(refusal),
-        _ => Asked::NoKeyOpens,
-    }
-}
-
-fn probe(pass: &mut Pass, root: &Root, key: &Key) -> Answer {
-    let pool = root.dataset.pool();
-    if pass.is_given_up(pool) {
-        let why = format!("{pool} did not answer before");
-        return Answer::CouldNotAsk(Trouble::failed("zfs load-key -n", &why));
-    }
-    // Nobody waits for this: each root has its own time.
-    let deadline = Deadline::after(pass.clock(), ONE_CALL);
-    let answer = pass
-        .node
-        .zfs
-        .try_key(&root.dataset, key, Try::Probe, deadline);
-    if let Answer::CouldNotAsk(trouble) = &answer {
-        pass.note_trouble(pool, trouble);
-    }
-    answer
-}
-
-fn tell_root(pass: &Pass, told: &mut Verification, root: &Root, asked: &Asked, mend: bool) {
-    let loaded = pass
-        .observed
-        .datasets()
-        .any(|d| d.name == root.dataset && d.key_status == KeyStatus::Available);
-    let (verdict, fault) = match asked {
-        Asked::Opens(Found {
-            fingerprint,
-            standing: Some(standing),
-        }) => {
-            let verdict = Verdict::Open {
-                standing: *standing,
-                fingerprint: *fingerprint,
-            };
-            (verdict, None)
-        }
-        Asked::Opens(found) => return tell_unlisted(told, root, found.fingerprint, mend),
-        Asked::NoKeyOpens if loaded => (Verdict::OpenByNoKey, Some(Fault::BadKey)),
-        Asked::NoKeyOpens => (Verdict::ToOpen, Some(Fault::BadKey)),
-        Asked::Refused(refusal) => (Verdict::Locked(refusal.clone()), None),
-        Asked::CouldNotAsk(why) => return tell_not_asked(told, root, why),
-    };
-    let said = verdict::of_root(root, &verdict, Some(verdict::NO_GENERATION));
-    if let Some(fault) = fault.or(said.fault) {
-        told.fail(fault);
-    }
-    let opens = matches!(asked, Asked::Opens(_));
-    let state = match (opens, loaded) {
-        (true, true) => said.state,
-        (true, false) => format!("locked now; {} opens it", root.key),
-        (false, _) => "NO KEY OPENS IT".to_owned(),
-    };
-    told.findings.extend(said.finding);
-    told.roots.push(root_line(root, opens, state));
-}
-
-fn tell_unlisted(told: &mut Verification, root: &Root, fingerprint: Fingerprint, mend: bool) {
-    let state = format!("opened by {fingerprint}, which is not on the store's list");
-    told.roots.push(root_line(root, mend, state));
-    if mend {
-        return; // It is taken in now; should that fail, the failure is told.
-    }
-    let what = format!(
-        "only {fingerprint} opens it, which lies at the top as {} but is not on the store's list",
-        root.key
-    );
-    let remedy =
-        "`f3skeys verify --repair` takes it in; without that the next boot leaves the root locked";
-    told.find(Severity::Alarm, root.dataset.as_str(), &what, remedy);
-    told.fail(Fault::BadKey);
-}
-
-fn tell_not_asked(told: &mut Verification, root: &Root, why: &str) {
-    let what = format!("not known whether its key still opens it: {why}");
-    let remedy = format!("`zpool status {}`, then try again", root.dataset.pool());
-    told.find(Severity::Failure, root.dataset.as_str(), &what, &remedy);
-    told.fail(Fault::Unavailable);
-    told.roots
-        .push(root_line(root, false, "could not be asked".to_owned()));
-}
-
-fn root_line(root: &Root, open: bool, state: String) -> RootLine {
-    RootLine {
-        dataset: root.dataset.to_string(),
-        role: root.role.to_string(),
-        required: root.required,
-        open,
-        state,
-    }
 }
 
 /// Rebuilds what is damaged on the node's own store.
