@@ -18,7 +18,7 @@ mod unwind;
 pub mod worker;
 
 #[cfg_attr(target_os = "freebsd", path = "freebsd.rs")]
-#[cfg_attr(target_os = "linux", path = "linux.rs")]
+#[cfg_attr(target_os = "linux", path = "linux/mod.rs")]
 #[cfg(any(target_os = "freebsd", target_os = "linux"))]
 mod platform;
 

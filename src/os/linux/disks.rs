@@ -1,0 +1,241 @@
+//! Disks as sysfs shows them, and what lies on them.
+
+use crate::os::{Disk, Program, Run, Signature, linux_text};
+use crate::sorted;
+use crate::trouble::Trouble;
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+/// USB disks and their partitions that are there now. Touches no device.
+///
+/// # Errors
+/// sysfs could not be read.
+pub fn disks() -> io::Result<Vec<Disk>> {
+    let mut disks = Vec::new();
+    for entry in fs::read_dir("/sys/class/block")? {
+        disks.extend(disk(&entry?.file_name()));
+    }
+    sorted::sort(&mut disks);
+    Ok(disks)
+}
+
+/// Whether this very disk is still there.
+///
+/// # Errors
+/// None.
+pub fn is_there(one: &Disk) -> io::Result<bool> {
+    let name = one.node.file_name();
+    Ok(name.and_then(disk).as_ref() == Some(one))
+}
+
+/// A USB disk by the kernel's name for it; `None` if it is none, or has no medium.
+fn disk(name: &OsStr) -> Option<Disk> {
+    let class = Path::new("/sys/class/block");
+    // By what the link says, not by walking there: nearly all disks are of no interest.
+    let device = class.join(class.join(name).read_link().ok()?);
+    if !is_usb(&device) || read_trimmed(&device.join("size")).is_none_or(|s| s == "0") {
+        return None;
+    }
+    let sequence = read_trimmed(&device.join("diskseq"))
+        .or_else(|| read_trimmed(&device.parent()?.join("diskseq")));
+    Some(Disk {
+        node: Path::new("/dev").join(name),
+        stamp: sequence.unwrap_or_default(),
+    })
+}
+
+fn is_usb(device: &Path) -> bool {
+    device
+        .components()
+        .any(|part| part.as_os_str().as_bytes().starts_with(b"usb"))
+}
+
+fn read_trimmed(path: &Path) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    Some(text.trim().to_owned())
+}
+
+/// The serial number that the USB device of `node` gives for itself, or else the disk does.
+///
+/// # Errors
+/// sysfs does not know the node.
+pub fn serial(node: &Path) -> io::Result<Option<String>> {
+    let device = in_sysfs(node)?;
+    if let Some(usb) = device.ancestors().find(|dir| dir.join("idVendor").exists()) {
+        return Ok(read_trimmed(&usb.join("serial")));
+    }
+    let whole = match device.join("partition").exists() {
+        true => device.parent().unwrap_or(&device),
+        false => &device,
+    };
+    let places = ["serial", "device/serial"].iter();
+    let mut given = places.filter_map(|place| read_trimmed(&whole.join(place)));
+    Ok(given.find(|serial| !serial.is_empty()))
+}
+
+/// How a person reads the serial number of a stick.
+pub const SERIAL_HINT: &str = "`lsblk -o NAME,MODEL,SERIAL`";
+
+/// Whether `node` is a disk or a part of one.
+///
+/// # Errors
+/// There is no such node.
+pub fn is_disk(node: &Path) -> io::Result<bool> {
+    Ok(fs::metadata(node)?.file_type().is_block_device())
+}
+
+/// The partitions of `node`.
+///
+/// # Errors
+/// sysfs does not know the node.
+pub fn parts(node: &Path, _run: Run) -> io::Result<Vec<PathBuf>> {
+    let mut parts = Vec::new();
+    for entry in fs::read_dir(in_sysfs(node)?)? {
+        let entry = entry?;
+        if entry.path().join("partition").exists() {
+            parts.push(Path::new("/dev").join(entry.file_name()));
+        }
+    }
+    sorted::sort(&mut parts);
+    Ok(parts)
+}
+
+fn in_sysfs(node: &Path) -> io::Result<PathBuf> {
+    let name = node.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    Path::new("/sys/class/block").join(name).canonicalize()
+}
+
+/// Whether somebody holds the device, so that nobody else may write it. May block.
+///
+/// # Errors
+/// It cannot be opened for writing.
+pub fn is_held(node: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let alone = nix::libc::O_EXCL | nix::libc::O_NONBLOCK;
+    let mut how = fs::OpenOptions::new();
+    match how.read(true).write(true).custom_flags(alone).open(node) {
+        Ok(_) => Ok(false),
+        Err(e) if e.kind() == io::ErrorKind::ResourceBusy => Ok(true),
+        Err(e) => Err(e),
+    }
+}
+
+/// Who uses the device, beside mounts: devices made of it, and swap.
+///
+/// # Errors
+/// The kernel did not say.
+pub fn users(node: &Path, _run: Run) -> io::Result<Vec<String>> {
+    let mut users = Vec::new();
+    for entry in fs::read_dir(in_sysfs(node)?.join("holders"))? {
+        users.push(format!("{} is made of it", entry?.file_name().display()));
+    }
+    let swaps = match fs::read_to_string("/proc/swaps") {
+        // A kernel without swap has no such file.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
+        read => read?,
+    };
+    if linux_text::is_swap(&swaps, &node.display().to_string()) {
+        users.push("swap".to_owned());
+    }
+    Ok(users)
+}
+
+/// What the content of a device says it is, by wipefs(8).
+///
+/// # Errors
+/// The program failed, or its answer was not understood.
+pub fn signatures(node: &Path, run: Run) -> Result<Vec<Signature>, Trouble> {
+    let name = node.display().to_string();
+    let said = run(WIPEFS, &["--no-act", "--json", &name])?.success()?;
+    linux_text::signatures(&said).map_err(|why| Trouble::failed(WIPEFS, &why))
+}
+
+const WIPEFS: &str = "/usr/sbin/wipefs";
+
+/// The programs that make an empty file system for a key store, in order.
+pub fn formatting(node: &str, label: &str, wipe: bool) -> Vec<Program> {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    let mut programs: Vec<Program> = Vec::new();
+    if wipe {
+        programs.push((WIPEFS, words(&["--all", "--quiet", node])));
+    }
+    // With a journal, as is the default: without one, what a pulled stick is left with is often
+    // beyond `e2fsck -p`. A store has few files; more inodes only make formatting slow.
+    let options = [
+        "-q",
+        "-L",
+        label,
+        "-m",
+        "0",
+        "-N",
+        "4096",
+        "-E",
+        "lazy_itable_init=0,lazy_journal_init=0",
+        node,
+    ];
+    programs.push(("/sbin/mkfs.ext4", words(&options)));
+    programs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::{Filesystem, Kind};
+
+    /// Runs a program as the program does.
+    fn run(program: &str, args: &[&str]) -> Result<crate::child::Finished, Trouble> {
+        let clock = crate::time::SystemClock::start();
+        let deadline = crate::time::Deadline::after(&clock, std::time::Duration::from_secs(60));
+        let call = crate::child::Call {
+            program: Path::new(program),
+            args,
+            input: None,
+        };
+        crate::child::run(&call, &clock, deadline)
+    }
+
+    fn format(image: &str, label: &str, wipe: bool) -> Vec<u8> {
+        for (program, args) in formatting(image, label, wipe) {
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            run(program, &args).unwrap().success().unwrap();
+        }
+        let mut head = vec![0; crate::device::HEAD_LEN];
+        io::Read::read_exact(&mut fs::File::open(image).unwrap(), &mut head).unwrap();
+        head
+    }
+
+    #[test]
+    fn formatting_leaves_one_labelled_file_system_with_a_journal() {
+        let name = format!("f3skeys-format-{}.img", std::process::id());
+        let image = std::env::temp_dir().join(name);
+        fs::File::create(&image).unwrap().set_len(32 << 20).unwrap();
+        let node = image.display().to_string();
+        let seen = || signatures(&image, &run).unwrap();
+        assert_eq!(seen(), []);
+        for (label, wipe) in [("F3S_KEYS", false), ("OTHER-1", true)] {
+            let head = format(&node, label, wipe);
+            let found = crate::device::identify(&head);
+            let expected = Filesystem {
+                kind: Kind::Ext,
+                label: Some(label.to_owned()),
+            };
+            assert_eq!(found, [expected]);
+            assert!(matches!(&seen()[..], [one] if one.label.as_deref() == Some(label)));
+            // `s_feature_compat` of the superblock, and in it `has_journal`.
+            assert_eq!(head[1024 + 0x5c] & 4, 4, "it has no journal");
+        }
+        fs::remove_file(&image).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_disk_is_known_by_its_node() {
+        assert!(!is_disk(Path::new("/dev/null")).unwrap());
+        assert!(is_disk(Path::new("/dev/no such disk")).is_err());
+        assert!(parts(Path::new("/dev/null"), &run).is_err());
+        assert!(users(Path::new("/dev/null"), &run).is_err());
+    }
+}
