@@ -365,7 +365,11 @@ pub fn ask(node: Node, config: &Config, gate: &Gate) -> Answer {
     match (ask_peers(node, config, gate, live, &known).0, marked) {
         (answer @ Answer::Closed(_), _) => answer,
         (answer, Answer::Open) => answer,
-        (_, Answer::Closed(why) | Answer::CannotTell(why)) => Answer::CannotTell(why),
+        // A peer's silence is why `reconcile` writes none.
+        (Answer::CannotTell(silent), Answer::Closed(why) | Answer::CannotTell(why)) => {
+            Answer::CannotTell(format!("{silent}; {why}"))
+        }
+        (Answer::Open, Answer::Closed(why) | Answer::CannotTell(why)) => Answer::CannotTell(why),
     }
 }
 

@@ -629,7 +629,13 @@ fn law_4_without_a_marker_a_peers_no_is_a_no_and_nothing_opens() {
     tell(&sim, reply(promoted(), 0, 7));
     assert!(matches!(answer(), Answer::Closed(why) if why.contains("promoted since")));
     sim.replies.borrow_mut().clear();
-    assert!(matches!(answer(), Answer::CannotTell(_)));
+    // Both are told: who is silent is what a person mends first.
+    let Answer::CannotTell(why) = answer() else {
+        panic!("a silent peer tells nothing");
+    };
+    let (silent, unmarked) = why.split_once("; ").unwrap();
+    assert!(silent.contains(F1), "{why}");
+    assert!(unmarked.contains("no marker"), "{why}");
 }
 
 #[test]
