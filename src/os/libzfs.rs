@@ -4,6 +4,8 @@
 //! theirs is looked into. A system without the library, or with one that is not known here, is none
 //! of this module's business: there the program does the work.
 
+#[cfg(target_os = "linux")]
+use super::straight::Straight;
 use crate::key::KEY_LEN;
 use crate::sorted::{Map, Set};
 use nix::libc::{self, c_char, c_int, c_uint, c_void};
@@ -29,16 +31,16 @@ const LONGEST_VALUE: usize = 4096;
 /// `ZPROP_VALUE` and `ZPROP_SOURCE`, the members of a user property.
 const VALUE: &CStr = c"value";
 const SOURCE: &CStr = c"source";
-/// The source of a user property that was received.
+/// The source of a property that was received.
 const RECEIVED: &[u8] = b"$recvd";
 
 type Root = *mut c_void;
-type Zfs = *mut c_void;
-type List = *mut c_void;
+pub(super) type Zfs = *mut c_void;
+pub(super) type List = *mut c_void;
 type Each = extern "C" fn(Zfs, *mut c_void) -> c_int;
 
 /// The functions of the library that are called.
-struct Calls {
+pub(super) struct Calls {
     init: unsafe extern "C" fn() -> Root,
     errno: unsafe extern "C" fn(Root) -> c_int,
     action: unsafe extern "C" fn(Root) -> *const c_char,
@@ -65,8 +67,11 @@ struct Calls {
     user_properties: unsafe extern "C" fn(Zfs) -> List,
     is_mounted: unsafe extern "C" fn(Zfs, *mut *mut c_char) -> c_int,
     mount: unsafe extern "C" fn(Zfs, *const c_char, c_int) -> c_int,
+    properties: unsafe extern "C" fn(Zfs) -> List,
+    usual: unsafe extern "C" fn(c_int) -> u64,
     list_in: unsafe extern "C" fn(List, *const c_char, *mut List) -> c_int,
     text_in: unsafe extern "C" fn(List, *const c_char, *mut *const c_char) -> c_int,
+    number_in: unsafe extern "C" fn(List, *const c_char, *mut u64) -> c_int,
 }
 
 /// A property as the library knows it.
@@ -74,12 +79,16 @@ enum Property {
     Own(c_int),
     /// `mounted`, which is a question to the table of mounts.
     Mounted(c_int),
+    /// `readonly`, for which the library looks there as well.
+    ReadOnly(c_int),
     User(CString),
 }
 
 /// The library, ready to be asked.
 pub struct Library {
-    calls: Calls,
+    pub(super) calls: Calls,
+    #[cfg(target_os = "linux")]
+    straight: Option<Straight>,
     root: Root,
     properties: Vec<(String, Property)>,
     kept: RefCell<Kept>,
@@ -93,6 +102,8 @@ struct Kept {
     /// Whether no file system of ZFS was mounted then. Of such a table the library keeps nothing, and
     /// reads it anew for every question: a boot would be slower with each dataset.
     none_mounted: bool,
+    /// What was mounted here since.
+    mounted: Set<String>,
     handles: Map<String, Zfs>,
 }
 
@@ -172,6 +183,8 @@ impl Library {
         }
         let mut library = Library {
             calls,
+            #[cfg(target_os = "linux")]
+            straight: Straight::of(library),
             root,
             properties: Vec::new(),
             kept: RefCell::default(),
@@ -191,6 +204,7 @@ impl Library {
         // SAFETY: a C string that lives through the call.
         match unsafe { (self.calls.property)(text.as_ptr()) } {
             number if number >= 0 && name == "mounted" => Ok(Property::Mounted(number)),
+            number if number >= 0 && name == "readonly" => Ok(Property::ReadOnly(number)),
             number if number >= 0 => Ok(Property::Own(number)),
             _ => Err(format!("libzfs knows no property {name}")),
         }
@@ -230,6 +244,7 @@ impl Library {
     fn forget(&self, state: u64) {
         let mut kept = self.kept.borrow_mut();
         kept.state = state;
+        kept.mounted = Set::new();
         kept.none_mounted =
             super::mounts().is_ok_and(|all| all.iter().all(|mount| mount.fstype != "zfs"));
         for (_, zfs) in std::mem::take(&mut kept.handles) {
@@ -292,20 +307,34 @@ impl Library {
             return Mounting::NotPlain;
         }
         // SAFETY: an open handle; no options but those that follow from its properties.
-        match unsafe { (self.calls.mount)(handle.zfs, ptr::null(), 0) } {
-            0 => {
-                self.kept.borrow_mut().none_mounted = false;
-                Mounting::Done
-            }
-            _ => Mounting::Refused(self.words()),
+        let by_library = || unsafe { (self.calls.mount)(handle.zfs, ptr::null(), 0) == 0 };
+        if !self.mount_straight(&handle, name) && !by_library() {
+            return Mounting::Refused(self.words());
         }
+        self.kept.borrow_mut().mounted.insert(name.to_owned());
+        Mounting::Done
+    }
+
+    /// Mounts it without the library's own function, where that is known to come to the same.
+    #[cfg(target_os = "linux")]
+    fn mount_straight(&self, handle: &Handle, name: &str) -> bool {
+        let at = handle.named("mountpoint");
+        self.straight
+            .as_ref()
+            .zip(at)
+            .is_some_and(|(straight, at)| straight.mount(handle, name, &at))
+    }
+
+    #[cfg(target_os = "freebsd")]
+    fn mount_straight(&self, _handle: &Handle, _name: &str) -> bool {
+        false
     }
 }
 
 /// An open dataset.
-struct Handle<'a> {
-    library: &'a Library,
-    zfs: Zfs,
+pub(super) struct Handle<'a> {
+    pub(super) library: &'a Library,
+    pub(super) zfs: Zfs,
 }
 
 impl Drop for Handle<'_> {
@@ -327,7 +356,8 @@ impl Handle<'_> {
     fn is_mounted(&self) -> bool {
         // SAFETY: an open handle; where it is mounted is not asked for.
         let ask = || unsafe { (self.library.calls.is_mounted)(self.zfs, ptr::null_mut()) };
-        !self.none_is_mounted() && ask() != 0
+        let by_us = || self.library.kept.borrow().mounted.contains(&self.name());
+        by_us() || (!self.none_is_mounted() && ask() != 0)
     }
 
     /// Whether the library mounts it with nothing left to say: it mounts nothing, and is content,
@@ -367,7 +397,7 @@ impl Handle<'_> {
     }
 
     /// The value of the property of this name.
-    fn named(&self, name: &str) -> Option<String> {
+    pub(super) fn named(&self, name: &str) -> Option<String> {
         let property = self.library.property(name).ok()?;
         Some(self.value(&property).0)
     }
@@ -379,7 +409,14 @@ impl Handle<'_> {
             Property::Mounted(_) if self.none_is_mounted() && self.is_filesystem() => {
                 ("no".to_owned(), none.1)
             }
-            Property::Own(number) | Property::Mounted(number) => {
+            Property::ReadOnly(number) if self.none_is_mounted() => {
+                let set = self.switch(c"readonly");
+                let words = |(is_on, source)| (if is_on { "on" } else { "off" }.to_owned(), source);
+                set.map(words)
+                    .or_else(|| self.own_value(*number))
+                    .unwrap_or(none)
+            }
+            Property::Own(number) | Property::Mounted(number) | Property::ReadOnly(number) => {
                 self.own_value(*number).unwrap_or(none)
             }
             Property::User(name) => self.user_value(name).unwrap_or(none),
@@ -424,12 +461,40 @@ impl Handle<'_> {
             }
             (text_of(value), text_of(source))
         };
-        let source = match source {
+        Some((value, self.source(source)))
+    }
+
+    /// A property that is on or off, and its source, as it is set: whatever the table of mounts says.
+    pub(super) fn switch(&self, name: &CStr) -> Option<(bool, String)> {
+        let calls = &self.library.calls;
+        let (mut one, mut value, mut source) = (ptr::null_mut(), 0, ptr::null());
+        // SAFETY: the lists belong to the open handle; each is looked into only where it was found.
+        unsafe {
+            let all = (calls.properties)(self.zfs);
+            if all.is_null() {
+                return None;
+            }
+            if (calls.list_in)(all, name.as_ptr(), &raw mut one) != 0 {
+                let number = (calls.property)(name.as_ptr());
+                return (number >= 0).then(|| ((calls.usual)(number) != 0, "default".to_owned()));
+            }
+            if (calls.number_in)(one, VALUE.as_ptr(), &raw mut value) != 0
+                || (calls.text_in)(one, SOURCE.as_ptr(), &raw mut source) != 0
+            {
+                return None;
+            }
+            Some((value != 0, self.source(text_of(source))))
+        }
+    }
+
+    /// Where a value comes from, in the words of `zfs get`.
+    fn source(&self, source: String) -> String {
+        match source {
+            usual if usual.is_empty() => "default".to_owned(),
             own if own == self.name() => "local".to_owned(),
             received if received.as_bytes() == RECEIVED => "received".to_owned(),
             above => format!("inherited from {above}"),
-        };
-        Some((value, source))
+        }
     }
 }
 
@@ -503,13 +568,13 @@ fn without_environment() {
     }
 }
 
-fn c_text(text: &str) -> Result<CString, String> {
+pub(super) fn c_text(text: &str) -> Result<CString, String> {
     CString::new(text).map_err(|_| format!("`{}` is no name", text.escape_debug()))
 }
 
 /// # Safety
 /// A C string, or null.
-unsafe fn text_of(text: *const c_char) -> String {
+pub(super) unsafe fn text_of(text: *const c_char) -> String {
     if text.is_null() {
         return String::new();
     }
@@ -523,7 +588,7 @@ unsafe fn text_of(text: *const c_char) -> String {
 ///
 /// # Safety
 /// `F` is a function pointer of its signature.
-unsafe fn function<F>(library: *mut c_void, name: &CStr) -> Result<F, String> {
+pub(super) unsafe fn function<F>(library: *mut c_void, name: &CStr) -> Result<F, String> {
     const { assert!(size_of::<F>() == size_of::<*mut c_void>()) }
     // SAFETY: a C string; the library stays open for good.
     let found = unsafe { libc::dlsym(library, name.as_ptr()) };
@@ -556,8 +621,11 @@ impl Calls {
                 user_properties: function(library, c"zfs_get_user_props")?,
                 is_mounted: function(library, c"zfs_is_mounted")?,
                 mount: function(library, c"zfs_mount")?,
+                properties: function(library, c"zfs_get_all_props")?,
+                usual: function(library, c"zfs_prop_default_numeric")?,
                 list_in: function(library, c"nvlist_lookup_nvlist")?,
                 text_in: function(library, c"nvlist_lookup_string")?,
+                number_in: function(library, c"nvlist_lookup_uint64")?,
             })
         }
     }

@@ -13,6 +13,8 @@ pub mod libzfs;
 mod linux_text;
 mod lockdown;
 mod memory;
+#[cfg(target_os = "linux")]
+mod straight;
 #[cfg(panic = "abort")]
 mod unwind;
 pub mod worker;
