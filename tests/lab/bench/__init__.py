@@ -12,6 +12,7 @@ import host
 import machine
 import stick
 import vm
+from bench import rounds as kept
 from bench import cases, demands, disks, figures, late, paper, prices, size, ways
 
 # Parts of the bench that are no race: their names on the command line, and the case they need.
@@ -29,9 +30,10 @@ def wanted(patterns):
     return chosen
 
 
-def run(lab, rounds, patterns, keep):
-    """Measures, prints, keeps; 1 if something is not as it has to be."""
-    began, chosen = time.monotonic(), wanted(patterns)
+def run(lab, rounds, patterns, keep, go_on=False):
+    """Measures, prints, keeps; 1 if something is not as it has to be. May go on with the rounds of a run
+    that was cut short."""
+    chosen = wanted(patterns)
     raced = [case for case in cases.cases() if case.name in chosen]
     needed = {NEEDS.get(name, name) for name in chosen}
     needed = [case for case in cases.cases() if case.name in needed]
@@ -43,20 +45,24 @@ def run(lab, rounds, patterns, keep):
     silence(node)
     race = ways.Race(node, needed, inserts)
     race.prepare()
-    told |= alternate(race, raced, rounds)
+    told |= alternate(race, raced, rounds, go_on)
+    told["conditions"]["boots"] = race.boots
     told |= others(race, chosen, rounds)
-    told["seconds"] = round(time.monotonic() - began)
     return judged(told, keep)
 
 
-def alternate(race, raced, rounds):
+def alternate(race, raced, rounds, go_on):
     """The race: every way of every case, round by round."""
-    for number in range(rounds if raced else 0):
+    done, seconds = kept.take(race, raced) if go_on else (0, 0)
+    for number in range(done, rounds if raced else 0):
         began = time.monotonic()
         race.round(raced, number)
-        host.say(f"bench: round {number + 1} of {rounds} took {time.monotonic() - began:.0f} s")
+        took = time.monotonic() - began
+        seconds += took
+        kept.keep(race, raced, number + 1, seconds)
+        host.say(f"bench: round {number + 1} of {rounds} took {took:.0f} s")
         so_far(race, raced)
-    return {"race": figures.of(race, raced), "beside_over_alone": figures.beside_alone(race)}
+    return {"race": figures.of(race, raced), "beside_over_alone": figures.beside_alone(race), "seconds": round(seconds)}
 
 
 def so_far(race, raced):

@@ -46,6 +46,8 @@ class Race:
     def __init__(self, node, chosen, inserts):
         self.node, self.cases, self.pool, self.inserts = node, chosen, None, inserts
         self.told = {case.name: {way: [] for way in case.ways} for case in chosen}
+        # Of how many boots of the machine the rounds are.
+        self.boots = 1
 
     def prepare(self):
         """What the ways need in the machine."""
