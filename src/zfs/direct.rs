@@ -43,10 +43,11 @@ const ASK_THE_PROGRAM: u8 = b'-';
 /// The most workers of a pool: OpenZFS makes a pool's transactions and mounts one after another where it
 /// counts, so that more gain nothing.
 const MOST_WORKERS: usize = 4;
-/// With fewer roots or file systems a worker more costs more than it gains: it opens the library anew.
-const WORTH_A_WORKER: usize = 8;
-/// So many questions a worker is handed at once, lest it wait for the next.
-const AHEAD: usize = 4;
+/// So many roots or file systems are worth a worker: it opens the library anew, while others work.
+const WORTH_A_WORKER: usize = 2;
+/// So many questions a worker is handed at once, lest it wait for the next, or for the others at the end of
+/// each handful.
+const AHEAD: usize = 16;
 /// A question that surely fits into a pipe that nobody reads yet.
 const FITS_A_PIPE: usize = 4096;
 
