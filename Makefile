@@ -35,7 +35,7 @@ uninstall:
 	$(INSTALLER) --uninstall
 
 # All that needs no root, no ZFS and no virtual machine; .ci/run does more.
-check:
+check: build
 	$(CARGO) test --locked
 	tests/hooks/check.sh
 
