@@ -36,11 +36,11 @@ const RECEIVED: &[u8] = b"$recvd";
 
 type Root = *mut c_void;
 pub(super) type Zfs = *mut c_void;
-pub(super) type List = *mut c_void;
+type List = *mut c_void;
 type Each = extern "C" fn(Zfs, *mut c_void) -> c_int;
 
 /// The functions of the library that are called.
-pub(super) struct Calls {
+struct Calls {
     init: unsafe extern "C" fn() -> Root,
     errno: unsafe extern "C" fn(Root) -> c_int,
     action: unsafe extern "C" fn(Root) -> *const c_char,
@@ -86,7 +86,7 @@ enum Property {
 
 /// The library, ready to be asked.
 pub struct Library {
-    pub(super) calls: Calls,
+    calls: Calls,
     #[cfg(target_os = "linux")]
     straight: Option<Straight>,
     root: Root,
@@ -333,7 +333,7 @@ impl Library {
 
 /// An open dataset.
 pub(super) struct Handle<'a> {
-    pub(super) library: &'a Library,
+    library: &'a Library,
     pub(super) zfs: Zfs,
 }
 

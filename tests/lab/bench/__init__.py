@@ -48,7 +48,9 @@ def run(lab, rounds, patterns, keep, go_on=False):
     told |= alternate(race, raced, rounds, go_on)
     told["conditions"]["boots"] = race.boots
     told |= others(race, chosen, rounds)
-    return judged(told, keep)
+    status = judged(told, keep)
+    kept.done(raced)
+    return status
 
 
 def alternate(race, raced, rounds, go_on):

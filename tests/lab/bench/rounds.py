@@ -7,11 +7,6 @@ import host
 import machine
 
 
-def kept():
-    """The file that has them."""
-    return host.cache() / "speed-rounds.json"
-
-
 def identity(raced):
     """What rounds must have in common to be told together: the programs and the cases."""
     text = hashlib.sha256()
@@ -22,23 +17,30 @@ def identity(raced):
     return text.hexdigest()
 
 
+def kept(raced):
+    """The file that has the rounds of these programs and cases."""
+    return host.cache() / f"speed-rounds-{identity(raced)[:16]}.json"
+
+
 def keep(race, raced, rounds, seconds):
     """After each round; `seconds` is what all of them took."""
-    text = json.dumps({"of": identity(raced), "boots": race.boots, "rounds": rounds, "seconds": seconds,
-                       "told": race.told})
-    new = kept().with_suffix(".new")
+    text = json.dumps({"boots": race.boots, "rounds": rounds, "seconds": seconds, "told": race.told})
+    new = kept(raced).with_suffix(".new")
     new.write_text(text, encoding="utf-8")
-    new.rename(kept())
+    new.rename(kept(raced))
+
+
+def done(raced):
+    """After the last."""
+    kept(raced).unlink(missing_ok=True)
 
 
 def take(race, raced):
     """Goes on where a run was cut short: how many rounds it had, and how many seconds they took."""
     try:
-        found = json.loads(kept().read_text(encoding="utf-8"))
+        found = json.loads(kept(raced).read_text(encoding="utf-8"))
     except FileNotFoundError as none:
-        raise host.LabError("no rounds are kept to go on with: begin without --go-on") from none
-    if found["of"] != identity(raced):
-        raise host.LabError("the rounds that are kept are of another program or other cases: begin without --go-on")
+        raise host.LabError("no rounds of this program and these cases are kept: begin without --go-on") from none
     race.boots += found["boots"]
     race.told |= found["told"]
     return found["rounds"], found["seconds"]
