@@ -353,15 +353,14 @@ impl<'a> Pass<'a> {
         self.note_outcome(step, done)
     }
 
-    /// Mounts file systems of one pool at once, none of which lies on another; tells whether any of it
-    /// worked.
-    pub fn mount_some(&mut self, steps: &[&Step], deadline: Deadline) -> bool {
+    /// Mounts file systems of one pool at once, none of which lies on another; tells which of them worked.
+    pub fn mount_some(&mut self, steps: &[&Step], deadline: Deadline) -> Vec<bool> {
         let datasets: Vec<&DatasetName> = steps.iter().map(|step| step.dataset()).collect();
         let done = self.node.zfs.mount_all(&datasets, deadline);
         let noted = steps.iter().zip(done);
-        noted.fold(false, |any, (step, done)| {
-            self.note_outcome(step, done) || any
-        })
+        noted
+            .map(|(step, done)| self.note_outcome(step, done))
+            .collect()
     }
 
     /// Notes what came of a step.

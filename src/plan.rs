@@ -489,6 +489,12 @@ pub struct MountPlan {
 /// Plans `ready`: readonly, then every file system that is missing, in the order of their paths,
 /// so that none is buried under a parent mounted later.
 pub fn mounts(config: &Config, observed: &Observed) -> MountPlan {
+    mounts_around(config, observed, &Set::new())
+}
+
+/// As [`mounts`], where these were tried and could not be mounted: they are left to do, and nothing is to
+/// be mounted on the bare directories in their places.
+pub fn mounts_around(config: &Config, observed: &Observed, failed: &Set<DatasetName>) -> MountPlan {
     let mut plan = MountPlan {
         steps: readonly_steps(config, observed),
         ..MountPlan::default()
@@ -512,7 +518,9 @@ pub fn mounts(config: &Config, observed: &Observed) -> MountPlan {
                     dataset: place.name().clone(),
                     at: place.at.to_owned(),
                 });
-                then.mount(place);
+                if !failed.contains(place.name()) {
+                    then.mount(place);
+                }
             }
         }
     }
@@ -537,27 +545,45 @@ pub fn tells_all(config: &Config, steps: &[Step], mounted: &[Mount]) -> bool {
     })
 }
 
-/// Mounts in their order, those together that can be made at once: of one pool, as many as `most` says of
-/// it, and none on another.
+/// Mounts, in the order of their paths, in batches that can each be made at once: of one pool, as many as
+/// `most` says of it, each in the first batch after all that it lies on.
 pub fn at_once(steps: &[Step], most: impl Fn(&str) -> usize) -> Vec<Vec<&Step>> {
-    let mut all: Vec<Vec<&Step>> = Vec::new();
-    let place = |step: &Step| match step {
-        Step::Mount { dataset, at } => Some((dataset.pool().to_owned(), at.clone())),
-        _ => None,
-    };
+    let mut batches: Vec<Vec<&Step>> = Vec::new();
+    // What the next could lie on, and in which batch that is.
+    let mut above: Vec<(&Path, usize)> = Vec::new();
     for step in steps {
-        let Some((pool, at)) = place(step) else {
+        let Step::Mount { dataset, at } = step else {
             continue;
         };
-        let fits = |other: &&Step| {
-            place(other).is_some_and(|(of, above)| of == pool && !at.starts_with(above))
+        while above.pop_if(|(above, _)| !at.starts_with(above)).is_some() {}
+        let mut number = above.last().map_or(0, |(_, batch)| batch + 1);
+        let is_full = |batch: &Vec<&Step>| {
+            let other = batch.iter().any(|s| s.dataset().pool() != dataset.pool());
+            other || batch.len() >= most(dataset.pool())
         };
-        match all.last_mut() {
-            Some(last) if last.len() < most(&pool) && last.iter().all(fits) => last.push(step),
-            _ => all.push(vec![step]),
+        while batches.get(number).is_some_and(is_full) {
+            number += 1;
         }
+        match batches.get_mut(number) {
+            Some(batch) => batch.push(step),
+            None => batches.push(vec![step]),
+        }
+        above.push((at, number));
     }
-    all
+    batches
+}
+
+/// Those of these steps that lie on none of the bare directories on which something could not be mounted.
+pub fn not_on<'a>(down: &[&Path], steps: &[&'a Step]) -> Vec<&'a Step> {
+    let is_down = |step: &Step| match step {
+        Step::Mount { at, .. } => down.iter().any(|above| at.starts_with(above)),
+        _ => false,
+    };
+    steps
+        .iter()
+        .copied()
+        .filter(|step| !is_down(step))
+        .collect()
 }
 
 /// A file system that `zfs mount` could put on a path.

@@ -105,21 +105,43 @@ fn mount_missing(pass: &mut Pass) -> MountPlan {
     let parts = u32::try_from(pools.len()).unwrap_or(u32::MAX);
     let share = pass.deadline.left(pass.clock()) * 3 / 4 / parts;
     let mut left: Map<String, Duration> = pools.into_iter().map(|p| (p, share)).collect();
+    let mut failed = Set::new();
     for _ in 0..ROUNDS {
         let deadline = pass.deadline.share(pass.clock(), 2);
         let mut changed = pass.seal_replicas(deadline) > 0;
         let plan = plan::mounts(pass.config, &pass.observed);
         if !changed {
-            for some in plan::at_once(&plan.steps, |pool| pass.node.zfs.at_once(pool)) {
-                changed |= mount(pass, &some, &mut left);
-            }
+            (changed, failed) = mount_all_of(pass, &plan.steps, &mut left);
         }
         if !changed {
             break;
         }
         see_again(pass, &plan.steps);
     }
-    plan::mounts(pass.config, &pass.observed)
+    plan::mounts_around(pass.config, &pass.observed, &failed)
+}
+
+/// Makes these mounts, none on the directory in the place of one that failed: what is mounted there would
+/// be buried later, and until then it is served from under what is missing. Tells whether any of it
+/// worked, and what failed.
+fn mount_all_of(
+    pass: &mut Pass,
+    steps: &[Step],
+    left: &mut Map<String, Duration>,
+) -> (bool, Set<DatasetName>) {
+    let (mut changed, mut failed, mut down) = (false, Set::new(), Vec::new());
+    for some in plan::at_once(steps, |pool| pass.node.zfs.at_once(pool)) {
+        let some = plan::not_on(&down, &some);
+        let done = mount(pass, &some, left);
+        for (step, done) in some.into_iter().zip(done) {
+            changed |= done;
+            if let (Step::Mount { dataset, at }, false) = (step, done) {
+                failed.insert(dataset.clone());
+                down.push(at.as_path());
+            }
+        }
+    }
+    (changed, failed)
 }
 
 /// Looks at what came of these steps: in the kernel's own table of mounts, where that tells it all.
@@ -135,13 +157,13 @@ fn see_again(pass: &mut Pass, steps: &[Step]) {
     }
 }
 
-/// Makes steps of one pool at once, and takes their time off what the pool has left.
-fn mount(pass: &mut Pass, steps: &[&Step], left: &mut Map<String, Duration>) -> bool {
+/// Makes steps of one pool at once, and takes their time off what the pool has left; tells which worked.
+fn mount(pass: &mut Pass, steps: &[&Step], left: &mut Map<String, Duration>) -> Vec<bool> {
     let Some(pool) = steps.first().map(|step| step.dataset().pool()) else {
-        return false;
+        return Vec::new();
     };
     if pass.is_given_up(pool) {
-        return false;
+        return vec![false; steps.len()];
     }
     let left = left.entry(pool.to_owned()).or_default();
     let begun = pass.clock().now();

@@ -220,6 +220,54 @@ fn file_systems_mounted_at_once_are_mounted_as_one_after_another() {
 }
 
 #[test]
+fn nothing_is_mounted_on_the_directory_beneath_what_could_not_be_mounted() {
+    for refused in ["zdata", "zdata/a", "zdata/b"] {
+        for at_once in 1..=4 {
+            let sim = node(&refused.replace('/', "-"), [By::Current; 3], at_once, true);
+            boot_now(&sim);
+            sim.refused_mounts.borrow_mut().push(refused.to_owned());
+            let report = sim.verb(|node| ready(node, &config()));
+            for name in ["zdata", "zdata/a", "zdata/b", "zdata/c"] {
+                let below = match name {
+                    "zdata/c" => refused != "zdata/a",
+                    _ => name == refused || refused == "zdata",
+                };
+                assert_eq!(sim.find(name).mounted, !below, "{refused} {at_once} {name}");
+            }
+            if refused == "zdata" {
+                let why = report.findings.iter().find(|f| f.subject == "zdata/a");
+                let what = &why.unwrap().what;
+                assert!(
+                    what.contains("zdata belongs on a directory above it"),
+                    "{what}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn what_lies_side_by_side_is_mounted_at_once_whatever_lies_between() {
+    let step = |at: String| Step::Mount {
+        dataset: format!("p{at}").parse().unwrap(),
+        at: PathBuf::from(at),
+    };
+    for (roots, most) in [(1, 32), (16, 32), (16, 8), (100, 32)] {
+        let tree = |root| {
+            let below = (1..4).map(move |child| format!("/r{root}/c{child}"));
+            std::iter::once(format!("/r{root}")).chain(below)
+        };
+        let steps: Vec<Step> = (0..roots).flat_map(tree).map(step).collect();
+        let batches: Vec<usize> = plan::at_once(&steps, |_| most)
+            .iter()
+            .map(Vec::len)
+            .collect();
+        let least = (4_usize * roots).div_ceil(most).max(2);
+        assert!(batches.len() <= least + 1, "{roots} {most} {batches:?}");
+    }
+}
+
+#[test]
 fn nothing_is_mounted_at_once_with_what_it_lies_on() {
     let paths = ["/a", "/a/b", "/a/b/c", "/ab", "/c"];
     for bits in 0_u32..32 {
@@ -235,8 +283,31 @@ fn nothing_is_mounted_at_once_with_what_it_lies_on() {
             .collect();
         for most in 1..=4 {
             let groups = plan::at_once(&steps, |_| most);
-            let flat: Vec<&Step> = groups.iter().flatten().copied().collect();
-            assert_eq!(flat, steps.iter().collect::<Vec<_>>());
+            let mut flat: Vec<&Step> = groups.iter().flatten().copied().collect();
+            let at = |flat: &[&Step], step: &Step| flat.iter().position(|other| *other == step);
+            for (i, step) in steps.iter().enumerate() {
+                let lies_on = |above: &&Step| match (step, above) {
+                    (Step::Mount { at, .. }, Step::Mount { at: above, .. }) => {
+                        at.starts_with(above)
+                    }
+                    _ => false,
+                };
+                for above in steps[..i].iter().filter(lies_on) {
+                    assert!(at(&flat, above) < at(&flat, step), "{step} before {above}");
+                }
+            }
+            if most == 1 {
+                assert_eq!(flat, steps.iter().collect::<Vec<_>>());
+            }
+            flat.sort();
+            assert_eq!(
+                flat,
+                steps
+                    .iter()
+                    .collect::<BTreeSet<_>>()
+                    .into_iter()
+                    .collect::<Vec<_>>()
+            );
             for group in groups {
                 assert!(group.len() <= most);
                 let places: Vec<(&str, &Path)> = group

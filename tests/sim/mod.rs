@@ -229,6 +229,8 @@ pub struct Sim {
     pub checkpoints: RefCell<Vec<String>>,
     /// Datasets whose mounting takes for ever.
     pub hanging_mounts: RefCell<Vec<String>>,
+    /// File systems that ZFS does not mount, and says why.
+    pub refused_mounts: RefCell<Vec<String>>,
     /// How often a hanging pool was asked.
     pub asked_in_vain: Cell<u32>,
     /// How often a key was only tried.
@@ -336,6 +338,7 @@ impl Sim {
             hanging: RefCell::default(),
             checkpoints: RefCell::default(),
             hanging_mounts: RefCell::default(),
+            refused_mounts: RefCell::default(),
             asked_in_vain: Cell::new(0),
             probes: Cell::new(0),
             at_once: Cell::new(1),
@@ -1310,6 +1313,10 @@ impl Zfs for Sim {
         {
             self.sleep(deadline.left(self));
             return Err(Trouble::timed_out("zfs mount"));
+        }
+        let refused = self.refused_mounts.borrow();
+        if refused.iter().any(|d| d == dataset.as_str()) {
+            return Err(Trouble::failed("zfs mount", "directory is not empty"));
         }
         let found = self.find(dataset.as_str());
         if found.key_status == KeyStatus::Unavailable {

@@ -98,16 +98,19 @@ def combinations(node, lab):
     check(asked < 1.5 * len(names), f"a dataset's properties were asked for {asked} times for {len(names)} mounts")
 
 
-@scenario("canmount=off, noauto and mountpoint=legacy stay unmounted; overlay=off keeps off a directory that holds files; "
-          "a path of missing directories is as by the command")
+@scenario("canmount=off, noauto and mountpoint=legacy stay unmounted; overlay=off keeps off a directory that holds files, "
+          "and what belongs below it off that directory; a path of missing directories is as by the command")
 def special(node, lab):
     unmount(node)
     node.ok(f"zfs destroy -r {TOP} && zfs create -o mountpoint=/m {TOP} && "
             f"zfs create -u -o canmount=off {TOP}/off && zfs create -u -o canmount=noauto {TOP}/noauto && "
             f"zfs create -u -o mountpoint=legacy {TOP}/legacy && zfs create -u -o mountpoint=/m/a/b/c {TOP}/deep && "
-            f"zfs create -u -o overlay=off {TOP}/full && mkdir -p /m/full && touch /m/full/file", limit=600)
+            f"zfs create -u -o overlay=off {TOP}/full && zfs create -u {TOP}/full/below && "
+            "mkdir -p /m/full && touch /m/full/file", limit=600)
     done = directly(node, status=69)
     says(done, f"{TOP}/full", "not empty")
+    says(done, f"{TOP}/full/below", f"{TOP}/full belongs on a directory above it")
+    check(node.ok("ls /m/full").split() == ["file"], "something was made in the directory in the place of another")
     ours = table(node)
     check(set(ours) == {"/m/a/b/c"}, ours)
     node.ok("umount /m/a/b/c && rm -r /m/a")
