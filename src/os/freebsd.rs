@@ -86,6 +86,11 @@ pub fn die_with_parent() -> io::Result<()> {
     control(libc::PROC_PDEATHSIG_CTL, libc::SIGKILL)
 }
 
+/// Puts this worker before what its own work wakes.
+pub fn go_first() {
+    super::lower_nice();
+}
+
 /// Puts this process into capability mode: no name in any namespace means anything to it any more.
 ///
 /// # Errors

@@ -32,9 +32,9 @@ pub use lockdown::{LockedDown, harden, lock_down, only_root, user};
 pub use memory::{Intake, guard_all_memory, guard_memory};
 pub use platform::{
     JAILED_PROPERTY, MOUNTS_OUTLIVE_US, PATHS, SERIAL_HINT, beneath, boot_id, carp, checker,
-    covering, detach_mounts, die_with_parent, disks, formatting, is_disk, is_held, is_there,
-    make_immutable, mount_of, mount_store, mounts, mounts_of, mounts_of_and_others, own_program,
-    parts, pool_state, serial, service, set_carp, signatures, unmount_store, users,
+    covering, detach_mounts, die_with_parent, disks, formatting, go_first, is_disk, is_held,
+    is_there, make_immutable, mount_of, mount_store, mounts, mounts_of, mounts_of_and_others,
+    own_program, parts, pool_state, serial, service, set_carp, signatures, unmount_store, users,
 };
 
 use crate::child::Finished;
@@ -159,6 +159,15 @@ pub(crate) fn as_services_make_files<T>(work: impl FnOnce() -> T) -> T {
     let done = work();
     umask(before);
     done
+}
+
+/// The nice value of a worker that goes first: well before everybody at 0, and not before what a system
+/// has at -20 for its own sake.
+const NICE_FIRST: i32 = -10;
+
+fn lower_nice() {
+    // SAFETY: takes a number. Refused, it costs time and nothing else.
+    let _ = unsafe { nix::libc::nice(NICE_FIRST) };
 }
 
 /// The error numbers by which OpenZFS says that a key is wrong, that one is loaded, and that a pool is

@@ -274,14 +274,22 @@ impl<'a> Direct<'a> {
         self.pools.borrow().get(pool).map_or(0, |pool| pool.state)
     }
 
-    /// Who is to mount each of these: the worker that has it open, or any.
-    fn tellers(&self, datasets: &[&DatasetName]) -> Vec<usize> {
+    /// Who is to mount each of these: the worker that has it open, unless it has its fair share already;
+    /// to open it once more takes less time than to wait.
+    fn mounters(&self, datasets: &[&DatasetName]) -> Vec<usize> {
         let pools = self.pools.borrow();
-        let teller = |dataset: &DatasetName| pools.get(dataset.pool())?.teller(dataset);
-        let tellers = datasets.iter().enumerate();
-        tellers
-            .map(|(number, dataset)| teller(dataset).unwrap_or(number))
-            .collect()
+        let of_pool = datasets.first().and_then(|first| pools.get(first.pool()));
+        let mut tasks = vec![0; of_pool.map_or(1, |pool| pool.workers.len().max(1))];
+        let fair = datasets.len().div_ceil(tasks.len());
+        let mounter = |dataset: &&DatasetName| {
+            let teller = of_pool.and_then(|pool| pool.teller(dataset));
+            let free = |number: &usize| tasks.get(*number).is_some_and(|many| *many < fair);
+            let idlest = || (0..tasks.len()).min_by_key(|number| tasks[*number]);
+            let number = teller.filter(free).or_else(idlest).unwrap_or(0);
+            tasks[number] += 1;
+            number
+        };
+        datasets.iter().map(mounter).collect()
     }
 
     /// Whether just this was asked already, and nothing has changed since.
@@ -469,8 +477,8 @@ impl Zfs for Direct<'_> {
             .iter()
             .map(|dataset| vec![&[MOUNT][..], state.as_bytes(), dataset.as_str().as_bytes()])
             .collect();
-        let tellers = self.tellers(datasets);
-        let heard = self.each_by(first.pool(), &questions, &tellers, deadline);
+        let mounters = self.mounters(datasets);
+        let heard = self.each_by(first.pool(), &questions, &mounters, deadline);
         let done = datasets
             .iter()
             .zip(heard)
@@ -554,6 +562,7 @@ fn work(mut questions: File, mut answers: File) {
         core,
         library: None,
         guarded: false,
+        first: false,
     };
     let mut spoke = say(&mut answers, DONE, "");
     while spoke.is_ok() {
@@ -577,6 +586,8 @@ struct Asked {
     library: Option<Result<Library, String>>,
     /// Whether its memory is locked: before the first key is in it.
     guarded: bool,
+    /// Whether it goes before others.
+    first: bool,
 }
 
 impl Asked {
@@ -640,12 +651,24 @@ impl Asked {
         Ok(())
     }
 
+    /// All wait for what loads keys and mounts. And each mount wakes whoever watches for devices and mounts,
+    /// who would take the processor from the next.
+    fn go_first(&mut self) {
+        if !self.first {
+            os::go_first();
+            self.first = true;
+        }
+    }
+
     /// Takes the key straight out of the pipe into a box of its own. The library's copies lie in memory
     /// that is locked, and go with this process.
     fn try_key(&mut self, root: &str, how: Try, questions: &mut File) -> io::Result<(u8, String)> {
         self.guard()?;
         let key = Key::take(|place| questions.read_exact(place))?;
         let only_ask = how == Try::Probe;
+        if !only_ask {
+            self.go_first();
+        }
         Ok(meaning(self.core.load_key(root, only_ask, key.expose())))
     }
 
@@ -653,6 +676,7 @@ impl Asked {
         let Some((state, name)) = stated(question) else {
             return not_understood();
         };
+        self.go_first();
         let library = match self.library() {
             Ok(library) => library,
             Err(answer) => return answer,
@@ -864,6 +888,40 @@ mod tests {
         });
         let by: Vec<&str> = by.split("worker ").skip(1).map(|rest| &rest[..1]).collect();
         assert_eq!(by, ["0", "1", "0", "0", "1", "1"]);
+    }
+
+    #[test]
+    fn what_one_worker_has_told_of_is_mounted_by_all_in_fair_shares() {
+        let words = |number: usize| move |_: &[u8]| (REFUSED, format!("worker {number}"));
+        for count in 1..=4_usize {
+            for many in 1..=9_usize {
+                let names: Vec<DatasetName> = (0..many)
+                    .map(|number| format!("tank/a/{number}").parse().unwrap())
+                    .collect();
+                let datasets: Vec<&DatasetName> = names.iter().collect();
+                let by = with_workers(count, words, |direct, deadline| {
+                    let mut pools = direct.pools.borrow_mut();
+                    pools.get_mut("tank").unwrap().shares =
+                        vec![Part::tree("tank/a".parse().unwrap())];
+                    drop(pools);
+                    let refused = direct.mount_all(&datasets, deadline).into_iter();
+                    let words = refused.map(|done| done.unwrap_err().to_string());
+                    words.collect::<Vec<_>>()
+                });
+                let shares = (0..count).map(|number| {
+                    let words = format!("worker {number}");
+                    by.iter().filter(|by| by.ends_with(&words)).count()
+                });
+                let shares: Vec<usize> = shares.collect();
+                assert_eq!(shares.iter().sum::<usize>(), many);
+                assert_eq!(
+                    shares[0],
+                    many.div_ceil(count),
+                    "who has them open comes first"
+                );
+                assert!(shares.iter().all(|share| *share <= shares[0]), "{shares:?}");
+            }
+        }
     }
 
     #[test]

@@ -11,11 +11,12 @@ pub use mounts::{
     mounts_of_and_others, unmount_store,
 };
 
-use super::{Paths, PoolState, Program, ServiceCall, pool_state_from};
+use super::{NICE_FIRST, Paths, PoolState, Program, ServiceCall, lower_nice, pool_state_from};
 use crate::host::InitSystem;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, rlim_t};
 use nix::sys::signal::Signal;
+use nix::unistd::setsid;
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -74,6 +75,14 @@ pub fn set_traceable(traceable: bool) -> io::Result<()> {
 pub fn die_with_parent() -> io::Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     Ok(())
+}
+
+/// Puts this worker before what its own work wakes. Where the scheduler shares the processor among
+/// sessions first, a process's own nice value counts only within its session: so it gets one.
+pub fn go_first() {
+    let _ = setsid();
+    let _ = fs::write("/proc/self/autogroup", NICE_FIRST.to_string());
+    lower_nice();
 }
 
 /// Takes from this process what it could gain by starting a program. The kernel forgets who is to
