@@ -95,7 +95,9 @@ def combinations(node, lab):
     again = table(node)
     check(again == theirs, "\n".join(f"{place}\n  {line}\n  {theirs.get(place)}" for place, line in again.items()))
     asked = int(node.ok("grep -c ZFS_IOC_OBJSET_STATS /run/asked"))
-    check(asked < 1.5 * len(names), f"a dataset's properties were asked for {asked} times for {len(names)} mounts")
+    # Once by who tells of it, and of every second once more by the other worker that mounts it; the
+    # library's own function would ask of each once more.
+    check(asked < 2 * len(names), f"a dataset's properties were asked for {asked} times for {len(names)} mounts")
 
 
 @scenario("canmount=off, noauto and mountpoint=legacy stay unmounted; overlay=off keeps off a directory that holds files, "
