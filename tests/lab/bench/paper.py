@@ -45,7 +45,9 @@ def tables(told):
 def conditions(told, seconds):
     """Where the figures come from."""
     boots = f" in {told['boots']} boots of the machine" if told["boots"] > 1 else ""
-    return (f"{told['date']}, {told['rounds']} rounds{boots} in {seconds // 60} minutes: {told['f3skeys']}, "
+    # Only the race is timed: without it there is nothing to say.
+    took = f" in {seconds // 60} minutes" if seconds >= 60 else ""
+    return (f"{told['date']}, {told['rounds']} rounds{boots}{took}: {told['f3skeys']}, "
             f"{told['openzfs'][0]} ({told['openzfs'][1]}), {told['kernel']}, {told['qemu']}; {told['machine']}. "
             "Medians, with the quartiles in brackets; the ratios are f3skeys over the other way, "
             "round by round.\n")
