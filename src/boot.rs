@@ -169,9 +169,12 @@ fn run(pass: &mut Pass, when: When) -> bool {
 /// The pass without its lock and markers, as a rehearsal plays it too.
 pub(crate) fn open_roots(pass: &mut Pass, when: When) -> bool {
     pass.scope = Scope::Keys;
-    let at = &pass.config.store.mountpoint;
+    let store = &pass.config.store;
+    // A late boot reads it only if a root is missing.
+    let at_once = (when == When::Now).then_some(&store.wanted);
     // The stick first: it is the slowest.
-    pass.node.devices.will_read(&pass.config.keys(), at);
+    let devices = pass.node.devices;
+    devices.will_read(at_once, &pass.config.keys(), &store.mountpoint);
     pass.begin_asking();
     let device = match when {
         When::Now => key_device(pass, Duration::ZERO).ok(),

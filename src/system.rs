@@ -1,7 +1,7 @@
 //! The seams to the machine: its clock, its live state, and its key devices. Each has one real
 //! implementation ([`Machine`] here, [`crate::usb::UsbDisks`]) and one simulated for tests.
 
-use crate::device::{Candidate, Filesystem};
+use crate::device::{self, Candidate, Filesystem};
 use crate::gate::{Live, Questions};
 use crate::guard;
 use crate::host::bare::{self, Beneath};
@@ -99,9 +99,9 @@ pub enum Guard {
 /// Disks that may hold a key store, and the way to read one.
 pub trait KeyDevices {
     /// Says what will be read, and where the store is mounted for that: disks are looked at from now on,
-    /// and who looks at one can go on to read it. Only while no key is in memory is there anything to
-    /// gain.
-    fn will_read(&self, _wanted: &[KeyName], _at: &Path) {}
+    /// and who looks at one can go on to read it; at once if it is there alone and is this `device`, should
+    /// that be read in any case. Only while no key is in memory is there anything to gain.
+    fn will_read(&self, _device: Option<&device::Wanted>, _wanted: &[KeyName], _at: &Path) {}
 
     /// The disks that are there now.
     ///

@@ -5,7 +5,7 @@
 //! on FreeBSD a note remembers that it is ours, should the run be killed.
 
 use crate::child::{self, Call};
-use crate::device::{self, Candidate, Filesystem, Kind};
+use crate::device::{self, Candidate, Choice, Filesystem, Kind};
 use crate::key::Key;
 use crate::marker;
 use crate::names::KeyName;
@@ -54,6 +54,20 @@ pub struct UsbDisks<'a> {
 struct Expected {
     keys: Vec<KeyName>,
     at: PathBuf,
+    /// The disk that is read without being asked once more if it is this device: there was no other.
+    alone: Option<(PathBuf, device::Wanted)>,
+}
+
+impl Expected {
+    /// The file system of a disk that is read without being asked once more. Who looks at the disk and who
+    /// asks both find it so.
+    fn found(&self, disk: &Candidate) -> Option<Filesystem> {
+        let (node, wanted) = self.alone.as_ref()?;
+        match device::choose(wanted, std::slice::from_ref(disk)) {
+            Choice::Found(device, filesystem) if device.node == *node => Some(filesystem),
+            _ => None,
+        }
+    }
 }
 
 /// A worker that looks at a disk and can go on to read what is expected.
@@ -156,6 +170,7 @@ impl UsbDisks<'_> {
                 answers,
             );
         });
+        intake.hide().ok()?;
         Some(helper.map(|helper| Look { intake, helper }))
     }
 
@@ -171,22 +186,21 @@ impl UsbDisks<'_> {
         Ok(found)
     }
 
-    /// The worker that has looked at this disk, if it can read just this.
-    fn ahead_of(&self, device: &Candidate, at: &Path, wanted: Wanted) -> Option<Look> {
+    /// The worker that has looked at this disk, if it can read just this, and whether it does already.
+    fn ahead_of(&self, device: &Candidate, at: &Path, wanted: Wanted) -> Option<(Look, bool)> {
         let ahead = self.ahead.borrow_mut().take()?;
         let expected = self.expected.borrow();
         let Wanted::These(keys) = wanted else {
             return None;
         };
-        let is_expected = expected
-            .as_ref()
-            .is_some_and(|e| e.keys == keys && e.at == at);
-        (ahead.device == *device && is_expected).then_some(ahead.look)
+        let expected = expected.as_ref()?;
+        let is_expected = ahead.device == *device && expected.keys == keys && expected.at == at;
+        is_expected.then(|| (ahead.look, expected.found(device).is_some()))
     }
 }
 
 /// What a worker does that looks at a disk: it tells what it found, and when it is told which file system
-/// has the store, it tells what it read.
+/// has the store, or need not be told, it tells what it read.
 fn look_and_read(
     node: &Path,
     expected: &Expected,
@@ -197,9 +211,13 @@ fn look_and_read(
 ) -> io::Result<()> {
     let found = describe(node);
     worker::tell(&mut answers, &found)?;
-    let filesystem: Filesystem = worker::told(&mut questions)?;
+    let found = found.ok_or(io::ErrorKind::NotFound)?;
+    let filesystem = match expected.found(&found) {
+        Some(filesystem) => filesystem,
+        None => worker::told(&mut questions)?,
+    };
     let place = Place {
-        device: &found.ok_or(io::ErrorKind::NotFound)?,
+        device: &found,
         filesystem: &filesystem,
         at: &expected.at,
         note,
@@ -216,12 +234,19 @@ fn read_into(place: &Place, intake: &mut Intake, wanted: Wanted) -> Result<Told,
 }
 
 impl KeyDevices for UsbDisks<'_> {
-    fn will_read(&self, wanted: &[KeyName], at: &Path) {
+    fn will_read(&self, device: Option<&device::Wanted>, wanted: &[KeyName], at: &Path) {
+        let disks = os::disks().unwrap_or_default();
+        // With another beside it, nobody knows yet whether just one of them is the device.
+        let alone = match (&disks[..], device) {
+            ([one], Some(device)) => Some((one.node.clone(), device.clone())),
+            _ => None,
+        };
         *self.expected.borrow_mut() = Some(Expected {
             keys: wanted.to_vec(),
             at: at.to_owned(),
+            alone,
         });
-        for disk in os::disks().unwrap_or_default() {
+        for disk in disks {
             if let Some(Ok(look)) = self.begin(&disk) {
                 self.begun.borrow_mut().insert(disk, look);
             }
@@ -258,12 +283,14 @@ impl KeyDevices for UsbDisks<'_> {
     ) -> Result<Reading, Trouble> {
         let what = format!("reading the key store on {}", device.node.display());
         let failed = |e: io::Error| Trouble::failed(&what, &e.to_string());
-        let (read, mut intake): (Result<Told, String>, _) = match self.ahead_of(device, at, wanted)
-        {
-            Some(mut ahead) => {
-                ahead.helper.set_about(&what);
-                ahead.helper.say(filesystem, self.clock, deadline)?;
-                (ahead.helper.hear(self.clock, deadline)?, ahead.intake)
+        let ahead = self.ahead_of(device, at, wanted);
+        let (read, mut intake): (Result<Told, String>, _) = match ahead {
+            Some((mut look, reads)) => {
+                look.helper.set_about(&what);
+                if !reads {
+                    look.helper.say(filesystem, self.clock, deadline)?;
+                }
+                (look.helper.hear(self.clock, deadline)?, look.intake)
             }
             None => {
                 let mut intake = Intake::new(Reader::places_for(wanted)).map_err(failed)?;
@@ -549,4 +576,56 @@ fn read_back(top: &Path) -> io::Result<Reading> {
     let mut intake = Intake::new(Reader::places_for(Wanted::All))?;
     let told = Reader::new(&mut intake, OWNER).store(top, Wanted::All)?;
     told.into_reading(&mut intake)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk(node: &str, serial: &str, labels: &[&str]) -> Candidate {
+        let labelled = |label: &&str| Filesystem {
+            kind: Kind::Ufs2,
+            label: Some((*label).to_owned()),
+        };
+        Candidate {
+            node: node.into(),
+            serial: Some(serial.to_owned()),
+            filesystems: labels.iter().map(labelled).collect(),
+        }
+    }
+
+    #[test]
+    fn only_the_device_that_was_there_alone_is_read_before_it_is_chosen() {
+        let wanted = |label: &str, serial: Option<&str>| device::Wanted {
+            label: Some(label.to_owned()),
+            serial: serial.map(str::to_owned),
+        };
+        let read = |alone: Option<(&str, device::Wanted)>| {
+            let expected = Expected {
+                keys: Vec::new(),
+                at: "/keys".into(),
+                alone: alone.map(|(node, wanted)| (node.into(), wanted)),
+            };
+            let found = expected.found(&disk("/dev/da0", "one", &["OTHER", "F3S_KEYS"]));
+            found.and_then(|filesystem| filesystem.label)
+        };
+        let label = Some("F3S_KEYS".to_owned());
+        assert_eq!(read(Some(("/dev/da0", wanted("F3S_KEYS", None)))), label);
+        assert_eq!(
+            read(Some(("/dev/da0", wanted("F3S_KEYS", Some("one"))))),
+            label
+        );
+        for (node, label, serial) in [
+            ("/dev/da1", "F3S_KEYS", None),
+            ("/dev/da0", "F3S", None),
+            ("/dev/da0", "F3S_KEYS", Some("two")),
+        ] {
+            assert_eq!(
+                read(Some((node, wanted(label, serial)))),
+                None,
+                "{node} {label}"
+            );
+        }
+        assert_eq!(read(None), None);
+    }
 }

@@ -95,6 +95,24 @@ impl Intake {
         Ok(intake)
     }
 
+    /// Hides it from every process that is forked from now on: whoever reads into it has it already.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn hide(&self) -> io::Result<()> {
+        let (start, length) = (self.start.as_ptr(), self.places * KEY_LEN);
+        // SAFETY: the range is a mapping of our own, which this process keeps.
+        #[cfg(target_os = "linux")]
+        let done = unsafe { libc::madvise(start, length, libc::MADV_DONTFORK) };
+        // SAFETY: as above.
+        #[cfg(target_os = "freebsd")]
+        let done = unsafe { libc::minherit(start, length, libc::INHERIT_NONE) };
+        match done {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
     /// How many keys it can hold.
     pub fn places(&self) -> usize {
         self.places
@@ -140,6 +158,13 @@ impl Drop for Intake {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_os = "linux")]
+    use crate::{
+        os::worker,
+        time::{Deadline, SystemClock},
+    };
+    #[cfg(target_os = "linux")]
+    use std::time::Duration;
 
     #[test]
     fn a_taken_key_leaves_nothing_behind() {
@@ -149,6 +174,28 @@ mod tests {
         assert_eq!(key.expose(), &[9; KEY_LEN]);
         assert_eq!(intake.place(1).unwrap(), &[0; KEY_LEN]);
         assert!(intake.take(3).is_err());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn law_2_only_who_is_to_read_into_an_intake_inherits_it() {
+        let clock = SystemClock::start();
+        let soon = || Deadline::after(&clock, Duration::from_secs(20));
+        let mut intake = Intake::new(2).unwrap();
+        let address = intake.start.as_ptr() as usize;
+        let filled = worker::run("its reader", &clock, soon(), || {
+            intake.place(1).map(|place| place.fill(9)).is_some()
+        });
+        assert_eq!((filled.unwrap(), is_mapped(address)), (true, true));
+        intake.hide().unwrap();
+        let inherited = worker::run("another", &clock, soon(), || is_mapped(address));
+        assert_eq!((inherited.unwrap(), is_mapped(address)), (false, true));
+        assert_eq!(intake.take(1).unwrap().expose(), &[9; KEY_LEN]);
+    }
+
+    #[cfg(target_os = "linux")]
+    fn is_mapped(address: usize) -> bool {
+        !flags_of_mapping(address).is_empty()
     }
 
     #[test]
