@@ -34,9 +34,7 @@ pub fn is_there(one: &Disk) -> io::Result<bool> {
 
 /// A USB disk by the kernel's name for it; `None` if it is none, or has no medium.
 fn disk(name: &OsStr) -> Option<Disk> {
-    let class = Path::new("/sys/class/block");
-    // By what the link says, not by walking there: nearly all disks are of no interest.
-    let device = class.join(class.join(name).read_link().ok()?);
+    let device = by_its_link(name).ok()?;
     if !is_usb(&device) || read_trimmed(&device.join("size")).is_none_or(|s| s == "0") {
         return None;
     }
@@ -46,6 +44,13 @@ fn disk(name: &OsStr) -> Option<Disk> {
         node: Path::new("/dev").join(name),
         stamp: sequence.unwrap_or_default(),
     })
+}
+
+/// A disk's directory in sysfs by what the link there says, without walking there: nearly all disks are of
+/// no interest.
+fn by_its_link(name: &OsStr) -> io::Result<PathBuf> {
+    let class = Path::new("/sys/class/block");
+    Ok(class.join(class.join(name).read_link()?))
 }
 
 fn is_usb(device: &Path) -> bool {
@@ -106,7 +111,7 @@ pub fn parts(node: &Path, _run: Run) -> io::Result<Vec<PathBuf>> {
 
 fn in_sysfs(node: &Path) -> io::Result<PathBuf> {
     let name = node.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    Path::new("/sys/class/block").join(name).canonicalize()
+    by_its_link(name)
 }
 
 /// Whether somebody holds the device, so that nobody else may write it. May block.
