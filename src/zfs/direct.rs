@@ -373,7 +373,7 @@ fn told(what: &str, answer: Result<(u8, Vec<u8>), Trouble>) -> Result<String, Tr
 
 impl Zfs for Direct<'_> {
     fn begin(&self, pool: &str, pieces: usize, first: Option<&Part>) {
-        self.start(pool, pieces.div_ceil(WORTH_A_WORKER));
+        self.start(pool, pieces / WORTH_A_WORKER);
         let questions = match first {
             Some(part) => self.looking(pool, part),
             // The first question will be a key.
