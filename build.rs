@@ -29,6 +29,8 @@ fn main() {
         ],
         // The same table of relocations, packed; PIE and RELRO stay.
         vec!["-Wl,-z,pack-relative-relocs".to_owned()],
+        // One table of symbols by their hash, where the default is two of them.
+        vec!["-Wl,--hash-style=gnu".to_owned()],
         // Functions of one machine code are there once.
         vec!["-Wl,--icf=all".to_owned()],
     ];
