@@ -68,6 +68,8 @@ class Case:
     roots: tuple
     ways: tuple
     what: str
+    # How many times a round every way has its turn.
+    turns: int = 1
 
     def datasets(self):
         """Dataset to mountpoint, parents first: the pool's own, on which the roots lie, comes with them."""
@@ -117,11 +119,14 @@ def cases():
     """Every case, in the order of the table."""
     for each, pool in ((1, "b1"), (4, "b4")):
         for count in (3, 16, 100):
+            # What is over in a tenth of a second is up to the scheduler's luck: only many turns tell.
+            turns = 3 if (count, each) == (3, 1) else 1
             yield Case(f"{count}x{each}", pool, POOLS[pool][0][:count], ALL,
-                       f"{count} roots of {number_of(each)}")
+                       f"{count} roots of {number_of(each)}", turns)
     yield Case("1000fs", "b1000", POOLS["b1000"][0], ALL, "1000 file systems under 3 roots")
-    yield Case("beside", "bside", POOLS["bside"][0], ALL, "3 roots beside 1000 unrelated datasets")
-    yield Case("alone", "balone", POOLS["balone"][0], FEW, "the same 3 roots alone")
+    yield Case("beside", "bside", POOLS["bside"][0], ALL, "3 roots beside 1000 unrelated datasets", 2)
+    # As many turns as those with which it is compared.
+    yield Case("alone", "balone", POOLS["balone"][0], FEW, "the same 3 roots alone", 2)
     for count in (1, 10):
         yield Case(f"roots{count}", "b1", POOLS["b1"][0][:count], SOME, f"growth: {count} of 100 roots")
     for root in POOLS["bgrow"][0]:

@@ -13,7 +13,7 @@ def identity(raced):
     for program in ("f3skeys", "examples/floor"):
         text.update((machine.release() / program).read_bytes())
     for case in raced:
-        text.update(repr((case.name, case.pool, case.roots, case.ways)).encode())
+        text.update(repr((case.name, case.pool, case.roots, case.ways, case.turns)).encode())
     return text.hexdigest()
 
 

@@ -81,14 +81,19 @@ class Race:
             self.pool = pool
 
     def round(self, raced, number):
-        """Every way of every case once, each time beginning with another."""
+        """Every way of every case in as many turns as the case has, each time beginning with another."""
         # Those of one pool together: to import a pool of a thousand datasets takes its time.
         for case in sorted(raced, key=lambda case: list(cases.POOLS).index(case.pool)):
-            turn = number % len(case.ways)
-            for one in self.once(case, case.ways[turn:] + case.ways[:turn]):
-                self.told[case.name][one["way"]].append(one)
-                if "failed" in one:
-                    host.say(f"bench: {case.name}, {one['way']}: FAILED: {one['failed']}")
+            for turn in range(number * case.turns, (number + 1) * case.turns):
+                first = turn % len(case.ways)
+                self.take(case, case.ways[first:] + case.ways[:first])
+
+    def take(self, case, order):
+        """One turn of a case, kept."""
+        for one in self.once(case, order):
+            self.told[case.name][one["way"]].append(one)
+            if "failed" in one:
+                host.say(f"bench: {case.name}, {one['way']}: FAILED: {one['failed']}")
 
     def locked(self, case):
         """A case before any way: unmounted and locked."""
