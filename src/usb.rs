@@ -158,19 +158,21 @@ impl UsbDisks<'_> {
     fn begin(&self, disk: &Disk) -> Option<Result<Look, Trouble>> {
         let expected = self.expected.borrow();
         let expected = expected.as_ref()?;
-        let mut intake = Intake::new(Reader::places_for(Wanted::These(&expected.keys))).ok()?;
-        let helper = Helper::start(A_DISK, |questions, answers| {
-            // Who cannot be told has gone.
-            let _ = look_and_read(
-                &disk.node,
-                expected,
-                self.note(),
-                &mut intake,
-                questions,
-                answers,
-            );
-        });
-        intake.hide().ok()?;
+        let places = Reader::places_for(Wanted::These(&expected.keys));
+        let (intake, helper) = Intake::with_reader(places, |intake| {
+            Helper::start(A_DISK, |questions, answers| {
+                // Who cannot be told has gone.
+                let _ = look_and_read(
+                    &disk.node,
+                    expected,
+                    self.note(),
+                    intake,
+                    questions,
+                    answers,
+                );
+            })
+        })
+        .ok()?;
         Some(helper.map(|helper| Look { intake, helper }))
     }
 

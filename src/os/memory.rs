@@ -95,11 +95,22 @@ impl Intake {
         Ok(intake)
     }
 
-    /// Hides it from every process that is forked from now on: whoever reads into it has it already.
+    /// An empty row, and the reader that `start` forks, which alone inherits it: it is hidden from every
+    /// process that is forked later.
     ///
     /// # Errors
-    /// The kernel refused.
-    pub fn hide(&self) -> io::Result<()> {
+    /// As for [`Intake::new`], or the kernel would not hide it.
+    pub fn with_reader<T>(
+        places: usize,
+        start: impl FnOnce(&mut Intake) -> T,
+    ) -> io::Result<(Intake, T)> {
+        let mut intake = Intake::new(places)?;
+        let reader = start(&mut intake);
+        intake.hide()?;
+        Ok((intake, reader))
+    }
+
+    fn hide(&self) -> io::Result<()> {
         let (start, length) = (self.start.as_ptr(), self.places * KEY_LEN);
         // SAFETY: the range is a mapping of our own, which this process keeps.
         #[cfg(target_os = "linux")]
@@ -181,13 +192,14 @@ mod tests {
     fn law_2_only_who_is_to_read_into_an_intake_inherits_it() {
         let clock = SystemClock::start();
         let soon = || Deadline::after(&clock, Duration::from_secs(20));
-        let mut intake = Intake::new(2).unwrap();
+        let (mut intake, filled) = Intake::with_reader(2, |intake| {
+            worker::run("its reader", &clock, soon(), || {
+                intake.place(1).map(|place| place.fill(9)).is_some()
+            })
+        })
+        .unwrap();
+        assert!(filled.unwrap());
         let address = intake.start.as_ptr() as usize;
-        let filled = worker::run("its reader", &clock, soon(), || {
-            intake.place(1).map(|place| place.fill(9)).is_some()
-        });
-        assert_eq!((filled.unwrap(), is_mapped(address)), (true, true));
-        intake.hide().unwrap();
         let inherited = worker::run("another", &clock, soon(), || is_mapped(address));
         assert_eq!((inherited.unwrap(), is_mapped(address)), (false, true));
         assert_eq!(intake.take(1).unwrap().expose(), &[9; KEY_LEN]);
