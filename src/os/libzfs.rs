@@ -118,27 +118,36 @@ pub enum Mounting {
 }
 
 /// The lowest part of the library: calls of the kernel, and little else to load.
+#[derive(Clone, Copy)]
 pub struct Core {
+    init: unsafe extern "C" fn() -> c_int,
     load_key: unsafe extern "C" fn(*const c_char, c_int, *mut u8, c_uint) -> c_int,
 }
 
 impl Core {
-    /// Opens it.
+    /// Maps it into memory, and calls nothing of it. Once is enough for all that are forked afterwards.
     ///
     /// # Errors
-    /// There is none that is known here, or ZFS is not there.
-    pub fn open() -> Result<Core, String> {
+    /// There is none that is known here.
+    pub fn find() -> Result<Core, String> {
         let library = opened(&CORE_NAMES).ok_or("there is no libzfs_core that is known here")?;
         // SAFETY: these signatures have been the functions' own in every known version.
-        let (init, load_key): (unsafe extern "C" fn() -> c_int, _) = unsafe {
-            (
-                function(library, c"libzfs_core_init")?,
-                function(library, c"lzc_load_key")?,
-            )
-        };
+        unsafe {
+            Ok(Core {
+                init: function(library, c"libzfs_core_init")?,
+                load_key: function(library, c"lzc_load_key")?,
+            })
+        }
+    }
+
+    /// Turns to the kernel, which may block.
+    ///
+    /// # Errors
+    /// ZFS is not there.
+    pub fn begin(&self) -> Result<(), String> {
         // SAFETY: takes nothing; the library counts how often it was called.
-        match unsafe { init() } {
-            0 => Ok(Core { load_key }),
+        match unsafe { (self.init)() } {
+            0 => Ok(()),
             why => Err(format!(
                 "libzfs_core: {}",
                 io::Error::from_raw_os_error(why)

@@ -1,12 +1,13 @@
 //! ZFS by way of its own library, in a worker for each pool; by the `zfs` program for all that the
 //! library is not asked, and wherever there is no library to ask.
 //!
-//! The library may block in the kernel, so it is opened in a worker that can be given up on, and never
-//! in this process. A worker is forked while there are no keys. Each comes to it by its pipe alone.
+//! The library may block in the kernel, so it is called in a worker that can be given up on, and never
+//! in this process, which only maps its lowest part into memory for all of them: files beside those that
+//! it runs from itself. A worker is forked while there are no keys. Each comes to it by its pipe alone.
 
 use super::command::Command;
 use super::{Answer, Dataset, Loading, Part, Past, Try, Zfs, parse};
-use crate::key::{KEY_LEN, Key};
+use crate::key::{KEY_LEN, Key, keys_alive};
 use crate::names::DatasetName;
 use crate::os::libzfs::{Core, Library, Mounting};
 use crate::os::worker::Helper;
@@ -14,7 +15,7 @@ use crate::os::{self, error_words};
 use crate::sorted::Map;
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::num::NonZero;
@@ -43,7 +44,8 @@ const ASK_THE_PROGRAM: u8 = b'-';
 /// The most workers of a pool: OpenZFS makes a pool's transactions and mounts one after another where it
 /// counts, so that more gain nothing.
 const MOST_WORKERS: usize = 4;
-/// So many roots or file systems are worth a worker: it opens the library anew, while others work.
+/// So many file systems are worth a worker that looks or mounts: it opens the rest of the library for it,
+/// while others work. Who only loads keys has nothing to open.
 const WORTH_A_WORKER: usize = 2;
 /// So many questions a worker is handed at once, lest it wait for the next, or for the others at the end of
 /// each handful.
@@ -58,6 +60,8 @@ type Heard = Option<Result<(u8, Vec<u8>), Trouble>>;
 pub struct Direct<'a> {
     command: Command<'a>,
     pools: RefCell<Map<String, Pool>>,
+    /// The library's lowest part: found before the first worker is forked, lest each look for it anew.
+    core: OnceCell<Result<Core, String>>,
 }
 
 /// What works on a pool.
@@ -89,7 +93,8 @@ struct Worker {
 }
 
 impl Worker {
-    fn start(pool: &str) -> Result<Worker, Trouble> {
+    fn start(pool: &str, core: &Result<Core, String>) -> Result<Worker, Trouble> {
+        let work = |questions, answers| work(core, questions, answers);
         let helper = Helper::start(&format!("a worker of pool {pool}"), work)?;
         Ok(Worker {
             helper,
@@ -189,6 +194,7 @@ impl<'a> Direct<'a> {
         Direct {
             command,
             pools: RefCell::default(),
+            core: OnceCell::new(),
         }
     }
 
@@ -203,12 +209,18 @@ impl<'a> Direct<'a> {
             0 | 1 => 1,
             _ => most.min(MOST_WORKERS).min(processors()),
         };
-        let workers = (0..count).map_while(|_| Worker::start(pool).ok()).collect();
+        let start = |_| Worker::start(pool, self.core()?).ok();
+        let workers = (0..count).map_while(start).collect();
         let of_pool = Pool {
             workers,
             ..Pool::default()
         };
         pools.insert(pool.to_owned(), of_pool);
+    }
+
+    /// What workers are forked with; nothing while there are keys, beside which no library begins to live.
+    fn core(&self) -> Option<&Result<Core, String>> {
+        (keys_alive() == 0).then(|| self.core.get_or_init(Core::find))
     }
 
     /// What any worker knows of a pool holds no longer.
@@ -373,7 +385,13 @@ fn told(what: &str, answer: Result<(u8, Vec<u8>), Trouble>) -> Result<String, Tr
 
 impl Zfs for Direct<'_> {
     fn begin(&self, pool: &str, pieces: usize, first: Option<&Part>) {
-        self.start(pool, pieces / WORTH_A_WORKER);
+        self.start(
+            pool,
+            match first {
+                Some(_) => pieces / WORTH_A_WORKER,
+                None => pieces,
+            },
+        );
         let questions = match first {
             Some(part) => self.looking(pool, part),
             // The first question will be a key.
@@ -553,13 +571,13 @@ impl Zfs for Direct<'_> {
 }
 
 /// A worker's whole life: it ends with its questions.
-fn work(mut questions: File, mut answers: File) {
-    let core = match Core::open() {
+fn work(core: &Result<Core, String>, mut questions: File, mut answers: File) {
+    let core = match core.as_ref().map_err(String::clone).and_then(begun) {
         Ok(core) => core,
         Err(why) => return drop(say(&mut answers, ASK_THE_PROGRAM, &why)),
     };
     let mut asked = Asked {
-        core,
+        core: *core,
         library: None,
         guarded: false,
         first: false,
@@ -571,6 +589,10 @@ fn work(mut questions: File, mut answers: File) {
             Err(e) => Err(e),
         };
     }
+}
+
+fn begun(core: &Core) -> Result<&Core, String> {
+    core.begin().map(|()| core)
 }
 
 fn say(answers: &mut File, first: u8, words: &str) -> io::Result<()> {
@@ -1033,6 +1055,26 @@ mod tests {
         let key = key();
         direct.begin("tank", 1, Some(&Part::tree("tank".parse().unwrap())));
         assert!(direct.pools.borrow()["tank"].workers.is_empty());
+        assert!(direct.core.get().is_none(), "nor is a library mapped");
         drop(key);
+    }
+
+    #[test]
+    fn each_key_is_worth_a_worker_and_only_two_file_systems_are() {
+        let clock = SystemClock::start();
+        let processors = available_parallelism().map_or(1, NonZero::get);
+        for pieces in 0..10 {
+            let direct = Direct::new(Command {
+                program: "/nonexistent/zfs".into(),
+                clock: &clock,
+            });
+            let tree = Part::tree("looks".parse().unwrap());
+            direct.begin("looks", pieces, Some(&tree));
+            direct.begin("loads", pieces, None);
+            let most = processors.min(MOST_WORKERS);
+            let worth = [direct.workers("looks"), direct.workers("loads")];
+            let expected = [pieces / 2, pieces].map(|work| work.clamp(1, most));
+            assert_eq!(worth, expected, "{pieces} pieces");
+        }
     }
 }
