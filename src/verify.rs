@@ -185,7 +185,16 @@ pub fn verify(node: Node, config: &Config, options: Options) -> Verification {
     match look(&mut pass, &mut told, &device, &filesystem, options) {
         Ok(Some(opens)) => mend(&pass, &mut told, &device, &filesystem, opens),
         Ok(None) => {}
-        Err(trouble) => unreadable(&mut told, &device.node.display().to_string(), &trouble),
+        Err(trouble) => {
+            let remedy =
+                "look at it with `fsck`; a copy of its keys on another stick works as well";
+            unreadable(
+                &mut told,
+                &device.node.display().to_string(),
+                &trouble,
+                remedy,
+            );
+        }
     }
     of_pass(pass, told)
 }
@@ -201,7 +210,10 @@ pub fn directory(top: &Path, owner: u32, clock: &dyn Clock, repair: bool) -> Ver
             let keyring = tell(&mut told, reading, repair);
             mend = keyring.is_some_and(|keyring| repair && needs_mending(&keyring, &told));
         }
-        Err(trouble) => unreadable(&mut told, &shown, &trouble),
+        Err(trouble) => {
+            let remedy = "name a directory that holds a key store, and that you may read";
+            unreadable(&mut told, &shown, &trouble, remedy);
+        }
     }
     if mend {
         let work = Work::Repair {
@@ -267,8 +279,7 @@ fn of_pass(mut pass: Pass, mut told: Verification) -> Verification {
     told
 }
 
-fn unreadable(told: &mut Verification, subject: &str, trouble: &Trouble) {
-    let remedy = "look at it with `fsck`; a copy of its keys on another stick works as well";
+fn unreadable(told: &mut Verification, subject: &str, trouble: &Trouble, remedy: &str) {
     told.find(Severity::Failure, subject, &trouble.to_string(), remedy);
     told.fail(Fault::NoKeyDevice);
 }

@@ -10,9 +10,11 @@ use f3skeys::new_key;
 use f3skeys::ready;
 use f3skeys::store::layout;
 use f3skeys::store::state::{Generation, Standing, State};
-use f3skeys::verify::{Options, Verification, verify};
+use f3skeys::time::SystemClock;
+use f3skeys::verify::{self, Options, Verification, verify};
 use f3skeys::zfs::KeyStatus;
 use sim::{BHYVE, Event, PEER, Sim, Stick, ZDATA, config, f3s, good_stick, keys};
+use std::path::Path;
 
 const LOOK: Options = Options {
     pools: false,
@@ -269,6 +271,24 @@ fn a_stick_that_cannot_be_read_is_not_well() {
     let told = ask(&f3s("verify-pulled").stick(stick), REPAIR);
     assert_eq!(told.status, 66);
     assert!(told.did.is_empty());
+}
+
+#[test]
+fn what_is_no_directory_is_told_as_such_and_not_as_a_sick_stick() {
+    let clock = SystemClock::start();
+    for top in ["/nonexistent", "/dev/null"] {
+        let told = verify::directory(Path::new(top), 0, &clock, false);
+        assert_eq!(told.status, 66, "{top}");
+        let [finding] = &told.findings[..] else {
+            panic!("{told:?}");
+        };
+        assert_eq!(finding.subject, top);
+        assert!(
+            finding.remedy.contains("name a directory"),
+            "{}",
+            finding.remedy
+        );
+    }
 }
 
 #[test]
