@@ -2,7 +2,7 @@
 //! library is not asked, and wherever there is no library to ask.
 //!
 //! The library may block in the kernel, so it is called in a worker that can be given up on, and never
-//! in this process, which only maps its lowest part into memory for all of them: files beside those that
+//! in this process, which at most maps its lowest part into memory for all of them: files beside those that
 //! it runs from itself. A worker is forked while there are no keys. Each comes to it by its pipe alone.
 
 use super::command::Command;
@@ -56,12 +56,16 @@ const FITS_A_PIPE: usize = 4096;
 /// An answer: its first byte and the rest; `None` when the program is to be asked.
 type Heard = Option<Result<(u8, Vec<u8>), Trouble>>;
 
+/// The library's lowest part, or why it is not there.
+type Found = Result<Core, String>;
+
 /// The library, and the program behind it.
 pub struct Direct<'a> {
     command: Command<'a>,
     pools: RefCell<Map<String, Pool>>,
-    /// The library's lowest part: found before the first worker is forked, lest each look for it anew.
-    core: OnceCell<Result<Core, String>>,
+    /// The library's lowest part, where workers only load keys: found before the first of them is forked,
+    /// lest each look for it anew. Those that look open the whole library, and that side by side.
+    core: OnceCell<Found>,
 }
 
 /// What works on a pool.
@@ -93,8 +97,8 @@ struct Worker {
 }
 
 impl Worker {
-    fn start(pool: &str, core: &Result<Core, String>) -> Result<Worker, Trouble> {
-        let work = |questions, answers| work(core, questions, answers);
+    fn start(pool: &str, core: &OnceCell<Found>) -> Result<Worker, Trouble> {
+        let work = |questions, answers| work(core.get_or_init(Core::find), questions, answers);
         let helper = Helper::start(&format!("a worker of pool {pool}"), work)?;
         Ok(Worker {
             helper,
@@ -209,18 +213,13 @@ impl<'a> Direct<'a> {
             0 | 1 => 1,
             _ => most.min(MOST_WORKERS).min(processors()),
         };
-        let start = |_| Worker::start(pool, self.core()?).ok();
+        let start = |_| Worker::start(pool, &self.core).ok();
         let workers = (0..count).map_while(start).collect();
         let of_pool = Pool {
             workers,
             ..Pool::default()
         };
         pools.insert(pool.to_owned(), of_pool);
-    }
-
-    /// What workers are forked with; nothing while there are keys, beside which no library begins to live.
-    fn core(&self) -> Option<&Result<Core, String>> {
-        (keys_alive() == 0).then(|| self.core.get_or_init(Core::find))
     }
 
     /// What any worker knows of a pool holds no longer.
@@ -385,13 +384,16 @@ fn told(what: &str, answer: Result<(u8, Vec<u8>), Trouble>) -> Result<String, Tr
 
 impl Zfs for Direct<'_> {
     fn begin(&self, pool: &str, pieces: usize, first: Option<&Part>) {
-        self.start(
-            pool,
-            match first {
-                Some(_) => pieces / WORTH_A_WORKER,
-                None => pieces,
-            },
-        );
+        match first {
+            Some(_) => self.start(pool, pieces / WORTH_A_WORKER),
+            None => {
+                // No library begins to live beside keys.
+                if keys_alive() == 0 {
+                    self.core.get_or_init(Core::find);
+                }
+                self.start(pool, pieces);
+            }
+        }
         let questions = match first {
             Some(part) => self.looking(pool, part),
             // The first question will be a key.
@@ -571,7 +573,7 @@ impl Zfs for Direct<'_> {
 }
 
 /// A worker's whole life: it ends with its questions.
-fn work(core: &Result<Core, String>, mut questions: File, mut answers: File) {
+fn work(core: &Found, mut questions: File, mut answers: File) {
     let core = match core.as_ref().map_err(String::clone).and_then(begun) {
         Ok(core) => core,
         Err(why) => return drop(say(&mut answers, ASK_THE_PROGRAM, &why)),
@@ -1048,14 +1050,16 @@ mod tests {
     #[test]
     fn law_2_no_worker_is_started_while_keys_are_in_memory() {
         let clock = SystemClock::start();
-        let direct = Direct::new(Command {
-            program: "/nonexistent/zfs".into(),
-            clock: &clock,
-        });
         let key = key();
-        direct.begin("tank", 1, Some(&Part::tree("tank".parse().unwrap())));
-        assert!(direct.pools.borrow()["tank"].workers.is_empty());
-        assert!(direct.core.get().is_none(), "nor is a library mapped");
+        for first in [Some(&Part::tree("tank".parse().unwrap())), None] {
+            let direct = Direct::new(Command {
+                program: "/nonexistent/zfs".into(),
+                clock: &clock,
+            });
+            direct.begin("tank", 3, first);
+            assert_eq!(direct.workers("tank"), 0, "{first:?}");
+            assert!(direct.core.get().is_none(), "nor is a library mapped");
+        }
         drop(key);
     }
 
@@ -1070,7 +1074,9 @@ mod tests {
             });
             let tree = Part::tree("looks".parse().unwrap());
             direct.begin("looks", pieces, Some(&tree));
+            assert!(direct.core.get().is_none(), "whoever looks opens it all");
             direct.begin("loads", pieces, None);
+            assert!(direct.core.get().is_some(), "one for all who load");
             let most = processors.min(MOST_WORKERS);
             let worth = [direct.workers("looks"), direct.workers("loads")];
             let expected = [pieces / 2, pieces].map(|work| work.clamp(1, most));
