@@ -211,7 +211,7 @@ pub fn directory(top: &Path, owner: u32, clock: &dyn Clock, repair: bool) -> Ver
             mend = keyring.is_some_and(|keyring| repair && needs_mending(&keyring, &told));
         }
         Err(trouble) => {
-            let remedy = "name a directory that holds a key store, and that you may read";
+            let remedy = "name the directory of a key store that you may read; if this is one, look at its file system with `fsck`";
             unreadable(&mut told, &shown, &trouble, remedy);
         }
     }

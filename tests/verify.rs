@@ -284,7 +284,7 @@ fn what_is_no_directory_is_told_as_such_and_not_as_a_sick_stick() {
         };
         assert_eq!(finding.subject, top);
         assert!(
-            finding.remedy.contains("name a directory"),
+            finding.remedy.contains("name the directory"),
             "{}",
             finding.remedy
         );

@@ -140,14 +140,14 @@ impl Core {
         }
     }
 
-    /// Turns to the kernel, which may block.
+    /// Turns to the kernel, which may block; gives what is ready then.
     ///
     /// # Errors
     /// ZFS is not there.
-    pub fn begin(&self) -> Result<(), String> {
+    pub fn begin(&self) -> Result<&Core, String> {
         // SAFETY: takes nothing; the library counts how often it was called.
         match unsafe { (self.init)() } {
-            0 => Ok(()),
+            0 => Ok(self),
             why => Err(format!(
                 "libzfs_core: {}",
                 io::Error::from_raw_os_error(why)

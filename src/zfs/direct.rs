@@ -387,7 +387,7 @@ impl Zfs for Direct<'_> {
         match first {
             Some(_) => self.start(pool, pieces / WORTH_A_WORKER),
             None => {
-                // No library begins to live beside keys.
+                // Too late for a worker, and so for a library, once a key was taken.
                 if keys_alive() == 0 {
                     self.core.get_or_init(Core::find);
                 }
@@ -574,7 +574,7 @@ impl Zfs for Direct<'_> {
 
 /// A worker's whole life: it ends with its questions.
 fn work(core: &Found, mut questions: File, mut answers: File) {
-    let core = match core.as_ref().map_err(String::clone).and_then(begun) {
+    let core = match core.as_ref().map_err(String::clone).and_then(Core::begin) {
         Ok(core) => core,
         Err(why) => return drop(say(&mut answers, ASK_THE_PROGRAM, &why)),
     };
@@ -591,10 +591,6 @@ fn work(core: &Found, mut questions: File, mut answers: File) {
             Err(e) => Err(e),
         };
     }
-}
-
-fn begun(core: &Core) -> Result<&Core, String> {
-    core.begin().map(|()| core)
 }
 
 fn say(answers: &mut File, first: u8, words: &str) -> io::Result<()> {
