@@ -125,28 +125,34 @@ def tried(measure, *words):
 
 def conditions(node, rounds):
     """What a figure means nothing without."""
-    return {"rounds": rounds, "date": time.strftime("%Y-%m-%d", time.gmtime()),
-            "f3skeys": node.ok("f3skeys version").strip(), "openzfs": node.ok("zfs version").split(),
+    return {"rounds": rounds, "date": time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
+            "f3skeys": node.ok("f3skeys version").strip(), "source": source(), "openzfs": node.ok("zfs version").split(),
             "kernel": node.ok("uname -sr").strip(), "machine": "QEMU, plain emulation (TCG), "
             f"{node.cpus} processors, 2 GiB, on {platform.machine()}",
             "qemu": host.run("qemu-system-x86_64", "--version").splitlines()[0]}
 
 
+def source():
+    """The last commit that made the program another one; a `+` if there is more than it has."""
+    program = ("--", "src", "Cargo.toml", "Cargo.lock")
+    try:
+        last = host.run("git", "log", "-1", "--format=%h", *program, cwd=host.PROJECT).strip()
+        return last + "+" * bool(host.run("git", "status", "--short", *program, cwd=host.PROJECT).strip())
+    except (host.LabError, OSError):
+        # A release's sources have no history.
+        return "no known commit"
+
+
 def judged(told, keep):
-    """Demands, table, plot, JSON."""
+    """Demands, table, plot, JSON. What is kept is judged with all that the page has beside it."""
+    runs = paper.page(told) if keep else [told]
     demand = demands.Demands()
-    if told["race"]:
-        demand.race(told["race"], told["beside_over_alone"])
-    for what, points in paper.grown(told["race"]).items():
-        demand.growth(what, cases.GROWTH[what], points["f3skeys"])
-    for part in (PRICES, SIZE, DETECTION):
-        if part in told:
-            demand.part(part, told[part])
-    told["demands"] = demand.lines
-    place = paper.keep(told, keep)
-    print(paper.tables(told), end="")
+    if keep:
+        demand.page(runs, wanted([]))
+    for run_of_page in runs:
+        demand.run(run_of_page)
+    place = paper.keep(runs, demand.lines, keep)
+    print(paper.text(runs, demand.lines), end="")
     print(f"{len(demand.lines) - demand.failed - demand.beyond} ok, {demand.failed} FAIL, "
           f"{demand.beyond} that not even the floor holds; kept in {place}")
     return 1 if demand.failed else 0
-
-

@@ -1,7 +1,7 @@
 """What the figures have to show; every line is ok or FAIL, or says that the floor does not hold it: where
 the kernel alone takes longer than a demand allows, no program can do what it asks."""
 
-from bench import figures
+from bench import cases, figures, paper
 
 MIB = 1024 * 1024
 # At most this much of the other way's time, at every size there is.
@@ -17,6 +17,8 @@ MEMORY = 8 * MIB
 BINARY = 1.5 * MIB
 # Of a tenfold number the last step may cost so many times as much a piece as the one before it.
 LINEAR = 1.5
+# So many rounds make a figure of the page.
+ROUNDS = 7
 
 
 class Demands:
@@ -48,6 +50,25 @@ class Demands:
         self.failed += not holds
         self.lines.append({"holds": bool(holds), "what": what})
         print(f"{'ok  ' if holds else 'FAIL'} {what}", flush=True)
+
+    def page(self, runs, names):
+        """Of a page: each of these cases and parts is on it, and measured long enough."""
+        rounds = {name: run["conditions"]["rounds"] for run in runs for name in paper.pieces(run)}
+        for name in names:
+            if rounds.get(name, 0) < ROUNDS:
+                self.tell(False, f"{name}: {rounds.get(name, 0)} rounds, at least {ROUNDS}")
+        for what in cases.GROWTH.keys() - paper.grown_in(runs).keys():
+            self.tell(False, f"growth in {what}: not measured in one run")
+
+    def run(self, told):
+        """Of one run."""
+        if told["race"]:
+            self.race(told["race"], told["beside_over_alone"])
+        for what, points in paper.grown(told["race"]).items():
+            self.growth(what, cases.GROWTH[what], points[figures.BASE])
+        for part in paper.PARTS:
+            if part in told:
+                self.part(part, told[part])
 
     def race(self, told, beside):
         """Of the ways beside one another."""

@@ -26,19 +26,44 @@ def line(race, points, way):
     return {number: one["median"] for number, one in figure.items() if one}
 
 
+def grown_in(runs):
+    """The same of several runs: all points of a line are of one of them, the newest that has them all."""
+    told = {}
+    for run in runs:
+        told |= grown(run["race"])
+    return told
+
+
+def pieces(run):
+    """What a run has measured: its cases and its other parts."""
+    return [*run["race"], *(part for part in PARTS if part in run)]
+
+
+def without(old, new):
+    """An older run less what a newer one has measured again; what is between two cases goes with either."""
+    left = {name: part for name, part in old.items() if name not in PARTS or name not in new}
+    left["race"] = {name: case for name, case in old["race"].items() if name not in new["race"]}
+    if not {"beside", "alone"} <= left["race"].keys():
+        left["beside_over_alone"] = None
+    return left
+
+
+def page(told):
+    """The runs that make the page from now on, the new one last: what it has not measured stays from before."""
+    before = json.loads((DOCS / "speed.json").read_text(encoding="utf-8"))["runs"]
+    left = [without(run, told) for run in before]
+    return [run for run in left if pieces(run)] + [told]
+
+
 def tables(told):
-    """All of it, as Markdown."""
+    """A run, as Markdown."""
     parts = [conditions(told["conditions"], told["seconds"])]
     if told["race"]:
         parts.append(race(told["race"]))
     if told["beside_over_alone"]:
         parts.append("3 roots beside 1000 unrelated datasets over the same 3 roots alone, all mounted: "
                      f"{figures.shown(told['beside_over_alone'], '')}\n")
-    if grown(told["race"]):
-        parts.append("![How cost grows](growth.svg)\n")
-    parts += [make(told[name]) for name, make in (("verbs", verbs), ("size", size), ("detection", detection))
-              if name in told and "failed" not in told[name]]
-    parts.append(demands(told["demands"]))
+    parts += [make(told[name]) for name, make in PARTS.items() if name in told and "failed" not in told[name]]
     return "\n".join(parts)
 
 
@@ -47,7 +72,8 @@ def conditions(told, seconds):
     boots = f" in {told['boots']} boots of the machine" if told["boots"] > 1 else ""
     # Only the race is timed: without it there is nothing to say.
     took = f" in {seconds // 60} minutes" if seconds >= 60 else ""
-    return (f"{told['date']}, {told['rounds']} rounds{boots}{took}: {told['f3skeys']}, "
+    return (f"**{told['date']} UTC**, {told['rounds']} rounds{boots}{took}: {told['f3skeys']} "
+            f"(source of {told['source']}), "
             f"{told['openzfs'][0]} ({told['openzfs'][1]}), {told['kernel']}, {told['qemu']}; {told['machine']}. "
             "Medians, with the quartiles in brackets; the ratios are f3skeys over the other way, "
             "round by round.\n")
@@ -110,17 +136,26 @@ def demands(lines):
                      + [f"| {one['what']} | {words[one['holds']]} |" for one in lines]) + "\n"
 
 
-def keep(told, in_docs):
+# The parts that are no race, and what tells them.
+PARTS = {"verbs": verbs, "size": size, "detection": detection}
+
+
+def text(runs, lines):
+    """All of it, as Markdown."""
+    plot_of_growth = ["![How cost grows](growth.svg)\n"] if grown_in(runs) else []
+    return "\n".join([tables(run) for run in runs] + plot_of_growth + [demands(lines)])
+
+
+def keep(runs, lines, in_docs):
     """Writes the JSON and the plot; into the project when asked to, with the tables."""
     place = DOCS if in_docs else host.cache()
     path = place / "speed.json"
-    path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    lines = grown(told["race"])
-    if lines:
-        (place / "growth.svg").write_text(plot.svg(lines), encoding="utf-8")
+    path.write_text(json.dumps({"runs": runs, "demands": lines}, indent=1) + "\n", encoding="utf-8")
+    if grown_in(runs):
+        (place / "growth.svg").write_text(plot.svg(grown_in(runs)), encoding="utf-8")
     if in_docs:
-        page = (DOCS / "speed.md").read_text(encoding="utf-8")
-        made = f"{BEGIN}\n{tables(told)}{END}"
-        page = re.sub(re.escape(BEGIN) + ".*" + re.escape(END), lambda _: made, page, flags=re.S)
-        (DOCS / "speed.md").write_text(page, encoding="utf-8")
+        old = (DOCS / "speed.md").read_text(encoding="utf-8")
+        made = f"{BEGIN}\n{text(runs, lines)}{END}"
+        new = re.sub(re.escape(BEGIN) + ".*" + re.escape(END), lambda _: made, old, flags=re.S)
+        (DOCS / "speed.md").write_text(new, encoding="utf-8")
     return path
