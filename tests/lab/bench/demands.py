@@ -59,6 +59,8 @@ class Demands:
                 self.tell(False, f"{name}: {rounds.get(name, 0)} rounds, at least {ROUNDS}")
         for what in cases.GROWTH.keys() - paper.grown_in(runs).keys():
             self.tell(False, f"growth in {what}: not measured in one run")
+        if not any(run["beside_over_alone"] for run in runs):
+            self.tell(False, "beside: all mounted, over the same roots alone: not measured in one run")
 
     def run(self, told):
         """Of one run."""
