@@ -17,8 +17,8 @@ MEMORY = 8 * MIB
 BINARY = 1.5 * MIB
 # Of a tenfold number the last step may cost so many times as much a piece as the one before it.
 LINEAR = 1.5
-# So many rounds make a figure of the page.
-ROUNDS = 7
+# So many times every way has its turn for a figure of the page.
+TURNS = 7
 
 
 class Demands:
@@ -53,10 +53,12 @@ class Demands:
 
     def page(self, runs, names):
         """Of a page: each of these cases and parts is on it, and measured long enough."""
-        rounds = {name: run["conditions"]["rounds"] for run in runs for name in paper.pieces(run)}
+        in_a_round = {case.name: case.turns for case in cases.cases()}
+        turns = {name: run["conditions"]["rounds"] * in_a_round.get(name, 1)
+                 for run in runs for name in paper.pieces(run)}
         for name in names:
-            if rounds.get(name, 0) < ROUNDS:
-                self.tell(False, f"{name}: {rounds.get(name, 0)} rounds, at least {ROUNDS}")
+            if turns.get(name, 0) < TURNS:
+                self.tell(False, f"{name}: {turns.get(name, 0)} turns, at least {TURNS}")
         for what in cases.GROWTH.keys() - paper.grown_in(runs).keys():
             self.tell(False, f"growth in {what}: not measured in one run")
         if not any(run["beside_over_alone"] for run in runs):
