@@ -126,21 +126,23 @@ def tried(measure, *words):
 def conditions(node, rounds):
     """What a figure means nothing without."""
     return {"rounds": rounds, "date": time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
-            "f3skeys": node.ok("f3skeys version").strip(), "source": source(), "openzfs": node.ok("zfs version").split(),
-            "kernel": node.ok("uname -sr").strip(), "machine": "QEMU, plain emulation (TCG), "
+            "f3skeys": node.ok("f3skeys version").strip(), "source": source(),
+            "openzfs": node.ok("zfs version").split(), "kernel": node.ok("uname -sr").strip(),
+            "machine": "QEMU, plain emulation (TCG), "
             f"{node.cpus} processors, 2 GiB, on {platform.machine()}",
             "qemu": host.run("qemu-system-x86_64", "--version").splitlines()[0]}
 
 
 def source():
     """The last commit that made the program another one; a `+` if there is more than it has."""
-    program = ("--", "src", "Cargo.toml", "Cargo.lock")
+    def git(*words):
+        return host.run("git", *words, "--", "src", "Cargo.toml", "Cargo.lock", cwd=host.PROJECT).strip()
     try:
-        last = host.run("git", "log", "-1", "--format=%h", *program, cwd=host.PROJECT).strip()
-        return last + "+" * bool(host.run("git", "status", "--short", *program, cwd=host.PROJECT).strip())
+        last, more = git("log", "-1", "--format=%h"), git("status", "--short")
     except (host.LabError, OSError):
-        # A release's sources have no history.
-        return "no known commit"
+        last, more = "", ""
+    # A release's sources have no history.
+    return last + "+" * bool(more) if last else "no known commit"
 
 
 def judged(told, keep):

@@ -17,7 +17,7 @@ MEMORY = 8 * MIB
 BINARY = 1.5 * MIB
 # Of a tenfold number the last step may cost so many times as much a piece as the one before it.
 LINEAR = 1.5
-# So many times every way has its turn for a figure of the page.
+# So many times each way has done it, for a figure of the page.
 TURNS = 7
 
 
@@ -53,9 +53,7 @@ class Demands:
 
     def page(self, runs, names):
         """Of a page: each of these cases and parts is on it, and measured long enough."""
-        in_a_round = {case.name: case.turns for case in cases.cases()}
-        turns = {name: run["conditions"]["rounds"] * in_a_round.get(name, 1)
-                 for run in runs for name in paper.pieces(run)}
+        turns = {name: paper.turns(run, name) for run in runs for name in paper.pieces(run)}
         for name in names:
             if turns.get(name, 0) < TURNS:
                 self.tell(False, f"{name}: {turns.get(name, 0)} turns, at least {TURNS}")

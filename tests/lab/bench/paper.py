@@ -27,7 +27,7 @@ def line(race, points, way):
 
 
 def grown_in(runs):
-    """The same of several runs: all points of a line are of one of them, the newest that has them all."""
+    """The same of several runs: all points of a line are of one of them."""
     told = {}
     for run in runs:
         told |= grown(run["race"])
@@ -37,6 +37,14 @@ def grown_in(runs):
 def pieces(run):
     """What a run has measured: its cases and its other parts."""
     return [*run["race"], *(part for part in PARTS if part in run)]
+
+
+def turns(run, name):
+    """How many turns of a case each of its ways has done; of another part, how many rounds the run had."""
+    if name not in run["race"]:
+        return run["conditions"]["rounds"]
+    done = [one["mounted"] for one in run["race"][name]["ways"].values()]
+    return min(figure["rounds"] if figure else 0 for figure in done)
 
 
 def without(old, new):

@@ -55,7 +55,8 @@ class Race:
         for case in self.cases:
             self.node.write(f"/etc/bench-{case.name}.ron", case.config(), "0600")
             self.node.write(f"/root/floor-{case.name}", case.floor())
-        self.node.ok("mkdir -p /keys")
+        # The floor makes no directories, and it is the first where a run goes on with its round.
+        self.node.ok(f"mkdir -p /keys {' '.join('/' + pool for pool in sorted({case.pool for case in self.cases}))}")
         # Programs come from memory, as they do for whoever is measured second.
         self.node.sh("f3skeys version; /root/floor < /dev/null; zfs version")
 
