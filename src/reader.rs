@@ -2,7 +2,7 @@
 //!
 //! Runs in a worker: key bytes go straight into the shared [`Intake`], all else is told.
 
-use crate::key::{Fingerprint, KEY_LEN};
+use crate::key::KEY_LEN;
 use crate::names::KeyName;
 use crate::os::Intake;
 use crate::sorted::{self, Set};
@@ -19,7 +19,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// What the reading worker tells: everything but the key bytes, which are in the intake.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Told {
     files: Vec<ToldFile>,
     state: Option<Result<Bytes, String>>,
@@ -54,8 +54,9 @@ impl TryFrom<String> for Bytes {
 #[derive(Serialize, Deserialize)]
 struct ToldFile {
     key: KeyName,
-    /// Number and full fingerprint of a generation's file; `None` for the copy at the top.
-    generation: Option<(u32, Fingerprint)>,
+    /// The name of a generation's file, empty for the directory of all of them; `None` for the copy
+    /// at the top.
+    generation: Option<String>,
     /// The place in the intake.
     content: Result<usize, String>,
 }
@@ -72,13 +73,9 @@ impl Told {
                 Ok(place) => Ok(intake.take(place)?),
                 Err(why) => Err(why),
             };
-            let place = match file.generation {
-                Some((number, fingerprint)) => Place::Generation {
-                    number,
-                    fingerprint,
-                },
-                None => Place::Top,
-            };
+            let place = file.generation.map_or(Place::Top, |name| {
+                layout::parse_generation(&name).unwrap_or(Place::Generations)
+            });
             files.push(KeyFile {
                 key: file.key,
                 place,
@@ -125,82 +122,92 @@ impl<'a> Reader<'a> {
     /// Reads what the store mounted at `top` holds of the `wanted` keys.
     ///
     /// # Errors
-    /// The store itself cannot be read. What is wrong with one file is told instead.
+    /// The store itself cannot be read. What is wrong with one file or directory in it is told
+    /// instead: where a write was cut, a name may be there before what it names.
     pub fn store(&mut self, top: &Path, wanted: Wanted) -> io::Result<Told> {
         let top = open_directory(AT_FDCWD, top)?;
-        let own = optional(open_directory(&top, Path::new(layout::DIRECTORY)))?;
-        let mut files = Vec::new();
-        let (keys, strays) = match wanted {
-            Wanted::These(keys) => (keys.to_vec(), Vec::new()),
-            Wanted::All => all_keys(&top, own.as_ref())?,
+        let mut told = Told::default();
+        let own = match open_directory(&top, Path::new(layout::DIRECTORY)) {
+            Ok(own) => Some(own),
+            Err(e) => {
+                told.formatted = e.kind() != io::ErrorKind::NotFound;
+                told.state = told.formatted.then(|| Err(unreadable(&e)));
+                None
+            }
+        };
+        let keys = match wanted {
+            Wanted::These(keys) => keys.to_vec(),
+            Wanted::All => all_keys(&top, own.as_ref(), &mut told.strays)?,
         };
         for key in &keys {
-            let name = layout::top_path(key);
-            if let Some(content) = self.key_file(&top, &name)? {
-                files.push(ToldFile {
-                    key: key.clone(),
-                    generation: None,
-                    content,
-                });
-            }
+            self.copy(&top, key, None, &mut told)?;
             if let Some(own) = &own {
-                self.generations(own, key, &mut files)?;
+                self.generations(own, key, &mut told)?;
             }
         }
-        let formatted = own.is_some();
-        let state = match own {
-            Some(own) => state_file(&own)?.map(|state| state.map(Bytes)),
-            None => None,
-        };
-        Ok(Told {
-            files,
-            state,
-            formatted,
-            strays,
-            notes: Vec::new(),
-        })
+        // Whoever wants a few keys hears of these and no others.
+        if let Wanted::These(_) = wanted {
+            told.strays.clear();
+        }
+        if let Some(own) = own {
+            told.formatted = true;
+            told.state = state_file(&own)?.map(|state| state.map(Bytes));
+        }
+        Ok(told)
     }
 
-    fn generations(
-        &mut self,
-        own: &OwnedFd,
-        key: &KeyName,
-        files: &mut Vec<ToldFile>,
-    ) -> io::Result<()> {
-        let directory = match open_directory(own, Path::new(key.as_str())) {
-            Ok(directory) => directory,
-            // No generations, or something else in their place: that is told as a stray.
-            Err(e)
-                if matches!(
-                    e.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) =>
-            {
+    fn generations(&mut self, own: &OwnedFd, key: &KeyName, told: &mut Told) -> io::Result<()> {
+        let listed = open_directory(own, Path::new(key.as_str()))
+            .and_then(|directory| Ok((names_in(&directory)?, directory)));
+        let (names, directory) = match listed {
+            Ok(listed) => listed,
+            Err(e) => {
+                match e.kind() {
+                    io::ErrorKind::NotFound => {}
+                    io::ErrorKind::NotADirectory => told.strays.push(layout::generations(key)),
+                    _ => told.files.push(ToldFile {
+                        key: key.clone(),
+                        generation: Some(String::new()),
+                        content: Err(unreadable(&e)),
+                    }),
+                }
                 return Ok(());
             }
-            Err(e) => return Err(e),
         };
-        let mut names = Vec::new();
-        for name in names_in(&directory)? {
-            if let Some(Place::Generation {
-                number,
-                fingerprint,
-            }) = layout::parse_generation(&name)
-            {
-                names.push((number, fingerprint, name));
+        let mut generations = Vec::new();
+        for name in names {
+            match layout::parse_generation(&name) {
+                Some(Place::Generation { number, .. }) => generations.push((number, name)),
+                _ => told
+                    .strays
+                    .push(layout::join(&layout::generations(key), &name)),
             }
         }
         // The newest first: should there ever be more than are read, those count.
-        sorted::sort_by_key(&mut names, |(number, ..)| std::cmp::Reverse(*number));
-        names.truncate(MOST_GENERATIONS);
-        for (number, fingerprint, name) in names {
-            if let Some(content) = self.key_file(&directory, &name)? {
-                files.push(ToldFile {
-                    key: key.clone(),
-                    generation: Some((number, fingerprint)),
-                    content,
-                });
-            }
+        sorted::sort_by_key(&mut generations, |(number, _)| std::cmp::Reverse(*number));
+        generations.truncate(MOST_GENERATIONS);
+        for (_, name) in generations {
+            self.copy(&directory, key, Some(name), told)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the file of a generation, or the copy at the top, if it is there.
+    fn copy(
+        &mut self,
+        directory: &OwnedFd,
+        key: &KeyName,
+        generation: Option<String>,
+        told: &mut Told,
+    ) -> io::Result<()> {
+        let top = layout::top_path(key);
+        let name = generation.as_deref().unwrap_or(&top);
+        if let Some(content) = self.key_file(directory, name)? {
+            told.files.push(ToldFile {
+                key: key.clone(),
+                generation,
+                content,
+            });
         }
         Ok(())
     }
@@ -219,7 +226,7 @@ impl<'a> Reader<'a> {
             Err(nix::Error::ELOOP | nix::Error::EMLINK) => {
                 return Ok(Some(Err("is a symbolic link, not a key".to_owned())));
             }
-            Err(e) => return Ok(Some(Err(format!("cannot be read: {e}")))),
+            Err(e) => return Ok(Some(Err(unreadable(&e)))),
         };
         if let Err(what) = fstat(&file)
             .map_err(|e| e.to_string())
@@ -237,17 +244,20 @@ impl<'a> Reader<'a> {
             {
                 Ok(0) => Ok(index),
                 Ok(_) => Err(format!("is longer than {KEY_LEN} bytes")),
-                Err(e) => Err(format!("cannot be read: {e}")),
+                Err(e) => Err(unreadable(&e)),
             },
         ))
     }
 }
 
-/// Every key that has a file at the top or a directory of generations, and the paths of all else
-/// that lies where only keys belong.
-fn all_keys(top: &OwnedFd, own: Option<&OwnedFd>) -> io::Result<(Vec<KeyName>, Vec<String>)> {
+/// Every key that has a file at the top or a directory of generations; the paths of all else that
+/// lies where only keys belong are `strays`.
+fn all_keys(
+    top: &OwnedFd,
+    own: Option<&OwnedFd>,
+    strays: &mut Vec<String>,
+) -> io::Result<Vec<KeyName>> {
     let mut keys = Set::new();
-    let mut strays = Vec::new();
     for name in names_in(top)? {
         match layout::parse_top(&name) {
             Some(key) => drop(keys.insert(key)),
@@ -258,33 +268,18 @@ fn all_keys(top: &OwnedFd, own: Option<&OwnedFd>) -> io::Result<(Vec<KeyName>, V
             None => {}
         }
     }
-    let Some(own) = own else {
-        return Ok((keys.into_iter().collect(), strays));
-    };
-    for name in names_in(own)? {
+    for name in own.map(names_in).transpose()?.unwrap_or_default() {
         match name.parse::<KeyName>() {
-            Ok(key) => {
-                strays.extend(strays_of(own, &key)?);
-                keys.insert(key);
-            }
+            Ok(key) => drop(keys.insert(key)),
             Err(_) if layout::is_own(&name) => {}
-            Err(_) => strays.push(format!("{}/{name}", layout::DIRECTORY)),
+            Err(_) => strays.push(layout::join(layout::DIRECTORY, &name)),
         }
     }
-    Ok((keys.into_iter().collect(), strays))
+    Ok(keys.into_iter().collect())
 }
 
-fn strays_of(own: &OwnedFd, key: &KeyName) -> io::Result<Vec<String>> {
-    let path = |name: &str| format!("{}/{key}/{name}", layout::DIRECTORY);
-    match open_directory(own, Path::new(key.as_str())) {
-        Ok(directory) => Ok(names_in(&directory)?
-            .iter()
-            .filter(|name| layout::parse_generation(name).is_none())
-            .map(|name| path(name))
-            .collect()),
-        Err(e) if e.kind() == io::ErrorKind::NotADirectory => Ok(vec![layout::generations(key)]),
-        Err(e) => Err(e),
-    }
+fn unreadable(why: &dyn std::fmt::Display) -> String {
+    format!("cannot be read: {why}")
 }
 
 fn names_in(directory: &OwnedFd) -> io::Result<Vec<String>> {
@@ -304,14 +299,6 @@ fn names_in(directory: &OwnedFd) -> io::Result<Vec<String>> {
 fn open_directory(at: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     Ok(openat(at, path, flags, Mode::empty())?)
-}
-
-fn optional<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e),
-    }
 }
 
 /// What makes an opened file unfit to be a key.
@@ -347,7 +334,7 @@ fn state_file(own: &OwnedFd) -> io::Result<Option<Result<Vec<u8>, String>>> {
         .ok_or(io::ErrorKind::InvalidInput)?;
     match fstatat(own, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
         Err(nix::Error::ENOENT) => return Ok(None),
-        Err(e) => return Ok(Some(Err(format!("cannot be read: {e}")))),
+        Err(e) => return Ok(Some(Err(unreadable(&e)))),
         Ok(_) => {}
     }
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
@@ -361,16 +348,20 @@ fn state_file(own: &OwnedFd) -> io::Result<Option<Result<Vec<u8>, String>>> {
                 .read_to_end(&mut bytes)?;
             Ok(bytes)
         });
-    Ok(Some(read.map_err(|e| format!("cannot be read: {e}"))))
+    Ok(Some(read.map_err(|e| unreadable(&e))))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::Fingerprint;
+    use crate::os::worker;
+    use crate::time::{Deadline, SystemClock};
     use nix::unistd::{geteuid, mkfifo};
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::path::PathBuf;
+    use std::time::Duration;
 
     struct Store(PathBuf);
 
@@ -433,6 +424,89 @@ mod tests {
             assert_eq!(file.content.as_ref().unwrap().fingerprint(), fingerprint);
         }
         assert_eq!(reading.state, Some(Ok(b"anything".to_vec())));
+    }
+
+    /// Every file that is read of this store, and whether it is whole: by `nobody` where root
+    /// runs this, since whatever root opens it may read.
+    fn read_by_nobody(store: &Store, wanted: Wanted) -> Vec<String> {
+        use nix::unistd::{Uid, chown, setuid};
+        let mut reader = geteuid();
+        if reader.is_root() {
+            reader = Uid::from_raw(65534);
+            for path in walk(&store.0) {
+                chown(&path, Some(reader), None).unwrap();
+            }
+        }
+        let clock = SystemClock::start();
+        let deadline = Deadline::after(&clock, Duration::from_secs(20));
+        let read = worker::run("reading", &clock, deadline, || {
+            setuid(reader).unwrap();
+            let mut intake = Intake::new(Reader::places_for(wanted)).unwrap();
+            let told = Reader::new(&mut intake, reader.as_raw()).store(&store.0, wanted);
+            let reading = told.unwrap().into_reading(&mut intake).unwrap();
+            let line = |file: &KeyFile| match &file.content {
+                Ok(_) => format!("{} whole", file.place.path(&file.key)),
+                Err(why) => format!("{} {why}", file.place.path(&file.key)),
+            };
+            let mut lines: Vec<String> = reading.files.iter().map(line).collect();
+            lines.extend(
+                reading
+                    .state
+                    .map(|state| format!("state {}", state.is_ok())),
+            );
+            assert!(reading.formatted);
+            lines
+        });
+        read.unwrap()
+    }
+
+    fn walk(top: &Path) -> Vec<PathBuf> {
+        let mut paths = vec![top.to_owned()];
+        if top.is_dir() {
+            let entries = fs::read_dir(top).unwrap();
+            paths.extend(entries.flat_map(|entry| walk(&entry.unwrap().path())));
+        }
+        paths
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_read_is_damage_of_its_own_key_alone() {
+        let other: KeyName = "f0:a".parse().unwrap();
+        let both = [other.clone(), key()];
+        let fingerprint = Fingerprint::of(&[7; KEY_LEN]);
+        let generation = |key: &KeyName| layout::generation_path(key, 1, fingerprint);
+        for wanted in [Wanted::All, Wanted::These(&both)] {
+            let store = Store::new("read-spoilt");
+            fs::create_dir(store.0.join(layout::generations(&other))).unwrap();
+            for key in &both {
+                store.put(&layout::top_path(key), &[7; KEY_LEN], 0o400);
+                store.put(&generation(key), &[7; KEY_LEN], 0o400);
+            }
+            store.put(layout::STATE, b"anything", 0o600);
+            let spoil = |path: &str, mode: u32| {
+                let mode = fs::Permissions::from_mode(mode);
+                fs::set_permissions(store.0.join(path), mode).unwrap();
+            };
+            let whole = |path: String| format!("{path} whole");
+            let of_other = [whole(layout::top_path(&other)), whole(generation(&other))];
+            let top = whole(layout::top_path(&key()));
+            let denied = "cannot be read: Permission denied (os error 13)";
+
+            spoil(".f3skeys/f0:z", 0);
+            let lines = read_by_nobody(&store, wanted);
+            let spoilt = format!(".f3skeys/f0:z {denied}");
+            let state = "state true".to_owned();
+            assert_eq!(
+                lines,
+                [&of_other[..], &[top.clone(), spoilt, state]].concat()
+            );
+
+            spoil(".f3skeys/f0:z", 0o700);
+            spoil(".f3skeys", 0);
+            let lines = read_by_nobody(&store, wanted);
+            assert_eq!(lines, [of_other[0].clone(), top, "state false".to_owned()]);
+            spoil(".f3skeys", 0o700);
+        }
     }
 
     #[test]
@@ -522,7 +596,7 @@ mod tests {
             .iter()
             .filter_map(|file| match file.place {
                 Place::Generation { number, .. } => Some(number),
-                Place::Top => None,
+                _ => None,
             })
             .collect();
         assert_eq!(numbers, (9..=72).rev().collect::<Vec<u32>>());

@@ -26,6 +26,8 @@ pub enum Place {
         /// The fingerprint that its bytes must have.
         fingerprint: Fingerprint,
     },
+    /// `.f3skeys/OWNER:NAME` itself, of which nobody can tell what it holds.
+    Generations,
 }
 
 impl Place {
@@ -37,6 +39,7 @@ impl Place {
                 number,
                 fingerprint,
             } => generation_path(key, *number, *fingerprint),
+            Place::Generations => generations(key),
         }
     }
 }

@@ -129,7 +129,7 @@ fn owners_of_fingerprints(files: &[KeyFile]) -> Map<Fingerprint, KeyName> {
         .iter()
         .filter_map(|file| match file.place {
             Place::Generation { fingerprint, .. } => Some((fingerprint, file.key.clone())),
-            Place::Top => None,
+            Place::Top | Place::Generations => None,
         })
         .collect()
 }
@@ -159,7 +159,7 @@ fn known(files: &[KeyFile], listed: &[state::Generation]) -> Map<Fingerprint, Kn
             number,
             fingerprint,
         } => Some((fingerprint, number, None)),
-        Place::Top => None,
+        Place::Top | Place::Generations => None,
     });
     let by_state = listed
         .iter()
@@ -212,6 +212,7 @@ impl Copies {
             Place::Generation { fingerprint, .. } => found == fingerprint,
             // Where nothing vouches for a key it is used, and said to be unproven.
             Place::Top => !self.is_vouched_for() || self.known.contains_key(&found),
+            Place::Generations => false,
         };
         if !fits {
             let what = mismatch(name, found, whose);

@@ -72,6 +72,28 @@ fn order(holding: &Holding) -> Vec<(u8, Standing)> {
 }
 
 #[test]
+fn generations_that_cannot_be_read_leave_the_copy_at_the_top() {
+    let unreadable = || KeyFile {
+        place: Place::Generations,
+        content: Err("cannot be read".to_owned()),
+        ..top(&A)
+    };
+    for (state, verified) in [
+        (state(&[(1, A, Standing::Current)]), true),
+        (Some(Err("cannot be read".to_owned())), false),
+    ] {
+        let (held, keyring) = holding(vec![top(&A), unreadable()], state);
+        assert_eq!(order(&held), [(0xaa, Standing::Current)]);
+        assert_eq!(held.generations[0].verified, verified);
+        assert!(!keyring.plain);
+        assert!(held.damage.iter().any(|d| d.path == ".f3skeys/f0:zdata"));
+    }
+    let (held, _) = holding(vec![unreadable()], state(&[(1, A, Standing::Current)]));
+    assert!(held.generations.is_empty());
+    assert!(held.damage.iter().any(|d| d.what == "cannot be read"));
+}
+
+#[test]
 fn current_then_staged_then_retained_and_never_retired() {
     let c = [0xcc; 32];
     let d = [0xdd; 32];

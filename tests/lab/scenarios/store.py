@@ -120,6 +120,25 @@ def flipped(node, lab):
         check(damaged[0] in aside, f"not kept aside: {sorted(after)}")
 
 
+@scenario("a directory of the store that cannot be read: the boot opens every root and names it, verify too (exit 65), after fsck --repair mends it")
+def unreadable(node, lab):
+    for number, path in enumerate((".f3skeys", f".f3skeys/{ZDATA}")):
+        node.unplug()
+        node.shut()
+        image = lab.sticks.own(lab.sticks.make("ext4", fs="ext4"), f"unreadable-{number}")
+        # A name without an inode, as where the write of a new one was cut.
+        stick.debugfs(image, f"clri {path}", write=True)
+        node.insert(image)
+        says(node.boot(), path, "cannot be read", "verify --repair")
+        node.check_loaded(*ROOTS)
+        check(node.f3skeys("ready").status == 0, "ready")
+        node.check_mounted(PLACES)
+        says(verify(node, status=65), path, "cannot be read")
+    says(verify(node, "--repair", 65), "fsck", "nothing that was good has changed")
+    node.sh(f"e2fsck -fy /dev/disk/by-id/usb-*{stick.SERIAL}*")
+    mend(node, lab, image)
+
+
 @scenario("a key that has no whole copy left: --repair says so (exit 65), touches nothing of it, mends the others")
 def beyond_repair(node, lab):
     def damage(tree):
