@@ -14,7 +14,7 @@ BESIDE = 1.1
 DETECTION = 0.1
 GATE = 0.1
 MEMORY = 8 * MIB
-BINARY = 1.5 * MIB
+BINARY = 3 * MIB
 # Of a tenfold number the last step may cost so many times as much a piece as the one before it.
 LINEAR = 1.5
 # So many times each way has done it, for a figure of the page.
