@@ -164,14 +164,15 @@ fn tell(pass: &mut Pass, visit: Visit, keys: usize, scope: Scope) {
     let peer = &visit.peer.name;
     let well = visit.seen.iter().filter(|seen| seen.is_well()).count();
     pass.report.phases.push(Phase {
-        name: peer.to_string(),
+        name: peer.as_str().into(),
         result: match &visit.gone {
             None => format!("{well} of {keys} keys proven"),
             Some(_) => format!("{well} of {keys} keys proven; NOT ALL ASKED"),
-        },
+        }
+        .into(),
         millis: millis(visit.took),
     });
-    pass.report.changed.extend(visit.changed);
+    visit.changed.iter().for_each(|c| pass.report.change(c));
     if let Some(why) = &visit.no_receipt {
         let db = pass.node.db.display().to_string();
         let what = format!("a receipt could not be kept: {why}");

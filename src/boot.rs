@@ -147,8 +147,8 @@ fn tell_wrong_key(pass: &mut Pass, root: &Root, verdict: &Verdict, print: Finger
         required: root.required,
         open: is_open(verdict),
         state: match is_open(verdict) {
-            true => "open, by another key".to_owned(),
-            false => "LOCKED".to_owned(),
+            true => "open, by another key".into(),
+            false => "LOCKED".into(),
         },
     });
 }
@@ -705,7 +705,7 @@ fn judge_root(pass: &mut Pass, root: &Root, verdict: &Verdict, required: bool) {
         role: root.role.to_string(),
         required: root.required,
         open: said.open,
-        state: said.state,
+        state: said.state.into(),
     });
 }
 

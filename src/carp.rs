@@ -55,7 +55,7 @@ fn settle(pass: &mut Pass, reconcile: bool) -> String {
     pass.report.gates.push(GateLine {
         name: gate.name.to_string(),
         open: closed.is_none(),
-        reason: closed.clone().unwrap_or_default(),
+        reason: closed.clone().unwrap_or_default().into(),
     });
     match closed {
         None if takes_part => "the node takes part already".to_owned(),
@@ -80,7 +80,7 @@ fn let_in(pass: &mut Pass) -> String {
         return failed(pass, &trouble.to_string());
     }
     let change = format!("set {ALLOW} to 1: the node takes part in CARP");
-    pass.report.changed.push(change);
+    pass.report.change(change);
     "the node takes part".to_owned()
 }
 
@@ -89,7 +89,7 @@ fn hold(pass: &mut Pass, gate: &Gate, why: &str) -> String {
         return failed(pass, &trouble.to_string());
     }
     let change = format!("set {ALLOW} to 0: every address is in INIT, and the peer takes over");
-    pass.report.changed.push(change);
+    pass.report.change(change);
     let what = format!("is closed, so the peer takes over: {why}");
     let remedy = "the node takes part again once `f3skeys carp` finds the gate open";
     say_gate(pass, gate, Severity::Warning, &what, remedy);

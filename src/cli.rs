@@ -6,6 +6,7 @@ mod words;
 use crate::backup::copies;
 use crate::config::Config;
 use crate::exit::{Fault, USAGE};
+use crate::foreign;
 use crate::gate::Answer;
 use crate::host::{Host, hooks};
 use crate::init::decide::Request;
@@ -25,8 +26,8 @@ use crate::{
 };
 use argh::FromArgs;
 use show::{
-    complain, progress, say, show, show_copies, show_news, show_rehearsal, show_status,
-    show_verification, tell_rotated, told,
+    complain, complain_of, progress, say, show, show_copies, show_news, show_rehearsal,
+    show_status, show_verification, tell_rotated, told,
 };
 use std::ffi::OsString;
 use std::fs::File;
@@ -43,7 +44,7 @@ use words::{
 pub fn run(arguments: &[OsString]) -> u8 {
     let (own, command) = split_command(arguments);
     let Some(own) = own.iter().map(|w| w.to_str()).collect::<Option<Vec<_>>>() else {
-        complain("f3skeys: the command line is not UTF-8\n");
+        complain_of("the command line is not UTF-8", "");
         return USAGE;
     };
     if own.get(1..) == Some(&[reader::READER]) {
@@ -51,18 +52,21 @@ pub fn run(arguments: &[OsString]) -> u8 {
     }
     let parsed = match Arguments::from_args(&["f3skeys"], own.get(1..).unwrap_or_default()) {
         Ok(parsed) => parsed,
-        Err(exit) => return show_usage(&exit),
+        Err(exit) => return show_usage(&exit, &own),
     };
     let takes_command = matches!(
         parsed.verb,
         Verb::Gate(_) | Verb::Boot(Boot { late: true, .. })
     );
     if command.is_some() && !takes_command {
-        complain("f3skeys: only `gate` and `boot --late` take a command after `--`\n");
+        complain_of(
+            "only `gate` and `boot --late` take a command after `--`",
+            "",
+        );
         return USAGE;
     }
     if let Some(wrong) = wrong_together(&parsed.verb) {
-        complain(&format!("f3skeys: {wrong}\n"));
+        complain_of(&wrong, "");
         return USAGE;
     }
     match parsed.verb {
@@ -92,14 +96,19 @@ fn split_command(arguments: &[OsString]) -> (&[OsString], Option<&[OsString]>) {
     }
 }
 
-fn show_usage(exit: &argh::EarlyExit) -> u8 {
+/// `own` are the words that were given: a complaint repeats them, and each stays within its line.
+fn show_usage(exit: &argh::EarlyExit, own: &[&str]) -> u8 {
     match exit.status {
         Ok(()) => {
             say(&format!("{}\n", exit.output.trim_end()));
             0
         }
         Err(()) => {
-            complain(&format!("f3skeys: {}\n", exit.output.trim_end()));
+            let odd = own.iter().filter(|word| foreign::line(word) != **word);
+            let output = odd.fold(exit.output.clone(), |output, word| {
+                output.replace(word, &foreign::line(word))
+            });
+            complain(&format!("f3skeys: {}\n", output.trim_end()));
             complain("  -> `f3skeys --help` shows the verbs\n");
             USAGE
         }
@@ -114,7 +123,7 @@ fn with_configuration(path: &Path, verb: impl FnOnce(&Config) -> u8) -> u8 {
                 true => "correct it; nothing was touched",
                 false => "`f3skeys adopt` prints one for this host",
             };
-            complain(&format!("f3skeys: {error}\n  -> {remedy}\n"));
+            complain_of(&error.to_string(), remedy);
             Fault::Configuration.status()
         }
     }
@@ -228,8 +237,9 @@ fn verify_directory(store: &Path, repair: bool, json: bool) -> u8 {
 fn boot_by_hand(node: Node, config: &Config, root: &DatasetName) -> u8 {
     let input = io::stdin();
     if input.is_terminal() {
-        complain(
-            "f3skeys: the key is not read from a terminal, where it would be seen\n  -> `f3skeys boot --root DATASET --key-from-stdin < FILE`\n",
+        complain_of(
+            "the key is not read from a terminal, where it would be seen",
+            "`f3skeys boot --root DATASET --key-from-stdin < FILE`",
         );
         return USAGE;
     }
@@ -238,9 +248,7 @@ fn boot_by_hand(node: Node, config: &Config, root: &DatasetName) -> u8 {
     match key.and_then(Key::read) {
         Ok(key) => show(&boot::by_hand(node, config, root, key)),
         Err(e) => {
-            complain(&format!(
-                "f3skeys: standard input: {e}\n  -> nothing was loaded\n"
-            ));
+            complain_of(&format!("standard input: {e}"), "nothing was loaded");
             Fault::BadKey.status()
         }
     }
@@ -275,7 +283,7 @@ fn do_receive(node: Node, config: &Config, receive: &Receive) -> u8 {
             Err(_) => Fault::System.status(),
         },
         Err(refused) => {
-            complain(&format!("f3skeys: {}\n", refused.what));
+            complain_of(&refused.what, "");
             refused.status
         }
     }
@@ -286,7 +294,7 @@ fn read_answer() -> u8 {
     match reader::be_reader(io::stdin(), io::stdout()) {
         Ok(()) => 0,
         Err((status, why)) => {
-            complain(&format!("f3skeys: {why}\n"));
+            complain_of(&why, "");
             status
         }
     }
@@ -339,12 +347,13 @@ fn locked_by(
 
 fn refused(e: &io::Error) -> u8 {
     if e.kind() == io::ErrorKind::PermissionDenied {
-        complain("f3skeys: only root can do this\n  -> run it as root\n");
+        complain_of("only root can do this", "run it as root");
         return Fault::NotRoot.status();
     }
-    complain(&format!(
-        "f3skeys: the process could not be locked down: {e}\n  -> no key was read; report this with the version of your system\n"
-    ));
+    complain_of(
+        &format!("the process could not be locked down: {e}"),
+        "no key was read; report this with the version of your system",
+    );
     Fault::System.status()
 }
 
@@ -359,7 +368,7 @@ fn finish_late(node: Node, config: &Config, command: &[OsString]) -> u8 {
         late.ready.as_ref().map(show);
         // Services must not inherit what only a process with keys needs.
         if let Err(e) = locked.lift() {
-            complain(&format!("f3skeys: services are not started: {e}\n"));
+            complain_of(&format!("services are not started: {e}"), "");
             return Fault::System.status();
         }
         let settled = late.settle(node, config).map_or(0, |report| show(&report));
@@ -409,7 +418,7 @@ fn do_rotate(node: Node, config: &Config, asked: &Rotate) -> u8 {
 }
 
 fn wrong_name(wrong: &str) -> u8 {
-    complain(&format!("f3skeys: {wrong}\n"));
+    complain_of(wrong, "");
     USAGE
 }
 
@@ -438,20 +447,19 @@ fn ask_gate(node: Node, config: &Config, name: &str, command: &[OsString]) -> u8
     let gate = match ready::named(config, name) {
         Ok(gate) => gate,
         Err(what) => {
-            complain(&format!("f3skeys: {what}\n"));
+            complain_of(&what, "");
             return 2;
         }
     };
     match ready::ask(node, config, gate) {
         Answer::Open => become_command(command),
         Answer::Closed(why) => {
-            complain(&format!("f3skeys: gate {name} is closed: {why}\n"));
+            complain_of(&format!("gate {name} is closed: {why}"), "");
             1
         }
         Answer::CannotTell(why) => {
-            complain(&format!(
-                "f3skeys: gate {name}: cannot tell, so it counts as closed: {why}\n"
-            ));
+            let what = format!("gate {name}: cannot tell, so it counts as closed: {why}");
+            complain_of(&what, "");
             2
         }
     }
@@ -462,7 +470,7 @@ fn become_command(command: &[OsString]) -> u8 {
         return 0;
     };
     let error = std::process::Command::new(program).args(arguments).exec();
-    complain(&format!("f3skeys: {}: {error}\n", program.display()));
+    complain_of(&format!("{}: {error}", program.display()), "");
     2
 }
 

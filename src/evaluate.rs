@@ -74,7 +74,7 @@ fn evaluate_all(pass: &mut Pass, markers: bool, peers: Peers) {
         pass.report.gates.push(GateLine {
             name: gate.name.to_string(),
             open,
-            reason,
+            reason: reason.into(),
         });
     }
 }
@@ -207,7 +207,7 @@ fn open(pass: &mut Pass, marker: &Marker, old: Option<&Marker>) -> Outcome {
         Ok(_) => {
             if !was_open {
                 let change = format!("opened gate {}", marker.gate);
-                pass.report.changed.push(change);
+                pass.report.change(change);
             }
             Outcome::Open
         }
@@ -248,7 +248,7 @@ fn close(pass: &mut Pass, gate: &Gate) {
         Ok(false) => {}
         Ok(true) => {
             let change = format!("closed gate {}", gate.name);
-            pass.report.changed.push(change);
+            pass.report.change(change);
         }
         Err(e) => {
             let path = marker::path(pass.node.run, &gate.name);

@@ -8,9 +8,10 @@
 //! pass through their own checks again. A process that was taken over can lie about what was said,
 //! as who sent it could; it cannot make root read anything else than a well-formed message.
 
+use crate::foreign;
 use crate::key::{Fingerprint, Nonce, Proof};
 use crate::names::{DatasetName, KeyName, NodeName};
-use crate::peers::{Ask, KeyTold, Opens, Question, ReplicaState, Reply, RootTold, Told, plain};
+use crate::peers::{Ask, KeyTold, Opens, Question, ReplicaState, Reply, RootTold, Told};
 use crate::promotion::{Promoted, Promotion};
 use crate::receive::MOST as MOST_ASKED;
 use crate::store::MOST_GENERATIONS;
@@ -183,11 +184,11 @@ fn put_text(text: &str, longest: usize, out: &mut Vec<u8>) -> Result<(), Unfit> 
 /// Words to be shown: on one line, cut, and without what a terminal would take for a command.
 impl Flat for String {
     fn put(&self, out: &mut Vec<u8>) -> Result<(), Unfit> {
-        put_text(&plain(self), LONGEST_TEXT, out)
+        put_text(&foreign::words(self), LONGEST_TEXT, out)
     }
     fn take(from: &mut Row) -> Result<Self, Unfit> {
         let text = from.text(LONGEST_TEXT)?;
-        match plain(text) == text {
+        match foreign::words(text) == text {
             true => Ok(text.to_owned()),
             false => Err("a text is not plain"),
         }

@@ -41,7 +41,7 @@ pub fn bare(pass: &mut Pass) {
             Ok(Guard::Bare { already, files }) => {
                 if !already {
                     let change = format!("made the bare directory {shown} immutable");
-                    pass.report.changed.push(change);
+                    pass.report.change(change);
                 }
                 tell_files(pass, path, &files);
             }

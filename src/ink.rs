@@ -32,16 +32,28 @@ impl Ink {
 
     /// A word in colour.
     pub fn word(self, tone: Tone, word: &str) -> String {
-        let number = match tone {
-            Tone::Good => 32,
-            Tone::Odd => 33,
-            Tone::Bad => 31,
+        let begin = match tone {
+            Tone::Good => GREEN,
+            Tone::Odd => YELLOW,
+            Tone::Bad => RED,
         };
         match self {
-            Ink(true) => format!("\x1b[{number}m{word}\x1b[0m"),
+            Ink(true) => format!("{begin}{word}{END}"),
             Ink(false) => word.to_owned(),
         }
     }
+}
+
+const GREEN: &str = "\x1b[32m";
+const YELLOW: &str = "\x1b[33m";
+const RED: &str = "\x1b[31m";
+const END: &str = "\x1b[0m";
+
+/// The length of the colour that the text begins with; 0 if it begins with none of ours.
+pub fn sequence(text: &str) -> usize {
+    let all = [GREEN, YELLOW, RED, END];
+    let begun = all.iter().find(|sequence| text.starts_with(**sequence));
+    begun.map_or(0, |sequence| sequence.len())
 }
 
 #[cfg(test)]

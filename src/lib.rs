@@ -10,6 +10,8 @@
 //! 6. Nothing hangs: every wait has a deadline, all on one budget.
 //! 7. No step makes a key unopenable.
 //! 8. Nothing is destroyed to make things work.
+//! 9. Strangers' words are data: never parsed again as part of another text, filtered before anybody
+//!    reads them.
 //!
 //! # The map
 //!
@@ -34,6 +36,8 @@
 //! - [`adopt`] proposes a configuration for a host that exists; [`init`] makes an empty store.
 //! - [`report`], [`verdict`], [`exit`], [`ink`]: what is said, and the exit status. [`audit`]: what was done to
 //!   a store, for as long as it is kept; [`syslog`]: a line of it for the system's log.
+//! - [`foreign`] filters text from outside before anybody reads it; [`shell`] quotes it where it is part of a
+//!   command to be pasted.
 //!
 //! Effects sit behind three seams: [`zfs::Zfs`], [`system::KeyDevices`] and [`system::System`].
 //!
@@ -58,6 +62,7 @@ pub mod doctor;
 mod evaluate;
 pub mod exit;
 pub mod flat;
+pub mod foreign;
 pub mod gate;
 pub mod guard;
 pub mod handover;
@@ -87,6 +92,7 @@ pub mod report;
 pub mod roles;
 pub mod rotate;
 pub mod services;
+pub mod shell;
 pub mod sorted;
 pub mod status;
 pub mod store;

@@ -66,7 +66,7 @@ fn close_gates(pass: &mut Pass) {
         Ok(false) | Err(_) => match marker::set_locked(run, true) {
             Ok(()) => {
                 let change = "locked the node: its gates stay closed until `f3skeys boot`";
-                pass.report.changed.push(change.to_owned());
+                pass.report.change(change);
             }
             Err(e) => not_closed(pass, &e),
         },
@@ -77,7 +77,7 @@ fn close_gates(pass: &mut Pass) {
         Ok(names) => {
             let removed = names
                 .iter()
-                .map(|name| format!("removed the marker {name}"));
+                .map(|name| format!("removed the marker {name}").into());
             pass.report.changed.extend(removed);
         }
         Err(e) => not_closed(pass, &e),
@@ -103,7 +103,7 @@ fn hold_carp(pass: &mut Pass) -> String {
         Ok(Some(true)) => match carp::set(pass, false) {
             Ok(()) => {
                 let change = "held every CARP address in INIT, so that the peer takes over";
-                pass.report.changed.push(change.to_owned());
+                pass.report.change(change);
                 "every address is held in INIT".to_owned()
             }
             Err(trouble) => carp::failed(pass, &trouble.to_string()),
@@ -122,7 +122,7 @@ fn stop_services(pass: &mut Pass) -> String {
         match stop(pass, service, deadline) {
             Ok(false) => {}
             Ok(true) => {
-                pass.report.changed.push(format!("stopped {service}"));
+                pass.report.change(format!("stopped {service}"));
                 stopped += 1;
             }
             Err(trouble) => {
@@ -240,7 +240,7 @@ fn note(
 ) -> bool {
     match done {
         Ok(()) => {
-            pass.report.changed.push(change);
+            pass.report.change(change);
             failed.remove(dataset);
             true
         }
@@ -368,6 +368,6 @@ fn judge_root(pass: &mut Pass, root: &Root) {
         role: root.role.to_string(),
         required: root.required,
         open,
-        state: state.to_owned(),
+        state: state.into(),
     });
 }

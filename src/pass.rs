@@ -114,8 +114,8 @@ impl<'a> Pass<'a> {
         let (value, result) = part(self);
         self.clock().doing("");
         self.report.phases.push(Phase {
-            name: name.to_owned(),
-            result,
+            name: name.into(),
+            result: result.into(),
             millis: millis(self.clock().now() - begun),
         });
         value
@@ -166,7 +166,7 @@ impl<'a> Pass<'a> {
             Ok(removed) => {
                 for name in removed {
                     let change = format!("removed the marker of gate {name}, made in another boot");
-                    self.report.changed.push(change);
+                    self.report.change(change);
                 }
                 true
             }
@@ -191,7 +191,7 @@ impl<'a> Pass<'a> {
         match marker::set_locked(self.node.run, false) {
             Ok(()) => {
                 let change = "the node is no longer locked";
-                self.report.changed.push(change.to_owned());
+                self.report.change(change);
             }
             Err(e) => {
                 let subject = self.node.run.display().to_string();
@@ -367,7 +367,7 @@ impl<'a> Pass<'a> {
     pub fn note_outcome(&mut self, step: &Step, done: Result<(), Trouble>) -> bool {
         match done {
             Ok(()) => {
-                self.report.changed.push(step.to_string());
+                self.report.change(step.to_string());
                 self.failures.remove(step);
                 true
             }

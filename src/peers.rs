@@ -6,6 +6,7 @@ pub mod reader;
 
 use crate::child::{Finished, Look, Running};
 use crate::config::{Config, Gate, Peer, ReplicaOf};
+use crate::foreign;
 use crate::gate::{self, Answer};
 use crate::key::{Fingerprint, Key, Nonce};
 use crate::names::{DatasetName, KeyName, NodeName};
@@ -28,8 +29,6 @@ pub const VERSION: u32 = 1;
 pub const LARGEST: usize = 1 << 20;
 /// The longest that all peers of a gate together may take to answer.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// The longest piece of a peer's words that is shown, in characters.
-const LONGEST_WORDS: usize = 300;
 /// The path of `ssh` on FreeBSD and Linux.
 pub const SSH: &str = "/usr/bin/ssh";
 /// Between two looks at several peers.
@@ -296,7 +295,8 @@ impl Ssh<'_> {
         deadline: Deadline,
     ) -> Result<Running<'k>, Trouble> {
         let line = question.line(keys);
-        let line = line.map_err(|why| Trouble::failed(peer.name.as_str(), &plain(&why)))?;
+        let line =
+            line.map_err(|why| Trouble::failed(peer.name.as_str(), &foreign::words(&why)))?;
         let keys = keys.iter().map(|key| Cow::Borrowed(&key.expose()[..]));
         let input = std::iter::once(Cow::Owned(line)).chain(keys).collect();
         let args = arguments(peer, &question.from);
@@ -341,7 +341,7 @@ impl Ssh<'_> {
 
     /// What a peer has answered by an `ssh` that is over.
     fn heard(&self, peer: &Peer, finished: &Finished) -> Result<Reply, Trouble> {
-        let failed = |why: &str| Trouble::failed(peer.name.as_str(), &plain(why));
+        let failed = |why: &str| Trouble::failed(peer.name.as_str(), &foreign::words(why));
         if finished.status != Some(0) {
             let words = String::from_utf8_lossy(&finished.stderr);
             let status = finished.status.map_or(-1, |status| status);
@@ -405,17 +405,6 @@ pub(crate) fn speaks(version: u32) -> String {
     format!(
         "has version {version}, this is version {VERSION}; install the same f3skeys on both nodes"
     )
-}
-
-/// A peer's words on one line, cut, and without what a terminal would take for a command.
-pub fn plain(words: &str) -> String {
-    let one_line = words.split_whitespace().collect::<Vec<_>>().join(" ");
-    let shown = one_line.chars().map(|c| match c.is_control() {
-        true => '?',
-        false => c,
-    });
-    let cut: String = shown.take(LONGEST_WORDS).collect();
-    cut.trim_end().to_owned()
 }
 
 /// Asks every peer that the gate depends on, now, and judges what each says.
@@ -525,17 +514,17 @@ fn judge_one(config: &Config, peer: &NodeName, state: &ReplicaState, own: &[Past
     match &state.promoted {
         Promoted::Never | Promoted::Over(_) => {}
         Promoted::Now(promotion) => {
-            let words = plain(&promotion.to_string());
+            let words = foreign::words(&promotion.to_string());
             return Answer::Closed(format!("it writes {name}: {words}"));
         }
         Promoted::Unknown(value) => {
-            let words = plain(value);
+            let words = foreign::words(value);
             return Answer::CannotTell(format!("it says `{words}` of the promotion of {name}"));
         }
     }
     let newest = state.newest.as_ref();
     let since = newest.map_or("it was made".to_owned(), |(_, name)| {
-        format!("@{}", plain(name))
+        format!("@{}", foreign::words(name))
     });
     if state.written > 0 {
         let bytes = state.written;

@@ -157,7 +157,7 @@ fn begin_promotion(pass: &mut Pass, root: &DatasetName, reason: &str) -> Result<
     let promotion = record(pass, root, reason)?;
     for other in repeat(pass, root, to_pin, set_readonly)? {
         let change = format!("set readonly=on on {other}, a replica of its own");
-        pass.report.changed.push(change);
+        pass.report.change(change);
     }
     let before = pass.observed.clone();
     let opened = repeat(
@@ -216,7 +216,7 @@ fn write_record(
     let done = pass.node.zfs.record(root, value, deadline);
     let seen = look(pass, root)?.promotion;
     if seen == *wanted {
-        pass.report.changed.push(format!("recorded: {value}"));
+        pass.report.change(format!("recorded: {value}"));
         return Ok(());
     }
     let why = match done {
@@ -283,17 +283,15 @@ fn set_readonly(pass: &Pass, dataset: &DatasetName) -> Result<(), Trouble> {
 
 /// Names everything that can be written now and could not before, or the other way round.
 fn tell_turned(pass: &mut Pass, root: &DatasetName, before: &Observed) {
-    let mut turned = Vec::new();
     for dataset in pass.observed.datasets() {
         let was = before.dataset(&dataset.name).map(|before| before.readonly);
         if dataset.name.is_at_or_below(root) && was.is_some_and(|was| was != dataset.readonly) {
-            turned.push(match dataset.readonly {
+            pass.report.change(match dataset.readonly {
                 true => format!("{} is read-only", dataset.name),
                 false => format!("{} can be written", dataset.name),
             });
         }
     }
-    pass.report.changed.extend(turned);
 }
 
 fn end_promotion(pass: &mut Pass, root: &DatasetName) -> Result<(), Stop> {
@@ -355,7 +353,7 @@ fn keep(
             return Err(not_kept(root, &trouble));
         }
         let change = format!("snapshot @{name} of {} datasets", datasets.len());
-        pass.report.changed.push(change);
+        pass.report.change(change);
     }
     Ok(Some(name))
 }

@@ -313,7 +313,7 @@ fn judge_roots(pass: &mut Pass) {
             role: root.role.to_string(),
             required: root.required,
             open,
-            state: state.to_owned(),
+            state: state.into(),
         });
     }
 }

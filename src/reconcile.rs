@@ -93,7 +93,7 @@ fn stop(pass: &mut Pass, gate: &Gate, service: &ServiceName) {
     let failed = match (runs(pass, service), stopped) {
         (Ok(false), _) => {
             let change = format!("stopped {service}, since gate {} is closed", gate.name);
-            return pass.report.changed.push(change);
+            return pass.report.change(change);
         }
         (_, Err(trouble)) | (Err(trouble), Ok(())) => trouble.to_string(),
         (Ok(true), Ok(())) => "it runs still".to_owned(),
@@ -154,7 +154,7 @@ fn start_all(pass: &mut Pass, gate: &Gate, closed: &[&Gate]) -> bool {
             return false;
         }
         let change = format!("started {service}, since gate {} has opened", gate.name);
-        pass.report.changed.push(change);
+        pass.report.change(change);
     }
     true
 }

@@ -187,8 +187,8 @@ impl Rehearsal {
         let stopping = stopping(config, &report, wanted);
         let stick_counts = gone || !stopping.is_empty();
         for finding in report.findings {
-            let is_reason = match report.roots.iter().any(|r| r.dataset == finding.subject) {
-                true => stopping.contains(&finding.subject),
+            let is_reason = match report.roots.iter().any(|r| finding.subject == r.dataset) {
+                true => stopping.contains(finding.subject.as_str()),
                 false => stick_counts && masked(&finding).severity >= Severity::Failure,
             };
             match is_reason {

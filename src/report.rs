@@ -1,6 +1,7 @@
 //! What a pass did and found: printed for people, kept for the next look, exit status included.
 
 use crate::exit::Fault;
+use crate::foreign::{self, Line};
 use crate::marker;
 use crate::names::DatasetName;
 use crate::sorted::Map;
@@ -30,11 +31,11 @@ pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
     /// The dataset, device, file or gate.
-    pub subject: String,
+    pub subject: Line,
     /// What is so.
-    pub what: String,
+    pub what: Line,
     /// What to do about it; empty for a note.
-    pub remedy: String,
+    pub remedy: Line,
 }
 
 impl Finding {
@@ -42,9 +43,9 @@ impl Finding {
     pub fn new(severity: Severity, subject: &str, what: &str, remedy: &str) -> Finding {
         Finding {
             severity,
-            subject: subject.to_owned(),
-            what: what.to_owned(),
-            remedy: remedy.to_owned(),
+            subject: subject.into(),
+            what: what.into(),
+            remedy: remedy.into(),
         }
     }
 
@@ -101,9 +102,9 @@ impl Findings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Phase {
     /// Its name.
-    pub name: String,
+    pub name: Line,
     /// What came of it, in a few words; may be empty.
-    pub result: String,
+    pub result: Line,
     /// Its length on the monotonic clock, in milliseconds.
     pub millis: u64,
 }
@@ -120,7 +121,7 @@ pub struct RootLine {
     /// Whether its key is loaded.
     pub open: bool,
     /// How it stands, in words.
-    pub state: String,
+    pub state: Line,
 }
 
 /// How one gate stands.
@@ -131,7 +132,7 @@ pub struct GateLine {
     /// Whether it is open.
     pub open: bool,
     /// Why it is not; empty when it is.
-    pub reason: String,
+    pub reason: Line,
 }
 
 /// A pass: what it did, what it found, and how it ended.
@@ -150,7 +151,7 @@ pub struct Report {
     /// The parts of the pass, in order.
     pub phases: Vec<Phase>,
     /// What was changed, in order.
-    pub changed: Vec<String>,
+    pub changed: Vec<Line>,
     /// Every root.
     pub roots: Vec<RootLine>,
     /// Every gate (`ready` and `reconcile` only).
@@ -197,6 +198,11 @@ impl Report {
         }
     }
 
+    /// Adds a change that was made.
+    pub fn change(&mut self, what: impl Into<Line>) {
+        self.changed.push(what.into());
+    }
+
     /// Makes the exit status at least as bad as `fault`.
     pub fn fail(&mut self, fault: Fault) {
         self.fault = self.fault.max(Some(fault));
@@ -206,8 +212,8 @@ impl Report {
     /// Takes in the report of a part, as one phase of this one.
     pub fn take_in(&mut self, part: &str, result: &str, report: Report) {
         self.phases.push(Phase {
-            name: part.to_owned(),
-            result: result.to_owned(),
+            name: part.into(),
+            result: result.into(),
             millis: report.millis,
         });
         self.millis += report.millis;
@@ -300,7 +306,7 @@ impl Report {
         marker::make_directory(directory)?;
         marker::replace_unwaited(
             &file(directory, &self.pass),
-            &serde_json::to_vec_pretty(self)?,
+            foreign::json(&serde_json::to_string_pretty(self)?).as_bytes(),
         )
     }
 

@@ -260,7 +260,7 @@ impl Run<'_, '_> {
 
     fn did(&mut self, change: String) {
         (self.progress)(&change);
-        self.pass.report.changed.push(change);
+        self.pass.report.change(change);
     }
 
     fn warn(&mut self, peer: &NodeName, what: &str, remedy: &str) {

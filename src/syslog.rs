@@ -5,6 +5,7 @@
 //! the store are what lasts. Early in a boot of FreeBSD there is none yet.
 
 use crate::exit::Fault;
+use crate::foreign;
 use crate::report::{Report, Severity};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -48,8 +49,7 @@ pub fn send(socket: &Path, severity: Severity, line: &str) {
         Severity::Failure => 3,
         Severity::Alarm => 1,
     };
-    let line = line.chars().map(|c| if c.is_control() { ' ' } else { c });
-    let line: String = line.take(LONGEST).collect();
+    let line: String = foreign::line(line).chars().take(LONGEST).collect();
     let priority = FACILITY * 8 + level;
     let message = format!("<{priority}>f3skeys[{}]: {line}", process::id());
     if let Ok(from) = UnixDatagram::unbound()
@@ -65,7 +65,7 @@ mod tests {
 
     fn report(changed: &[&str], status: Option<Fault>, severity: Severity) -> Report {
         let mut report = Report::new("ready", "f0", None);
-        report.changed = changed.iter().map(|c| (*c).to_owned()).collect();
+        report.changed = changed.iter().map(|c| (*c).into()).collect();
         if let Some(fault) = status {
             report.fail(fault);
             report.find(Severity::Note, "z", "is so", "");
@@ -113,7 +113,7 @@ mod tests {
         send(&path, Severity::Alarm, "a\nb\x1b[31m");
         let mut bytes = [0; 2000];
         let count = log.recv(&mut bytes).unwrap();
-        let wanted = format!("<25>f3skeys[{}]: a b [31m", process::id());
+        let wanted = format!("<25>f3skeys[{}]: a\\nb\\x1b[31m", process::id());
         assert_eq!(std::str::from_utf8(&bytes[..count]).unwrap(), wanted);
         for _ in 0..2000 {
             send(&path, Severity::Failure, &"x".repeat(5000));

@@ -1,26 +1,27 @@
 //! Why something outside could not be done or asked.
 
+use crate::foreign::Line;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A call that brought no answer. It never means "no": it means "could not ask".
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trouble {
-    what: String,
+    what: Line,
     why: Why,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum Why {
     TimedOut,
-    Failed(String),
+    Failed(Line),
 }
 
 impl Trouble {
     /// `what` did not come back in time.
     pub fn timed_out(what: &str) -> Trouble {
         Trouble {
-            what: what.to_owned(),
+            what: what.into(),
             why: Why::TimedOut,
         }
     }
@@ -28,8 +29,8 @@ impl Trouble {
     /// `what` failed, with the words of whoever knows why.
     pub fn failed(what: &str, why: &str) -> Trouble {
         Trouble {
-            what: what.to_owned(),
-            why: Why::Failed(why.trim().to_owned()),
+            what: what.into(),
+            why: Why::Failed(why.trim().into()),
         }
     }
 

@@ -128,7 +128,7 @@ fn told(report: &Report) -> BTreeSet<String> {
     let findings = report.findings.iter().map(|f| format!("{f:?}"));
     roots
         .chain(findings)
-        .chain(report.changed.iter().cloned())
+        .chain(report.changed.iter().map(ToString::to_string))
         .collect()
 }
 

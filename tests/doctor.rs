@@ -922,7 +922,7 @@ fn while_the_stick_is_away_any_usb_disk_in_fstab_may_be_it() {
     world
         .tree
         .append("/etc/fstab", "/dev/da3 /mnt ufs rw 0 0\n");
-    let subjects: Vec<String> = world.found().into_iter().map(|f| f.subject).collect();
+    let subjects: Vec<_> = world.found().into_iter().map(|f| f.subject).collect();
     assert_eq!(subjects, [DEVICE, "/etc/fstab"]);
 }
 
@@ -1422,7 +1422,7 @@ fn law_5_no_fault_hides_another() {
         chosen().for_each(|n| FAULTS[n].1(&mut facts));
         let mut found: Vec<String> = check(&world.config, &facts)
             .into_iter()
-            .map(|f| f.subject)
+            .map(|f| f.subject.into())
             .collect();
         let mut expected: Vec<String> = chosen().map(|n| FAULTS[n].0.to_owned()).collect();
         found.sort();

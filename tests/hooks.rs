@@ -313,7 +313,7 @@ fn drop_ins_that_are_not_in_effect() {
         "nfs-server.service",
         "zfs-mount.service",
     ];
-    let subjects: Vec<String> = found(&tree).into_iter().map(|f| f.subject).collect();
+    let subjects: Vec<_> = found(&tree).into_iter().map(|f| f.subject).collect();
     assert_eq!(subjects, units);
     let place = |unit: &str| format!("{generated}/{unit}.d/f3skeys.conf");
     for unit in units {

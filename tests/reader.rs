@@ -69,7 +69,7 @@ fn what_is_no_answer_is_refused_in_words_that_do_nothing_to_a_terminal() {
         ),
         (
             good.replace("\"sound\"", "\"\\u001b[2Js\""),
-            "unknown field `?[2Js`",
+            "unknown field `\\x1b[2Js`",
         ),
         ("[".repeat(100_000), "is not understood"),
         (" ".repeat(LARGEST + 1), "has more than"),

@@ -426,7 +426,7 @@ fn a_promotion_names_all_that_can_be_written_and_what_follows() {
     let report = promote_now(&sim);
     assert_eq!(report.status, 0, "{}", report.complaints());
     for name in OWN {
-        let line = format!("{name} can be written");
+        let line = format!("{name} can be written").into();
         assert!(
             report.changed.contains(&line),
             "{line}: {:?}",

@@ -144,6 +144,8 @@ fn decisions_do_no_input_or_output() {
         "status/prometheus.rs",
         "status/text.rs",
         "ink.rs",
+        "foreign.rs",
+        "shell.rs",
         "doctor/mod.rs",
         "doctor/audit.rs",
         "doctor/guests.rs",

@@ -3,10 +3,10 @@
 
 use super::{Begun, Chain, End, Event, Head, LOCAL, MOST_TURNED_AWAY, What, shortened};
 use crate::device::{Candidate, Filesystem};
+use crate::foreign;
 use crate::marker;
 use crate::names::NodeName;
 use crate::pass::Node;
-use crate::peers::plain;
 use crate::report::{Finding, Severity};
 use crate::store::work::{Work, Worked};
 use crate::time::Deadline;
@@ -93,7 +93,7 @@ impl<'a> Caller<'a> {
                 (worked.store.clone(), What::Did(did))
             }
             Err(trouble) => {
-                let why = plain(&shortened(&trouble.to_string()));
+                let why = foreign::words(&shortened(&trouble.to_string()));
                 (None, What::Failed(why))
             }
         };
@@ -102,7 +102,7 @@ impl<'a> Caller<'a> {
 
     /// Writes down that a change was asked for and refused.
     pub fn refused(self, node: Node, why: &str) -> Option<Finding> {
-        let why = plain(&shortened(why));
+        let why = foreign::words(&shortened(why));
         self.write_down(node, None, What::Refused(why))
     }
 

@@ -4,10 +4,11 @@
 use super::receipts::{self, Proven};
 use super::stock::Stock;
 use crate::config::{Config, Peer};
+use crate::foreign;
 use crate::handover::{self, Handing};
 use crate::key::{Fingerprint, Nonce};
 use crate::names::KeyName;
-use crate::peers::{Ask, Asking, KEY_PATIENCE, KeyTold, Reply, Talk, plain};
+use crate::peers::{Ask, Asking, KEY_PATIENCE, KeyTold, Reply, Talk};
 use crate::sorted::Set;
 use crate::store::state::Generation;
 use crate::system::System;
@@ -200,11 +201,11 @@ impl<'k> Visit<'k> {
         let told = answered.and_then(|reply| handover::of_key(self.peer, reply));
         match (told, step) {
             (Err(trouble), Step::Look) => {
-                self.gone = Some(plain(&trouble.of(self.peer.name.as_str())));
+                self.gone = Some(foreign::words(&trouble.of(self.peer.name.as_str())));
                 None
             }
             (Err(trouble), Step::HandOver(mut before)) => {
-                let why = plain(&trouble.of(self.peer.name.as_str()));
+                let why = foreign::words(&trouble.of(self.peer.name.as_str()));
                 before.refused = Some(why.clone());
                 self.seen.push(before);
                 if trouble.is_timeout() {

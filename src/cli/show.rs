@@ -2,6 +2,7 @@
 
 use super::words::Status;
 use crate::backup::copies;
+use crate::foreign;
 use crate::ink::Ink;
 use crate::names::KeyName;
 use crate::pass::Node;
@@ -88,20 +89,35 @@ pub(super) fn progress(node: Node, key: &KeyName, change: &str) {
 pub(super) fn told(node: Node, change: &str) {
     if io::stderr().is_terminal() {
         node.system.clock().doing("");
-        complain(&format!("{change}\n"));
+        complain(&format!("{}\n", foreign::line(change)));
     }
 }
 
 pub(super) fn say_json(value: &impl serde::Serialize) {
     let text = serde_json::to_string_pretty(value).unwrap_or_default();
-    say(&format!("{text}\n"));
+    say_raw(&foreign::json(&format!("{text}\n")));
 }
 
-/// Writes a result. A console that is gone must not end a boot.
+/// Writes a result of several lines.
 pub(super) fn say(text: &str) {
+    say_raw(&foreign::page(text));
+}
+
+/// Writes a result that has gone through the filter. A console that is gone must not end a boot.
+fn say_raw(text: &str) {
     let _ = io::stdout().write_all(text.as_bytes());
 }
 
+/// Writes complaints of several lines.
 pub(super) fn complain(text: &str) {
-    let _ = io::stderr().write_all(text.as_bytes());
+    let _ = io::stderr().write_all(foreign::page(text).as_bytes());
+}
+
+/// Complains of one thing, and says the way out if there is one.
+pub(super) fn complain_of(what: &str, remedy: &str) {
+    let what = foreign::line(what);
+    complain(&match remedy {
+        "" => format!("f3skeys: {what}\n"),
+        remedy => format!("f3skeys: {what}\n  -> {}\n", foreign::line(remedy)),
+    });
 }

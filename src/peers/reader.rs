@@ -8,8 +8,8 @@ use super::{LARGEST, Reply, other_version, speaks};
 use crate::child::{self, Call};
 use crate::exit::Fault;
 use crate::flat;
+use crate::foreign;
 use crate::os;
-use crate::peers::plain;
 use crate::time::{Clock, Deadline};
 use std::io::{Read, Write};
 use std::path::Path;
@@ -37,7 +37,10 @@ pub fn read(program: &Path, answer: &[u8], clock: &dyn Clock) -> Result<Reply, S
         Some(0) => taken(&done.stdout),
         _ => {
             let words = String::from_utf8_lossy(&done.stderr);
-            Err(format!("its answer could not be read: {}", plain(&words)))
+            Err(format!(
+                "its answer could not be read: {}",
+                foreign::words(&words)
+            ))
         }
     }
 }

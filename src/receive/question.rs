@@ -4,8 +4,9 @@
 use super::Refused;
 use crate::exit::{DATA, Fault};
 use crate::flat;
+use crate::foreign;
 use crate::os::worker;
-use crate::peers::{Question, other_version, plain, speaks};
+use crate::peers::{Question, other_version, speaks};
 use crate::time::{Deadline, SystemClock};
 use std::io::Read;
 use std::os::fd::BorrowedFd;
@@ -24,7 +25,7 @@ pub(super) fn ask(time: Duration, input: BorrowedFd) -> Result<Question, Refused
     let told = worker::run_without_rights(what, clock, deadline, input, flat::LARGEST, job);
     let told = told.map_err(|trouble| match trouble.is_timeout() {
         true => Refused::new(DATA, "the question does not end"),
-        false => Refused::new(Fault::System.status(), plain(&trouble.to_string())),
+        false => Refused::new(Fault::System.status(), foreign::words(&trouble.to_string())),
     })?;
     taken(&told)
 }

@@ -88,7 +88,8 @@ fn lasting_remedy(missing: ready::Missing) -> Finding {
     let dataset = missing.dataset;
     match missing.why {
         Some(NotMounted::WouldBury(below)) => Finding {
-            remedy: format!("`zfs set canmount=on {dataset}`: the boot mounts it before {below}"),
+            remedy: format!("`zfs set canmount=on {dataset}`: the boot mounts it before {below}")
+                .into(),
             ..missing.finding
         },
         _ => missing.finding,

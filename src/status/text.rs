@@ -143,7 +143,7 @@ impl Status {
         let open = |root: &RootNow| root.key_loaded == Some(true);
         let mut roots = self.roots.iter().filter(|root| !open(root));
         finding.remedy.starts_with("`f3skeys status`")
-            && roots.any(|root| root.dataset == finding.subject)
+            && roots.any(|root| finding.subject == root.dataset)
     }
 }
 

@@ -164,6 +164,6 @@ fn root_line(root: &Root, open: bool, state: String) -> RootLine {
         role: root.role.to_string(),
         required: root.required,
         open,
-        state,
+        state: state.into(),
     }
 }

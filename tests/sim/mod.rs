@@ -1010,7 +1010,7 @@ impl Peers for Sim {
             }
             // Here the answer is lost with who asked.
             self.step();
-            let failed = |why: String| Trouble::failed(name, &peers::plain(&why));
+            let failed = |why: String| Trouble::failed(name, &f3skeys::foreign::words(&why));
             return answered
                 .and_then(|line| peers::reply(&line))
                 .map_err(failed);
