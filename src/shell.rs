@@ -3,7 +3,6 @@
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::os::unix::ffi::OsStrExt;
 
 /// The longest word, in bytes: the longest path there is.
 const LONGEST: usize = 4096;
@@ -15,7 +14,7 @@ pub const NOT_SHOWN: &str = "\"${this_name_cannot_be_pasted:?}\"";
 /// the command (a backtick), is written in octal for printf(1). A word that cannot be written that way
 /// (with a newline at its end, or too long) is [`NOT_SHOWN`].
 pub fn word(text: impl AsRef<OsStr>) -> String {
-    let bytes = text.as_ref().as_bytes();
+    let bytes = text.as_ref().as_encoded_bytes();
     if bytes.len() > LONGEST || bytes.ends_with(b"\n") || bytes.contains(&0) {
         return NOT_SHOWN.to_owned();
     }
@@ -55,6 +54,7 @@ fn printed(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::ffi::OsStrExt;
     use std::process::Command;
 
     /// The words that a shell makes of a line, each behind a line end that no word here begins with.
