@@ -26,6 +26,8 @@ pub(crate) enum Peers {
 pub(crate) struct Learned {
     /// Pools that answered.
     seen: Set<String>,
+    /// Datasets of those that are not understood.
+    damaged: Set<DatasetName>,
     /// Replica roots that are promoted.
     promoted: Set<DatasetName>,
     /// The newest snapshot of each dataset that a gate wants fresh; absent where ZFS did not say.
@@ -95,6 +97,7 @@ pub(crate) fn learn(pass: &mut Pass) -> Learned {
             .filter(|(_, pool)| matches!(pool, Pool::Seen(_)))
             .map(|(name, _)| name.clone())
             .collect(),
+        damaged: pass.observed.damaged.keys().cloned().collect(),
         promoted: pass.observed.promoted(pass.config),
         newest: Map::new(),
     };
@@ -142,7 +145,8 @@ impl Learned {
             promoted: self.promoted.clone(),
             newest: Map::new(),
         };
-        let unseen = |root: &&DatasetName| !self.seen.contains(root.pool());
+        let unseen =
+            |root: &&DatasetName| !self.seen.contains(root.pool()) || self.damaged.contains(*root);
         known
             .promoted
             .extend(old.promoted.iter().filter(unseen).cloned());

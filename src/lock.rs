@@ -20,6 +20,7 @@ use crate::report::{Report, RootLine, Severity};
 use crate::sorted::Map;
 use crate::time::Deadline;
 use crate::trouble::Trouble;
+use crate::zfs::Damaged;
 use plan::{Kept, Unmount};
 use std::io;
 use std::path::Path;
@@ -173,8 +174,11 @@ fn unmount_all(pass: &mut Pass, failed: &mut Failed) -> String {
     let mut left: Map<String, Duration> = pools.into_iter().map(|p| (p, share)).collect();
     for _ in 0..ROUNDS {
         let observed = pass.observed.clone();
+        let mounted = pass.node.system.mounts().unwrap_or_default();
         let mut changed = false;
-        for step in plan::plan(pass.config, &observed).unmounts {
+        let unknown = plan::unknown(pass.config, &observed, &mounted);
+        let known = plan::plan(pass.config, &observed).unmounts;
+        for step in unknown.into_iter().chain(known) {
             let left = left.entry(step.dataset.pool().to_owned()).or_default();
             changed |= unmount(pass, &step, left, failed);
         }
@@ -210,7 +214,9 @@ fn unmount(pass: &mut Pass, step: &Unmount, left: &mut Duration, failed: &mut Fa
 fn unload_all(pass: &mut Pass, failed: &mut Failed) -> String {
     let observed = pass.observed.clone();
     let mut changed = false;
-    for root in plan::plan(pass.config, &observed).keys {
+    let unknown = plan::unknown_roots(pass.config, &observed);
+    let known = plan::plan(pass.config, &observed).keys;
+    for root in known.into_iter().chain(unknown) {
         if pass.is_given_up(root.pool()) {
             continue;
         }
@@ -264,6 +270,13 @@ fn judge(pass: &mut Pass, failed: &Failed) {
     }
     for root in &left.keys {
         tell_loaded(pass, root, failed);
+    }
+    let roots = plan::unknown_roots(pass.config, &observed);
+    let ours = |d: &&Damaged| pass.config.role_of(&d.name).is_some() && !roots.contains(&&d.name);
+    for damaged in observed.damaged.values().filter(ours) {
+        let what = format!("not known whether it is mounted: {damaged}");
+        let remedy = format!("{}, {AGAIN}", damaged.remedy());
+        complain(&mut *pass, &damaged.name, &what, &remedy);
     }
     for root in &left.strangers {
         let what = "its key stays loaded: it is no root of the configuration, so no boot would load it again";
@@ -340,8 +353,13 @@ fn tell_loaded(pass: &mut Pass, root: &DatasetName, failed: &Failed) {
 
 fn judge_root(pass: &mut Pass, root: &Root) {
     let pool = root.dataset.pool();
+    let damaged = pass.observed.damaged.get(&root.dataset);
     let unknown = match pass.observed.pools.get(pool) {
-        Some(Pool::Seen(_) | Pool::NotImported) => None,
+        Some(Pool::Seen(_)) => damaged.map(|damaged| {
+            let what = format!("not known whether its key is loaded: {damaged}");
+            (what, format!("{}, {AGAIN}", damaged.remedy()))
+        }),
+        Some(Pool::NotImported) => None,
         Some(Pool::Suspended) => Some((
             format!("not known whether its key is loaded: pool {pool} is suspended"),
             format!("mend its disks, `zpool clear {pool}`, {AGAIN}"),

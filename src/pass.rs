@@ -10,12 +10,12 @@ use crate::peers::Peers;
 use crate::plan::{self, Observed, Pool, Step};
 use crate::report::{Phase, Report, Severity};
 use crate::services::Services;
-use crate::sorted::{self, Map, Set};
+use crate::sorted::{Map, Set};
 use crate::syslog;
 use crate::system::{KeyDevices, System};
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
-use crate::zfs::{Part, Zfs};
+use crate::zfs::{Listing, Part, Zfs};
 use std::path::Path;
 use std::time::Duration;
 
@@ -238,7 +238,14 @@ impl<'a> Pass<'a> {
         let part = self.part_of(pool);
         let seen = self.seen(pool, part.as_ref(), deadline);
         self.observed.taken.retain(|root| root.pool() != pool);
-        self.observed.pools.insert(pool.to_owned(), seen);
+        self.take_in(pool, seen);
+    }
+
+    fn take_in(&mut self, pool: &str, seen: Result<Listing, Pool>) {
+        match seen {
+            Ok(listing) => self.observed.take_in(pool, listing),
+            Err(unseen) => self.observed.lose(pool, unseen),
+        }
     }
 
     /// Looks at this part of a pool as well, or again; all else stays as it was seen.
@@ -249,15 +256,12 @@ impl<'a> Pass<'a> {
         if self.given_up.contains(pool) {
             return;
         }
-        let before = before.clone();
-        let mut seen = self.seen(pool, Some(part), deadline);
-        if let Pool::Seen(now) = &mut seen {
-            let names: Set<DatasetName> = now.iter().map(|d| d.name.clone()).collect();
-            let kept = before.into_iter();
-            now.extend(kept.filter(|d| !part.has(&d.name) && !names.contains(&d.name)));
-            sorted::sort_by(now, |a, b| a.name.cmp(&b.name));
-        }
-        self.observed.pools.insert(pool.to_owned(), seen);
+        let before = Listing {
+            datasets: before.clone(),
+            damaged: self.observed.damaged.values().cloned().collect(),
+        };
+        let seen = self.seen(pool, Some(part), deadline);
+        self.take_in(pool, seen.map(|now| before.with(pool, part, now)));
     }
 
     /// Observes again, after steps on these datasets: them, and all that is a replica.
@@ -268,11 +272,16 @@ impl<'a> Pass<'a> {
         });
     }
 
-    fn seen(&mut self, pool: &str, part: Option<&Part>, deadline: Deadline) -> Pool {
+    fn seen(
+        &mut self,
+        pool: &str,
+        part: Option<&Part>,
+        deadline: Deadline,
+    ) -> Result<Listing, Pool> {
         match self.node.system.pool_state(pool) {
-            PoolState::NotImported => return Pool::NotImported,
-            PoolState::Suspended => return Pool::Suspended,
-            PoolState::Unknown(why) => return Pool::NotSeen(why),
+            PoolState::NotImported => return Err(Pool::NotImported),
+            PoolState::Suspended => return Err(Pool::Suspended),
+            PoolState::Unknown(why) => return Err(Pool::NotSeen(why)),
             PoolState::Works(_) => {}
         }
         let zfs = self.node.zfs;
@@ -280,7 +289,7 @@ impl<'a> Pass<'a> {
             Some(part) => zfs.observe_part(pool, part, deadline),
             None => zfs.observe(pool, deadline),
         };
-        answer.map_or_else(|trouble| self.not_seen(pool, &trouble), Pool::Seen)
+        answer.map_err(|trouble| self.not_seen(pool, &trouble))
     }
 
     fn not_seen(&mut self, pool: &str, trouble: &Trouble) -> Pool {

@@ -11,7 +11,9 @@ use crate::os::Mount;
 use crate::promotion::Promoted;
 use crate::sorted::{self, Map, Set};
 use crate::store::state::Standing;
-use crate::zfs::{CanMount, Dataset, KeyFormat, KeyStatus, Kind, Mountpoint, Part};
+use crate::zfs::{
+    CanMount, Damaged, Dataset, KeyFormat, KeyStatus, Kind, Listing, Mountpoint, Part,
+};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -49,6 +51,8 @@ pub enum Proof {
 pub struct Observed {
     /// The pools of the configuration, by name.
     pub pools: Map<String, Pool>,
+    /// Datasets of those pools that are not understood: nothing of them is known.
+    pub damaged: Map<DatasetName, Damaged>,
     /// Proofs of loaded roots; a root without one was not asked.
     pub proofs: Map<DatasetName, Proof>,
     /// The roots whose key the kernel itself took since they were last looked at, if they were.
@@ -83,6 +87,21 @@ impl Observed {
         {
             dataset.mounted = true;
         }
+    }
+
+    /// Takes in what a look at a pool has shown, in place of what was known of it.
+    pub fn take_in(&mut self, pool: &str, listing: Listing) {
+        self.damaged.retain(|name, _| name.pool() != pool);
+        let damaged = listing.damaged.into_iter();
+        self.damaged.extend(damaged.map(|d| (d.name.clone(), d)));
+        let seen = Pool::Seen(listing.datasets);
+        self.pools.insert(pool.to_owned(), seen);
+    }
+
+    /// Notes why a pool could not be looked at: what was known of it holds no longer.
+    pub fn lose(&mut self, pool: &str, unseen: Pool) {
+        self.damaged.retain(|name, _| name.pool() != pool);
+        self.pools.insert(pool.to_owned(), unseen);
     }
 
     /// A dataset that was seen.
@@ -156,6 +175,8 @@ pub enum Refusal {
     PoolNotSeen(String),
     /// There is no such dataset.
     NoSuchDataset,
+    /// It is not understood, or a replica that its key may open is not: unknown is never read-only.
+    NotUnderstood(Damaged),
     /// It is not encrypted.
     NotEncrypted,
     /// It is not a root: this dataset's key opens it.
@@ -392,6 +413,9 @@ fn verdict(
         KeyState::Missing => return Verdict::Locked(Refusal::KeyMissing),
         KeyState::NoStore(why) => return Verdict::Locked(Refusal::NoStore(why)),
     }
+    if let Some(damaged) = unknown_replica_behind(config, observed, &root.dataset) {
+        return Verdict::Locked(Refusal::NotUnderstood(damaged.clone()));
+    }
     let writable = writable_replicas_behind(config, observed, &root.dataset);
     if writable.is_empty() {
         Verdict::ToOpen
@@ -401,6 +425,9 @@ fn verdict(
 }
 
 fn find<'a>(observed: &'a Observed, name: &DatasetName) -> Result<&'a Dataset, Refusal> {
+    if let Some(damaged) = observed.damaged.get(name) {
+        return Err(Refusal::NotUnderstood(damaged.clone()));
+    }
     match observed.pools.get(name.pool()) {
         Some(Pool::Seen(datasets)) => datasets
             .iter()
@@ -446,6 +473,29 @@ fn writable_replicas_behind(
         .collect()
 }
 
+/// A replica that loading this root's key would let be mounted, and of which nothing is known.
+fn unknown_replica_behind<'a>(
+    config: &Config,
+    observed: &'a Observed,
+    root: &DatasetName,
+) -> Option<&'a Damaged> {
+    let promoted = observed.promoted(config);
+    let mut damaged = observed.damaged.values();
+    damaged.find(|d| d.may_be_opened_by(root) && is_replica(config, &promoted, &d.name))
+}
+
+/// A replica of this root's own part of the tree of which nothing is known.
+pub fn unknown_replica_at<'a>(
+    config: &Config,
+    observed: &'a Observed,
+    root: &DatasetName,
+) -> Option<&'a Damaged> {
+    let promoted = observed.promoted(config);
+    let own = |name: &DatasetName| config.root_above(name).is_some_and(|r| r.dataset == *root);
+    let mut damaged = observed.damaged.values();
+    damaged.find(|d| own(&d.name) && is_replica(config, &promoted, &d.name))
+}
+
 /// Why a file system that should be mounted is not and will not be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotMounted {
@@ -459,6 +509,8 @@ pub enum NotMounted {
     Writable,
     /// This file system has the same mountpoint.
     SamePlace(DatasetName),
+    /// It is not understood.
+    NotUnderstood(Damaged),
 }
 
 /// A configured dataset that f3skeys leaves to others to mount, and why.
@@ -524,6 +576,10 @@ pub fn mounts_around(config: &Config, observed: &Observed, failed: &Set<DatasetN
             }
         }
     }
+    let ours = |d: &&Damaged| config.role_of(&d.name).is_some();
+    let damaged = observed.damaged.values().filter(ours).cloned();
+    plan.refused
+        .extend(damaged.map(|d| (d.name.clone(), NotMounted::NotUnderstood(d))));
     plan.left_alone = left_alone(config, observed);
     plan
 }

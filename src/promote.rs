@@ -94,6 +94,12 @@ fn configured(config: &Config, root: &DatasetName) -> Result<(), Stop> {
 fn look(pass: &mut Pass, root: &DatasetName) -> Result<Dataset, Stop> {
     let deadline = pass.deadline.at_most(pass.clock(), ONE_CALL);
     pass.observe(root.pool(), deadline);
+    let mut damaged = pass.observed.damaged.values();
+    if let Some(damaged) = damaged.find(|d| d.name.is_at_or_below(root)) {
+        let what = format!("nothing is known of {}: {damaged}", damaged.name);
+        let remedy = format!("{}, then again", damaged.remedy());
+        return Err(Stop::new(Fault::Unavailable, what, remedy));
+    }
     if let Some(dataset) = pass.observed.dataset(root) {
         return Ok(dataset.clone());
     }

@@ -280,6 +280,10 @@ pub(crate) fn not_mounted(why: &NotMounted) -> (String, String) {
             format!("not mounted: {other} has the same mountpoint"),
             "give one of them another mountpoint, or canmount=noauto".to_owned(),
         ),
+        NotMounted::NotUnderstood(damaged) => (
+            format!("not mounted, if it is to be: {damaged}"),
+            format!("{}, then `f3skeys ready`", damaged.remedy()),
+        ),
     }
 }
 
@@ -298,6 +302,9 @@ fn judge_roots(pass: &mut Pass) {
         let state = match &verdict {
             _ if open => "open",
             Verdict::Locked(Refusal::PoolNotSeen(_)) => "NOT KNOWN",
+            Verdict::Locked(Refusal::NotUnderstood(damaged)) if damaged.name == dataset => {
+                "NOT KNOWN"
+            }
             _ => "LOCKED",
         };
         if !open {
@@ -327,6 +334,10 @@ fn not_open(root: &DatasetName, verdict: &Verdict) -> (String, String) {
                 "`zpool status {}`, then `f3skeys ready`; where all is only slow, raise `budget_seconds`",
                 root.pool()
             ),
+        ),
+        Verdict::Locked(Refusal::NotUnderstood(damaged)) if damaged.name == *root => (
+            format!("whether it is open is not known, so nothing of it was mounted: {damaged}"),
+            format!("{}, then `f3skeys ready`", damaged.remedy()),
         ),
         _ => (
             "it is locked, so nothing of it is mounted".to_owned(),

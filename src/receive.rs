@@ -19,7 +19,7 @@ use crate::report::Finding;
 use crate::sorted::{Map, Set};
 use crate::store::merge;
 use crate::time::{Clock, Deadline};
-use crate::zfs::{Dataset, Past};
+use crate::zfs::{Dataset, Listing, Past};
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -264,11 +264,21 @@ fn states(
     deadline: Deadline,
 ) -> Result<Vec<ReplicaState>, Refused> {
     let mut seen = Vec::new();
+    let mut damaged = Vec::new();
     for pool in datasets.iter().map(DatasetName::pool).collect::<Set<_>>() {
-        seen.extend(see(node, pool, deadline)?);
+        let listing = see(node, pool, deadline)?;
+        seen.extend(listing.datasets);
+        damaged.extend(listing.damaged);
     }
     let mut states = Map::new();
     for dataset in datasets {
+        if let Some(damaged) = damaged.iter().find(|d| d.name == *dataset) {
+            let what = format!(
+                "nothing is known of {dataset} on {}: {damaged}",
+                config.node
+            );
+            return Err(Refused::unavailable(what));
+        }
         if !seen.iter().any(|known| known.name == *dataset) {
             let what = format!("there is no {dataset} on {}", config.node);
             return Err(Refused::unavailable(what));
@@ -283,7 +293,7 @@ fn states(
 }
 
 /// The datasets of a pool; its state first, which cannot hang.
-fn see(node: Node, pool: &str, deadline: Deadline) -> Result<Vec<Dataset>, Refused> {
+fn see(node: Node, pool: &str, deadline: Deadline) -> Result<Listing, Refused> {
     match node.system.pool_state(pool) {
         PoolState::Works(_) => {}
         PoolState::Suspended => {

@@ -230,6 +230,7 @@ fn root_now(config: &Config, observed: &Observed, root: &Root) -> RootNow {
         writable: Vec::new(),
         why: String::new(),
     };
+    let unknown = plan::unknown_replica_at(config, observed, &root.dataset);
     let mut is_absent = |why: &str| {
         (now.key_loaded, now.mounted) = (Some(false), Some(false));
         now.why = why.to_owned();
@@ -239,8 +240,15 @@ fn root_now(config: &Config, observed: &Observed, root: &Root) -> RootNow {
             Some(dataset) => {
                 now.writable = writable(config, observed, &root.dataset);
                 now.look_at(dataset);
+                if let Some(damaged) = unknown {
+                    now.readonly = None;
+                    now.why = format!("{}: {damaged}", damaged.name);
+                }
             }
-            None => is_absent("there is no such dataset"),
+            None => match observed.damaged.get(&root.dataset) {
+                Some(damaged) => now.why = damaged.to_string(),
+                None => is_absent("there is no such dataset"),
+            },
         },
         Some(Pool::NotImported) => is_absent("its pool is not imported"),
         Some(Pool::Suspended) => "its pool is suspended".clone_into(&mut now.why),

@@ -149,6 +149,19 @@ fn locked(root: &Root, refusal: &Refusal) -> (String, String, Fault) {
             "correct its name in the configuration, or take it out".to_owned(),
             Fault::Unavailable,
         ),
+        Refusal::NotUnderstood(damaged) if damaged.name == root.dataset => (
+            format!("stays locked: {damaged}"),
+            format!("{}, then `f3skeys boot`", damaged.remedy()),
+            Fault::Unavailable,
+        ),
+        Refusal::NotUnderstood(damaged) => (
+            format!(
+                "stays locked: whether the replica {} is read-only is not known, since {damaged}",
+                damaged.name
+            ),
+            format!("{}, then `f3skeys boot`", damaged.remedy()),
+            Fault::Unavailable,
+        ),
         Refusal::NotEncrypted => (
             "it is not encrypted".to_owned(),
             "take it out of `roots`".to_owned(),

@@ -20,7 +20,7 @@ use f3skeys::receive::{Refused, Time, answer, understand};
 use f3skeys::report::{Report, Severity};
 use f3skeys::time::Deadline;
 use f3skeys::trouble::Trouble;
-use f3skeys::zfs::{Answer, CanMount, Dataset, Kind, Moment, Past, Source, Try, Zfs};
+use f3skeys::zfs::{Answer, CanMount, Dataset, Kind, Listing, Moment, Past, Source, Try, Zfs};
 use sim::{Event, PEER, Sim, Stick, ZDATA, at, dataset, encrypted};
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -231,7 +231,7 @@ impl Zfs for Watched<'_> {
     fn pools(&self, deadline: Deadline) -> Result<Vec<String>, Trouble> {
         self.sim.pools(deadline)
     }
-    fn observe(&self, pool: &str, deadline: Deadline) -> Result<Vec<Dataset>, Trouble> {
+    fn observe(&self, pool: &str, deadline: Deadline) -> Result<Listing, Trouble> {
         self.sim.observe(pool, deadline)
     }
     fn has_checkpoint(&self, pool: &str, deadline: Deadline) -> Result<bool, Trouble> {

@@ -14,6 +14,7 @@ use crate::sorted::Set;
 /// Adds the findings.
 pub fn give(facts: &Facts, owners: &Set<String>, proposal: &mut Proposal) {
     pools(facts, proposal);
+    damaged(facts, proposal);
     left_out(proposal);
     node(owners, proposal);
     label(facts, proposal);
@@ -40,6 +41,18 @@ fn pools(facts: &Facts, proposal: &mut Proposal) {
         let what = format!("{what}; its roots are missing in this configuration");
         let remedy = format!("{remedy}, then run `f3skeys adopt` again");
         proposal.find(Severity::Failure, &format!("pool {pool}"), &what, &remedy);
+        proposal.fail(Fault::Unavailable);
+    }
+}
+
+/// Datasets that could be roots or replicas, and of which nothing is known.
+fn damaged(facts: &Facts, proposal: &mut Proposal) {
+    for damaged in &facts.damaged {
+        let what =
+            format!("nothing is known of it, so it is missing in this configuration: {damaged}");
+        let remedy = format!("{}, then run `f3skeys adopt` again", damaged.remedy());
+        let name = damaged.name.as_str();
+        proposal.find(Severity::Failure, name, &what, &remedy);
         proposal.fail(Fault::Unavailable);
     }
 }

@@ -8,7 +8,7 @@ use crate::plan::Pool;
 use crate::report::Finding;
 use crate::sorted::{Map, Set};
 use crate::store::state::Standing;
-use crate::zfs::Dataset;
+use crate::zfs::{Damaged, Dataset};
 use std::path::PathBuf;
 
 /// All that a configuration is inferred from.
@@ -20,6 +20,8 @@ pub struct Facts {
     pub config_path: String,
     /// The imported pools, as they were found.
     pub pools: Map<String, Pool>,
+    /// Their datasets of which nothing is known.
+    pub damaged: Vec<Damaged>,
     /// What rc.conf(5) says of this host.
     pub rc: Rc,
     /// The lines of fstab(5).

@@ -12,6 +12,7 @@ use crate::report::{Finding, Severity};
 use crate::sorted::Set;
 use crate::store::Damage;
 use crate::time::{Clock, Deadline};
+use crate::zfs::Damaged;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -83,8 +84,9 @@ impl<'a> Gather<'a> {
         match self.node.zfs.pools(self.at_most(ONE_CALL)) {
             Ok(pools) => {
                 for pool in pools {
-                    let seen = self.pool(&pool);
+                    let (seen, damaged) = self.pool(&pool);
                     self.facts.pools.insert(pool, seen);
+                    self.facts.damaged.extend(damaged);
                 }
             }
             Err(trouble) => self.fail(
@@ -96,16 +98,17 @@ impl<'a> Gather<'a> {
         }
     }
 
-    fn pool(&self, pool: &str) -> Pool {
-        match self.node.system.pool_state(pool) {
+    fn pool(&self, pool: &str) -> (Pool, Vec<Damaged>) {
+        let unseen = match self.node.system.pool_state(pool) {
             PoolState::NotImported => Pool::NotImported,
             PoolState::Suspended => Pool::Suspended,
             PoolState::Unknown(why) => Pool::NotSeen(why),
             PoolState::Works(_) => match self.node.zfs.observe(pool, self.at_most(ONE_CALL)) {
-                Ok(datasets) => Pool::Seen(datasets),
+                Ok(seen) => return (Pool::Seen(seen.datasets), seen.damaged),
                 Err(trouble) => Pool::NotSeen(trouble.to_string()),
             },
-        }
+        };
+        (unseen, Vec::new())
     }
 
     /// Reads what the host's files say. A file that cannot be read is said.

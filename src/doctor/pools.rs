@@ -9,7 +9,7 @@ use crate::plan::{self, KeyState, Observed, Pool, Refusal, Verdict};
 use crate::report::{Findings, Severity};
 use crate::roles;
 use crate::verdict;
-use crate::zfs::{Dataset, KeyFormat, KeyStatus, Kind, Mountpoint, Source};
+use crate::zfs::{Damaged, Dataset, KeyFormat, KeyStatus, Kind, Mountpoint, Source};
 use std::path::Path;
 
 const IN_CONFIGURATION: &str = "correct it in the configuration";
@@ -22,6 +22,9 @@ pub(super) fn check(config: &Config, facts: &Facts, said: &mut Findings) {
         state(config, name, pool, said);
     }
     let missing = roots(config, &facts.observed, said);
+    for damaged in facts.observed.damaged.values() {
+        not_understood(config, damaged, said);
+    }
     for gate in &config.gates {
         for need in &gate.needs {
             condition(facts, gate, need, &missing, said);
@@ -91,6 +94,19 @@ fn roots<'a>(config: &'a Config, observed: &Observed, said: &mut Findings) -> Ve
     missing
 }
 
+/// A dataset of which nothing is known. A root has been complained of already.
+fn not_understood(config: &Config, damaged: &Damaged, said: &mut Findings) {
+    if config.roots.iter().any(|root| root.dataset == damaged.name) {
+        return;
+    }
+    let what = format!("nothing is known of it: {damaged}");
+    let name = damaged.name.as_str();
+    match config.role_of(&damaged.name) {
+        Some(_) => said.fail(name, &what, &damaged.remedy()),
+        None => said.warn(name, &what, &damaged.remedy()),
+    }
+}
+
 /// The pools as a boot will find them.
 fn after_power_cut(observed: &Observed) -> Observed {
     let mut locked = observed.clone();
@@ -125,7 +141,8 @@ fn condition(
         | Condition::NotPromoted { .. } => return,
     };
     // One missing root, or one pool that was not seen, has been complained of already.
-    let known = missing.iter().any(|root| dataset.is_at_or_below(root));
+    let known = missing.iter().any(|root| dataset.is_at_or_below(root))
+        || facts.observed.damaged.contains_key(dataset);
     if known || !is_seen(&facts.observed, dataset.pool()) {
         return;
     }
@@ -158,7 +175,8 @@ fn peers(
         let replicas = config.replicas.iter().filter(|r| r.node == *peer);
         let replicas: Vec<&DatasetName> = replicas.map(|replica| &replica.of).collect();
         for of in &replicas {
-            let known = missing.iter().any(|root| of.is_at_or_below(root));
+            let known = missing.iter().any(|root| of.is_at_or_below(root))
+                || facts.observed.damaged.contains_key(of);
             if !known && is_seen(&facts.observed, of.pool()) && facts.dataset(of).is_none() {
                 let what = format!(
                     "never opens: {peer} is asked about a replica of {of}, and there is no such dataset"

@@ -5,9 +5,10 @@
 
 use crate::config::Config;
 use crate::names::DatasetName;
+use crate::os::Mount;
 use crate::plan::Observed;
 use crate::sorted;
-use crate::zfs::{Dataset, KeyStatus, Mountpoint};
+use crate::zfs::{Damaged, Dataset, KeyStatus, Mountpoint};
 use std::path::Path;
 
 /// A file system that is to be unmounted.
@@ -105,6 +106,38 @@ fn still_mounted<'a>(observed: &'a Observed, root: &DatasetName) -> Option<&'a D
 fn is_ours(config: &Config, dataset: &Dataset) -> bool {
     let root = dataset.encryption_root.as_ref();
     config.role_of(&dataset.name).is_some() || root.is_some_and(|r| config.role_of(r).is_some())
+}
+
+/// Of the file systems of which nothing is known, those that the kernel shows mounted, the deepest path
+/// first: at or below a configured root, or opened by the key of one.
+pub fn unknown<'a>(
+    config: &Config,
+    observed: &'a Observed,
+    mounted: &'a [Mount],
+) -> Vec<Unmount<'a>> {
+    let ours = |name: &DatasetName| config.role_of(name).is_some();
+    let damaged = observed.damaged.values();
+    let damaged = damaged.filter(|d| ours(&d.name) || d.encryption_root.as_ref().is_some_and(ours));
+    let shown = |d: &'a Damaged| {
+        let mut shown = mounted.iter().filter(|m| m.fstype == "zfs");
+        let mount = shown.find(|m| m.source == d.name.as_str())?;
+        Some(Unmount {
+            dataset: &d.name,
+            at: Some(mount.at.as_path()),
+        })
+    };
+    let mut unmounts: Vec<Unmount> = damaged.filter_map(shown).collect();
+    unmounts.retain(|unmount| unmount.at != Some(Path::new("/")));
+    sorted::sort_by(&mut unmounts, |a, b| b.at.cmp(&a.at));
+    unmounts
+}
+
+/// The configured roots of which nothing is known: their keys are unloaded as well, if they are loaded.
+pub fn unknown_roots<'a>(config: &'a Config, observed: &Observed) -> Vec<&'a DatasetName> {
+    let roots = config.roots.iter().map(|root| &root.dataset);
+    roots
+        .filter(|root| observed.damaged.contains_key(*root))
+        .collect()
 }
 
 /// Where a file system is mounted, as far as its properties tell.

@@ -159,6 +159,10 @@ fn look(pass: &mut Pass, root: &DatasetName) -> Result<Vec<DatasetName>, String>
         let deadline = one_call(pass);
         pass.observe(pool, deadline);
     }
+    let mut damaged = pass.observed.damaged.values();
+    if let Some(damaged) = damaged.find(|d| d.may_be_opened_by(root)) {
+        return Err(format!("nothing is known of {}: {damaged}", damaged.name));
+    }
     match pass.observed.pools.get(pool) {
         Some(Pool::Seen(seen)) => is_root(root, seen).map(|()| inheriting(root, seen)),
         Some(Pool::NotImported) => Err(format!("pool {pool} is not imported")),

@@ -18,7 +18,7 @@ use crate::store::{Reading, Wanted};
 use crate::system::{Guard, KeyDevices, System};
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
-use crate::zfs::{Answer, Dataset, KeyStatus, Mountpoint, Part, Past, Try, Zfs};
+use crate::zfs::{Answer, Dataset, KeyStatus, Listing, Mountpoint, Part, Past, Try, Zfs};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -101,7 +101,11 @@ impl<'a> Stage<'a> {
         match self.pool_state(pool) {
             PoolState::Works(_) => {
                 let seen = self.observe(pool, deadline);
-                seen.map(|_| ()).map_err(|trouble| trouble.to_string())
+                let seen = seen.map_err(|trouble| trouble.to_string())?;
+                match seen.damaged.first() {
+                    Some(damaged) => Err(format!("of {}, {damaged}", damaged.name)),
+                    None => Ok(()),
+                }
             }
             PoolState::Suspended => Err("it is suspended".to_owned()),
             PoolState::NotImported => Ok(()),
@@ -146,15 +150,15 @@ impl<'a> Stage<'a> {
         self.mounted.borrow().contains(dataset)
     }
 
-    fn take_in(&self, pool: &str, datasets: Vec<Dataset>) {
+    fn take_in(&self, pool: &str, listing: Listing) {
         let named = |wanted: fn(&Dataset) -> bool| {
-            let found = datasets.iter().filter(|d| wanted(d));
+            let found = listing.datasets.iter().filter(|d| wanted(d));
             found.map(|d| d.name.clone()).collect::<Vec<_>>()
         };
         let loaded = named(|d| d.key_status == KeyStatus::Available);
         self.loaded.borrow_mut().extend(loaded);
         self.mounted.borrow_mut().extend(named(|d| d.mounted));
-        self.world.borrow_mut().take_in(pool, datasets);
+        self.world.borrow_mut().take_in(pool, listing);
     }
 
     /// Whether files are there, asked of the real node. Its answer holds only where the directory
@@ -241,13 +245,13 @@ impl Zfs for Stage<'_> {
         self.real.zfs.pools(deadline)
     }
 
-    fn observe(&self, pool: &str, deadline: Deadline) -> Result<Vec<Dataset>, Trouble> {
+    fn observe(&self, pool: &str, deadline: Deadline) -> Result<Listing, Trouble> {
         if let Some(trouble) = self.mute.borrow().get(pool) {
             return Err(trouble.clone());
         }
         if self.world.borrow().pool(pool).is_none() {
             match self.real.zfs.observe(pool, deadline) {
-                Ok(datasets) => self.take_in(pool, datasets),
+                Ok(listing) => self.take_in(pool, listing),
                 Err(trouble) => {
                     let mut mute = self.mute.borrow_mut();
                     mute.insert(pool.to_owned(), trouble.clone());
@@ -255,8 +259,7 @@ impl Zfs for Stage<'_> {
                 }
             }
         }
-        let world = self.world.borrow();
-        Ok(world.pool(pool).unwrap_or_default().to_vec())
+        Ok(self.world.borrow().listing(pool))
     }
 
     fn has_checkpoint(&self, _pool: &str, _deadline: Deadline) -> Result<bool, Trouble> {

@@ -7,7 +7,7 @@ use crate::os::Mount;
 use crate::plan::{Observed, Pool, Step};
 use crate::preview::imagine;
 use crate::sorted;
-use crate::zfs::{CanMount, Dataset, KeyStatus, Kind, Mountpoint, Source};
+use crate::zfs::{CanMount, Dataset, KeyStatus, Kind, Listing, Mountpoint, Source};
 use std::path::{Path, PathBuf};
 
 /// A mount, and the mount that its directory lay in when it was made: what is mounted over that
@@ -37,11 +37,22 @@ impl World {
     }
 
     /// Takes a pool in as the power cut would leave it.
-    pub(super) fn take_in(&mut self, pool: &str, datasets: Vec<Dataset>) {
-        let datasets = power_cut(datasets, self.mounts.first().map(|root| &root.mount));
-        self.observed
-            .pools
-            .insert(pool.to_owned(), Pool::Seen(datasets));
+    pub(super) fn take_in(&mut self, pool: &str, listing: Listing) {
+        let root = self.mounts.first().map(|root| &root.mount);
+        let listing = Listing {
+            datasets: power_cut(listing.datasets, root),
+            ..listing
+        };
+        self.observed.take_in(pool, listing);
+    }
+
+    /// What a look at a pool that was taken in shows.
+    pub(super) fn listing(&self, pool: &str) -> Listing {
+        let damaged = self.observed.damaged.values();
+        Listing {
+            datasets: self.pool(pool).unwrap_or_default().to_vec(),
+            damaged: damaged.filter(|d| d.name.pool() == pool).cloned().collect(),
+        }
     }
 
     /// The datasets of a pool that was taken in.

@@ -130,6 +130,9 @@ fn see(pass: &Pass, root: &Root) -> Result<Seen, String> {
         Some(Pool::NotSeen(why)) => return Err(why.clone()),
         None => return Err("its pool was not looked at".to_owned()),
     };
+    if let Some(damaged) = pass.observed.damaged.get(name) {
+        return Err(damaged.to_string());
+    }
     let own = datasets.iter().find(|dataset| dataset.name == *name);
     let own = own.ok_or("there is no such dataset")?;
     let of_root = |dataset: &&Dataset| dataset.encryption_root.as_ref() == Some(name);
@@ -152,8 +155,20 @@ fn see(pass: &Pass, root: &Root) -> Result<Seen, String> {
         sealed: match loaded {
             true => sealed(pass, &members),
             false => Vec::new(),
-        },
+        }
+        .into_iter()
+        .chain(not_understood(pass, name))
+        .collect(),
     })
+}
+
+/// Those that the root's key may have to unwrap, and of which nothing is known.
+fn not_understood(pass: &Pass, root: &DatasetName) -> Vec<(DatasetName, String)> {
+    let damaged = pass.observed.damaged.values();
+    damaged
+        .filter(|d| d.may_be_opened_by(root))
+        .map(|d| (d.name.clone(), d.to_string()))
+        .collect()
 }
 
 /// Those that the root's key does not unwrap. What is mounted, or has its device, is unwrapped.

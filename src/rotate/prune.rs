@@ -146,6 +146,12 @@ impl Run<'_, '_> {
             }
         }
         said.extend(pools.iter().filter_map(|pool| self.checkpoint(pool)));
+        for damaged in self.pass.observed.damaged.values() {
+            let ours = facts.roots.iter().any(|root| root.dataset == damaged.name);
+            if !ours {
+                said.push((damaged.name.to_string(), Err(damaged.to_string())));
+            }
+        }
         for dataset in self.pass.observed.datasets() {
             let is_root = dataset.encryption_root.as_ref() == Some(&dataset.name);
             let is_ours = facts.roots.iter().any(|root| root.dataset == dataset.name);

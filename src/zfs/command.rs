@@ -3,7 +3,7 @@
 //! A key goes to it on standard input and nowhere else. The program does not wipe its own copy;
 //! SECURITY.md names that exception.
 
-use super::{Answer, Dataset, Past, Try, Zfs, parse};
+use super::{Answer, Listing, Past, Try, Zfs, parse};
 use crate::child::{self, Call};
 use crate::key::Key;
 use crate::names::DatasetName;
@@ -59,7 +59,7 @@ impl Zfs for Command<'_> {
         Ok(text.lines().map(str::to_owned).collect())
     }
 
-    fn observe(&self, pool: &str, deadline: Deadline) -> Result<Vec<Dataset>, Trouble> {
+    fn observe(&self, pool: &str, deadline: Deadline) -> Result<Listing, Trouble> {
         let properties = parse::properties();
         let args = [
             "get",
@@ -73,7 +73,8 @@ impl Zfs for Command<'_> {
             pool,
         ];
         let text = self.text(&args, deadline)?;
-        parse::datasets(&text).map_err(|why| Trouble::failed(&format!("zfs get -r {pool}"), &why))
+        let seen = parse::datasets(&text).map(Listing::from);
+        seen.map_err(|why| Trouble::failed(&format!("zfs get -r {pool}"), &why))
     }
 
     fn has_checkpoint(&self, pool: &str, deadline: Deadline) -> Result<bool, Trouble> {

@@ -6,7 +6,7 @@
 //! it runs from itself. A worker is forked while there are no keys. Each comes to it by its pipe alone.
 
 use super::command::Command;
-use super::{Answer, Dataset, Loading, Part, Past, Try, Zfs, parse};
+use super::{Answer, Listing, Loading, Part, Past, Try, Zfs, parse};
 use crate::key::{KEY_LEN, Key, keys_alive};
 use crate::names::DatasetName;
 use crate::os::libzfs::{Core, Library, Mounting};
@@ -317,7 +317,7 @@ impl<'a> Direct<'a> {
         pool: &str,
         part: &Part,
         deadline: Deadline,
-    ) -> Option<Result<Vec<Dataset>, Trouble>> {
+    ) -> Option<Result<Listing, Trouble>> {
         self.start(pool, 1);
         let what = format!("looking at pool {pool}");
         let mut questions = self.looking(pool, part);
@@ -336,7 +336,8 @@ impl<'a> Direct<'a> {
                 Err(trouble) => return Some(Err(trouble)),
             }
         }
-        Some(parse::datasets(&text).map_err(|why| Trouble::failed(&what, &why)))
+        let seen = parse::datasets(&text).map(Listing::from);
+        Some(seen.map_err(|why| Trouble::failed(&what, &why)))
     }
 
     /// What an answer to a key means; `None` when the program is to be asked.
@@ -431,7 +432,7 @@ impl Zfs for Direct<'_> {
         self.command.pools(deadline)
     }
 
-    fn observe(&self, pool: &str, deadline: Deadline) -> Result<Vec<Dataset>, Trouble> {
+    fn observe(&self, pool: &str, deadline: Deadline) -> Result<Listing, Trouble> {
         let whole = match pool.parse() {
             Ok(pool) => Part::tree(pool),
             Err(_) => return self.command.observe(pool, deadline),
@@ -445,7 +446,7 @@ impl Zfs for Direct<'_> {
         pool: &str,
         part: &Part,
         deadline: Deadline,
-    ) -> Result<Vec<Dataset>, Trouble> {
+    ) -> Result<Listing, Trouble> {
         self.look(pool, part, deadline)
             .unwrap_or_else(|| self.command.observe(pool, deadline))
     }

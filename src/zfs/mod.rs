@@ -7,8 +7,9 @@ pub mod parse;
 
 use crate::key::Key;
 use crate::names::DatasetName;
+use crate::os::JAILED_PROPERTY;
 use crate::promotion::Promoted;
-use crate::sorted::Set;
+use crate::sorted::{self, Set};
 use crate::time::Deadline;
 use crate::trouble::Trouble;
 use std::fmt;
@@ -131,6 +132,94 @@ pub struct Dataset {
     pub written: u64,
     /// Of a clone, the dataset that it was made of; both share one key for their data.
     pub origin: Option<DatasetName>,
+}
+
+/// A dataset of which ZFS said something that is not understood. Nothing of it counts as known: not that
+/// it is open, not that it is read-only, not that it is not mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damaged {
+    /// Its name.
+    pub name: DatasetName,
+    /// The property that is not understood.
+    pub property: &'static str,
+    /// What is wrong with it.
+    pub what: String,
+    /// The encryption root whose key opens it, as far as that is understood.
+    pub encryption_root: Option<DatasetName>,
+}
+
+impl Damaged {
+    /// Whether the key of this root may open it.
+    pub fn may_be_opened_by(&self, root: &DatasetName) -> bool {
+        let not_known = self.property == "encryptionroot" && self.name.pool() == root.pool();
+        not_known || self.encryption_root.as_ref() == Some(root) || self.name.is_at_or_below(root)
+    }
+
+    /// How a person gets out of it.
+    pub fn remedy(&self) -> String {
+        let Damaged { name, property, .. } = self;
+        let name = name.as_str();
+        match *property {
+            "keylocation" => {
+                format!("`zfs get all {name}`, then `zfs set keylocation=prompt {name}`")
+            }
+            property if SETTABLE.contains(&property) || property.contains(':') => {
+                format!("`zfs get all {name}`, then `zfs inherit {property} {name}`")
+            }
+            _ => format!("see what `zfs get all {name}` says"),
+        }
+    }
+}
+
+impl fmt::Display for Damaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "its property {} is not understood: {}",
+            self.property, self.what
+        )
+    }
+}
+
+/// The properties of [`Dataset`] that `zfs inherit` takes back.
+const SETTABLE: [&str; 4] = ["readonly", "canmount", "mountpoint", JAILED_PROPERTY];
+
+/// What a look at a pool has shown. A dataset that is not understood is named, and hides no other.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// The datasets that are understood.
+    pub datasets: Vec<Dataset>,
+    /// Those that are not.
+    pub damaged: Vec<Damaged>,
+}
+
+impl From<Vec<Dataset>> for Listing {
+    fn from(datasets: Vec<Dataset>) -> Listing {
+        Listing {
+            datasets,
+            damaged: Vec::new(),
+        }
+    }
+}
+
+impl Listing {
+    /// What is known of a pool after another look `now` at a part of it.
+    #[must_use]
+    pub fn with(self, pool: &str, part: &Part, mut now: Listing) -> Listing {
+        let named = now.datasets.iter().map(|d| &d.name);
+        let named: Set<DatasetName> = named
+            .chain(now.damaged.iter().map(|d| &d.name))
+            .cloned()
+            .collect();
+        let is_kept =
+            |name: &DatasetName| name.pool() == pool && !part.has(name) && !named.contains(name);
+        let datasets = self.datasets.into_iter().filter(|d| is_kept(&d.name));
+        now.datasets.extend(datasets);
+        let damaged = self.damaged.into_iter().filter(|d| is_kept(&d.name));
+        now.damaged.extend(damaged);
+        sorted::sort_by(&mut now.datasets, |a, b| a.name.cmp(&b.name));
+        now
+    }
 }
 
 /// A snapshot or a bookmark: a moment of a dataset that other nodes know by the same number.
@@ -280,19 +369,19 @@ pub trait Zfs {
     /// Every file system and volume of a pool, with its properties.
     ///
     /// # Errors
-    /// The pool could not be asked, or its answer was not understood.
-    fn observe(&self, pool: &str, deadline: Deadline) -> Result<Vec<Dataset>, Trouble>;
+    /// The pool could not be asked. A dataset that is not understood is no error: it is named.
+    fn observe(&self, pool: &str, deadline: Deadline) -> Result<Listing, Trouble>;
 
     /// At least a part of a pool, as [`Zfs::observe`].
     ///
     /// # Errors
-    /// The pool could not be asked, or its answer was not understood.
+    /// The pool could not be asked.
     fn observe_part(
         &self,
         pool: &str,
         _part: &Part,
         deadline: Deadline,
-    ) -> Result<Vec<Dataset>, Trouble> {
+    ) -> Result<Listing, Trouble> {
         self.observe(pool, deadline)
     }
 

@@ -32,8 +32,8 @@ use f3skeys::time::{Clock, Deadline};
 use f3skeys::trouble::Trouble;
 use f3skeys::writer::{self, Medium};
 use f3skeys::zfs::{
-    Answer, CanMount, Dataset, KeyFormat, KeyStatus, Kind, Loading, Moment, Mountpoint, Part, Past,
-    Source, Try, Zfs,
+    Answer, CanMount, Damaged, Dataset, KeyFormat, KeyStatus, Kind, Listing, Loading, Moment,
+    Mountpoint, Part, Past, Source, Try, Zfs,
 };
 use medium::{Fault, SimMedium};
 use std::cell::{Cell, RefCell};
@@ -253,6 +253,8 @@ pub struct Sim {
     pub wall: Cell<u64>,
     /// Whether the node takes part in CARP, where there is one.
     pub carp: RefCell<Result<Option<bool>, String>>,
+    /// Datasets of which ZFS says something that is not understood.
+    pub damaged: RefCell<Vec<Damaged>>,
     /// Snapshots, bookmarks and bytes written, of datasets that have any.
     pub pasts: RefCell<BTreeMap<String, Past>>,
     /// Pools and datasets that `zfs get` and `zfs list` say nothing of.
@@ -350,6 +352,7 @@ impl Sim {
             beneath: RefCell::default(),
             wall: Cell::new(1_795_000_000),
             carp: RefCell::new(Ok(None)),
+            damaged: RefCell::default(),
             pasts: RefCell::default(),
             unlisted: RefCell::default(),
             busy: RefCell::default(),
@@ -1046,10 +1049,11 @@ impl Zfs for Sim {
         pool: &str,
         part: &Part,
         deadline: Deadline,
-    ) -> Result<Vec<Dataset>, Trouble> {
-        let mut datasets = self.observe(pool, deadline)?;
-        datasets.retain(|dataset| part.has(&dataset.name));
-        Ok(datasets)
+    ) -> Result<Listing, Trouble> {
+        let mut listing = self.observe(pool, deadline)?;
+        listing.datasets.retain(|dataset| part.has(&dataset.name));
+        listing.damaged.retain(|damaged| part.has(&damaged.name));
+        Ok(listing)
     }
 
     fn has_checkpoint(&self, pool: &str, deadline: Deadline) -> Result<bool, Trouble> {
@@ -1057,7 +1061,7 @@ impl Zfs for Sim {
         Ok(self.checkpoints.borrow().iter().any(|name| name == pool))
     }
 
-    fn observe(&self, pool: &str, deadline: Deadline) -> Result<Vec<Dataset>, Trouble> {
+    fn observe(&self, pool: &str, deadline: Deadline) -> Result<Listing, Trouble> {
         self.call(&format!("zfs get -r {pool}"), pool, deadline)?;
         self.lists("zfs get", pool)?;
         self.looked.borrow_mut().push(pool.to_owned());
@@ -1071,7 +1075,19 @@ impl Zfs for Sim {
             },
             None => d.clone(),
         };
-        Ok(of_pool.map(with_past).collect())
+        let damaged = self.damaged.borrow();
+        let is_damaged = |name: &DatasetName| damaged.iter().any(|d| d.name == *name);
+        Ok(Listing {
+            datasets: of_pool
+                .filter(|d| !is_damaged(&d.name))
+                .map(with_past)
+                .collect(),
+            damaged: damaged
+                .iter()
+                .filter(|d| d.name.pool() == pool)
+                .cloned()
+                .collect(),
+        })
     }
 
     fn asks_kernel(&self, _pool: &str, _deadline: Deadline) -> bool {
