@@ -5,6 +5,7 @@
 use crate::config::{Config, Peer};
 use crate::key::{Fingerprint, Key, Nonce};
 use crate::names::KeyName;
+use crate::os;
 use crate::pass::Pass;
 use crate::peers::{Ask, KEY_PATIENCE, KeyTold, Question, Reply, Told, VERSION, speaks};
 use crate::sorted::Set;
@@ -14,7 +15,6 @@ use crate::store::survey::Copies;
 use crate::store::work::{Held, Merge};
 use crate::time::Deadline;
 use crate::trouble::Trouble;
-use crate::writer::kernel_random;
 
 /// What is sent to a peer that lacks something.
 pub struct Handing<'k> {
@@ -113,7 +113,7 @@ pub fn of_key(peer: &Peer, reply: Reply) -> Result<KeyTold, Trouble> {
 /// # Errors
 /// The kernel gave no random bytes.
 pub fn nonce() -> Result<Nonce, Trouble> {
-    Nonce::random(kernel_random).map_err(|e| Trouble::failed("/dev/random", &e.to_string()))
+    Nonce::random(os::random).map_err(|e| Trouble::failed("a random number", &e.to_string()))
 }
 
 /// The generations that a peer has proven to hold, held against the bytes here.

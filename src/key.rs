@@ -268,6 +268,15 @@ impl Key {
         self.fingerprint
     }
 
+    /// Whether all bytes are 0x00, or all 0xff: what a medium holds where nothing was written, or a
+    /// broken source gives. Nobody should have to guess such a key.
+    pub fn is_blank(&self) -> bool {
+        let bytes = self.bytes.expose_secret();
+        [0x00, 0xff]
+            .iter()
+            .any(|blank| bytes.iter().all(|byte| byte == blank))
+    }
+
     /// Proves that these bytes are on the store of this identity: `blake3::keyed_hash` with the key
     /// over the nonce, the store's identity and the fingerprint.
     pub fn prove(&self, nonce: &Nonce, store: &str) -> Proof {
@@ -374,6 +383,21 @@ mod tests {
         let message = [&[1; 32][..], b"ab", &fingerprint.0].concat();
         let by_hand = blake3::keyed_hash(&[0; 32], &message);
         assert_eq!(key(0).prove(&nonce, "ab").0, *by_hand.as_bytes());
+    }
+
+    #[test]
+    fn a_key_is_blank_when_nothing_was_ever_written() {
+        for byte in 0..=u8::MAX {
+            assert_eq!(key(byte).is_blank(), matches!(byte, 0 | 0xff), "{byte}");
+            for place in [0, KEY_LEN - 1] {
+                let almost = Key::take(|bytes| {
+                    bytes.fill(byte);
+                    bytes[place] ^= 0xff;
+                    Ok(())
+                });
+                assert!(!almost.unwrap().is_blank(), "{byte} {place}");
+            }
+        }
     }
 
     #[test]

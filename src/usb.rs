@@ -569,7 +569,7 @@ fn check(
 fn write(top: &Path, work: &Work, brought: Vec<Key>) -> io::Result<writer::Done> {
     let reading = read_back(top)?;
     let mut medium = writer::Directory::open(top)?;
-    let random = &mut writer::kernel_random;
+    let random = &mut os::random;
     writer::work(work, brought, reading, &mut medium, random)
 }
 

@@ -10,7 +10,7 @@ use crate::boot;
 use crate::config::{Config, Role};
 use crate::device::{Candidate, Filesystem};
 use crate::exit::Fault;
-use crate::os::{Intake, worker};
+use crate::os::{self, Intake, worker};
 use crate::pass::{Node, Pass};
 use crate::reader::Reader;
 use crate::report::{Finding, RootLine, Severity, write_roots};
@@ -250,7 +250,7 @@ fn write_directory(top: &Path, owner: u32, work: &Work) -> io::Result<Worked> {
         told.into_reading(&mut intake)
     };
     let mut medium = Directory::open(top)?;
-    let random = &mut writer::kernel_random;
+    let random = &mut os::random;
     let done = writer::work(work, Vec::new(), read()?, &mut medium, random)?;
     let back = survey(Wanted::All, read()?).map_err(io::Error::other)?;
     Ok(writer::worked(work, done, &back, Vec::new()))

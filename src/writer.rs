@@ -153,10 +153,21 @@ fn new_key(
     if !survey.plain {
         merge::recordable(survey)?;
     }
-    let key = Key::take(|place| random(place)).map_err(|e| e.to_string())?;
+    let key = fresh_key(survey, random)?;
     let changes = repair::add(survey, name, key.fingerprint(), id);
     survey.keys.insert(name.clone(), Copies::new(key));
     Ok(changes)
+}
+
+/// A key of random bytes that no generation of any key on this store has.
+fn fresh_key(survey: &Survey, random: Random) -> Result<Key, String> {
+    let key = Key::take(|place| random(place)).map_err(|e| e.to_string())?;
+    let print = key.fingerprint();
+    let is_known = |copies: &Copies| copies.good.contains_key(&print);
+    match survey.keys.values().any(is_known) {
+        true => Err("the kernel gave random bytes that are a key of this store already".to_owned()),
+        false => Ok(key),
+    }
 }
 
 fn stage(name: &KeyName, survey: &mut Survey, random: Random) -> Result<Vec<Change>, String> {
@@ -166,11 +177,10 @@ fn stage(name: &KeyName, survey: &mut Survey, random: Random) -> Result<Vec<Chan
     let staged = match merge::next(name, copies)? {
         Next::Left(left) => left,
         Next::New(number) => {
-            let key = Key::take(|place| random(place)).map_err(|e| e.to_string())?;
+            let key = fresh_key(survey, random)?;
             let fingerprint = key.fingerprint();
-            if copies.good.insert(fingerprint, key).is_some() {
-                return Err("the kernel gave the same random bytes twice".to_owned());
-            }
+            let copies = survey.keys.entry(name.clone()).or_default();
+            copies.good.insert(fingerprint, key);
             Generation {
                 generation: number,
                 fingerprint,
@@ -178,6 +188,7 @@ fn stage(name: &KeyName, survey: &mut Survey, random: Random) -> Result<Vec<Chan
             }
         }
     };
+    let copies = survey.keys.entry(name.clone()).or_default();
     let staging = merge::staging(name, copies, staged);
     let changes = merge::merge(survey, &staging);
     merge::fits(&changes).map(|()| changes)
@@ -427,14 +438,6 @@ fn current(survey: &Survey) -> Map<KeyName, Option<Fingerprint>> {
     let keys = survey.keys.iter();
     keys.map(|(name, copies)| (name.clone(), of(copies)))
         .collect()
-}
-
-/// Random bytes of the kernel, once it has enough of them to be safe.
-///
-/// # Errors
-/// The kernel gave none.
-pub fn kernel_random(into: &mut [u8]) -> io::Result<()> {
-    File::open("/dev/random")?.read_exact(into)
 }
 
 /// The files of a store that is mounted.

@@ -783,6 +783,31 @@ fn keys_that_are_not_those_that_were_named_are_refused() {
 }
 
 #[test]
+fn law_2_random_bytes_that_are_a_key_of_the_store_already_make_no_key() {
+    let files = store(&[(1, Retained), (2, Current)]);
+    let other: KeyName = "f0:other".parse().unwrap();
+    // Making a store's identity asks for random bytes as well, and asks first.
+    for (what, known) in [(1, true), (2, true), (3, false)] {
+        for work in [
+            Work::NewKey(other.clone()),
+            Work::Stage(other.clone()),
+            Work::Stage(zdata()),
+        ] {
+            let mut medium = SimMedium::new(&files, None);
+            let mut stuck = |into: &mut [u8]| {
+                into.copy_from_slice(&bytes(what)[..into.len()]);
+                Ok(())
+            };
+            let reading = everything(&files, true);
+            let done = writer::work(&work, Vec::new(), reading, &mut medium, &mut stuck);
+            assert_eq!(done.is_err(), known, "{what} {work:?}");
+            assert_eq!(medium.steps == 0, known, "{what} {work:?}");
+            assert_eq!(keys_alive(), 0);
+        }
+    }
+}
+
+#[test]
 fn law_7_a_stranger_at_the_top_is_left_to_repair_which_asks_zfs() {
     let mut files = store(&[(1, Current), (2, Staged)]);
     let top = layout::top_path(&zdata());

@@ -211,6 +211,14 @@ fn only_lock_takes_a_key_from_zfs() {
 }
 
 #[test]
+fn law_2_random_bytes_come_from_one_system_call_and_from_no_path() {
+    let paths = ["/dev/random", "/dev/urandom", "/dev/hwrng", "random/uuid"];
+    assert_eq!(with(&paths), [""; 0]);
+    let calls = ["getrandom", "getentropy", "arc4random", "RandomState"];
+    assert_eq!(with(&calls), ["os/random.rs"]);
+}
+
+#[test]
 fn nothing_panics_on_purpose() {
     assert_eq!(
         with(&[

@@ -491,7 +491,7 @@ impl Real {
             _ => Vec::new(),
         };
         let mut medium = Directory::open(&self.0)?;
-        let random = &mut writer::kernel_random;
+        let random = &mut f3skeys::os::random;
         let done = writer::work(work, brought, self.read(), &mut medium, random)?;
         Ok(writer::worked(
             work,

@@ -378,6 +378,24 @@ fn law_7_a_new_key_never_takes_the_place_of_another() {
 }
 
 #[test]
+fn law_2_a_key_that_is_blank_is_named_and_a_store_with_one_is_not_well() {
+    for (byte, blank) in [(0x00, true), (0xff, true), (0x01, false)] {
+        let sim = up("verify-blank");
+        let name: KeyName = "f0.lan.buetow.org:blank".parse().unwrap();
+        let path = layout::top_path(&name);
+        with_stick(&sim, |stick| stick.files.insert(path, vec![byte; 32]));
+        let told = ask(&sim, LOOK);
+        assert_eq!(told.status != 0, blank, "{byte}: {told:#?}");
+        let failed =
+            |f: &&f3skeys::report::Finding| f.severity == f3skeys::report::Severity::Failure;
+        let failures: Vec<_> = told.findings.iter().filter(failed).collect();
+        let expected: &[&str] = if blank { &[name.as_str()] } else { &[] };
+        let subjects: Vec<_> = failures.iter().map(|f| f.subject.as_str()).collect();
+        assert_eq!(subjects, expected, "{byte}");
+    }
+}
+
+#[test]
 fn only_the_owner_makes_a_key() {
     let config = config();
     assert_eq!(

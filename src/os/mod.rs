@@ -13,6 +13,7 @@ pub mod libzfs;
 mod linux_text;
 mod lockdown;
 mod memory;
+mod random;
 #[cfg(target_os = "linux")]
 mod straight;
 #[cfg(panic = "abort")]
@@ -36,6 +37,7 @@ pub use platform::{
     is_there, make_immutable, mount_of, mount_store, mounts, mounts_of, mounts_of_and_others,
     own_program, parts, pool_state, serial, service, set_carp, signatures, unmount_store, users,
 };
+pub use random::random;
 
 use crate::child::Finished;
 use crate::host::InitSystem;

@@ -28,6 +28,7 @@ pub(super) fn tell(told: &mut Verification, reading: Reading, repair: bool) -> O
         told.find(Severity::Note, path, what, "");
     }
     tell_unproven(told, &keyring);
+    tell_blank(told, &keyring);
     if !repair {
         tell_damage(told, &keyring);
     }
@@ -70,6 +71,25 @@ fn tell_unproven(told: &mut Verification, keyring: &Keyring) {
             let what = "no fingerprint vouches for it";
             let remedy = "`f3skeys verify --repair` gives it one, and a second copy";
             told.find(Severity::Warning, name.as_str(), what, remedy);
+        }
+    }
+}
+
+/// A blank key is whole and opens what was encrypted with it, and is no secret.
+fn tell_blank(told: &mut Verification, keyring: &Keyring) {
+    for (name, held) in &keyring.keys {
+        let blank = held
+            .generations
+            .iter()
+            .find(|generation| generation.key.is_blank());
+        if let Some(generation) = blank {
+            let print = generation.key.fingerprint();
+            let what =
+                format!("generation {print} is blank (32 equal bytes): anybody can guess it");
+            let remedy = "rotate it on its owner: `f3skeys rotate KEY`; if it opens nothing, lay the right \
+                 key from another stick in its place";
+            told.find(Severity::Failure, name.as_str(), &what, remedy);
+            told.fail(Fault::BadKey);
         }
     }
 }
