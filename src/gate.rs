@@ -55,10 +55,13 @@ pub struct Newest {
 pub struct Live {
     /// What a visitor of each path reaches; `None` where there is no such path, `Err` where the
     /// kernel did not say.
+    #[serde(with = "crate::paths::keys")]
     pub covering: Map<PathBuf, Result<Option<Mount>, String>>,
     /// Where each dataset is mounted.
+    #[serde(with = "crate::paths::lists")]
     pub mounted_at: Map<DatasetName, Vec<PathBuf>>,
     /// Whether each file is there.
+    #[serde(with = "crate::paths::keys")]
     pub files: Map<PathBuf, Result<bool, String>>,
     /// Whether each volume has a device.
     pub volumes: Map<DatasetName, Result<bool, String>>,
@@ -389,6 +392,7 @@ pub struct Marker {
     /// BLAKE3 of the gate's definition with all it needs, in hex.
     pub definition: String,
     /// The number of the file system that each path showed.
+    #[serde(with = "crate::paths::keys")]
     pub seen: Map<PathBuf, String>,
     /// What ZFS said of it then.
     pub known: Known,

@@ -45,6 +45,7 @@
 //! - [`host`] reads the files of the host that a boot depends on, and judges the boot hooks.
 //! - [`child`] is the one place that starts programs, [`os::worker`] the one place that forks.
 //! - What comes from a peer is read by a process without rights; [`flat`] is what it hands to root.
+//!   [`paths`] takes names of any bytes from one process to another.
 //! - [`key`] holds key bytes; [`os`] is the platform and all `unsafe`; [`marker`] is the run
 //!   directory; [`time`] has the deadlines, [`progress`] the line for a person who waits;
 //!   [`trouble`] is "could not ask"; [`sorted`] is what maps and sets are made of.
@@ -77,6 +78,7 @@ pub mod names;
 pub mod new_key;
 pub mod os;
 pub mod pass;
+pub mod paths;
 pub mod peers;
 pub mod plan;
 pub mod preview;

@@ -210,10 +210,12 @@ impl System for Machine {
         deadline: Deadline,
     ) -> Result<Beneath, Trouble> {
         let what = "looking beneath the mounts";
-        worker::run(what, &self.clock, deadline, || {
-            bare::look(points, known).map_err(|e| e.to_string())
-        })?
-        .map_err(|why| Trouble::failed(what, &why))
+        let seen = worker::run(what, &self.clock, deadline, || {
+            let seen = bare::look(points, known);
+            seen.map(Seen).map_err(|e| e.to_string())
+        })?;
+        let seen = seen.map_err(|why| Trouble::failed(what, &why))?;
+        Ok(seen.0)
     }
 
     fn wall(&self) -> u64 {
@@ -246,6 +248,10 @@ impl System for Machine {
         .map_err(|why| Trouble::failed(&what, &why))
     }
 }
+
+/// What a worker has seen beneath the mounts.
+#[derive(Serialize, Deserialize)]
+struct Seen(#[serde(with = "crate::paths::keys")] Beneath);
 
 fn look_now(questions: &Questions) -> io::Result<Live> {
     let mut live = Live {

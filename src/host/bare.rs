@@ -17,7 +17,7 @@ pub enum Bare {
     /// Nothing but directories that lead to other mountpoints.
     Clean,
     /// This, and perhaps more.
-    Holds(PathBuf),
+    Holds(#[serde(with = "crate::paths::one")] PathBuf),
     /// Something is mounted on it, and this system has no way to look beneath.
     Covered,
 }

@@ -11,11 +11,11 @@ use crate::trouble::Trouble;
 use nix::libc;
 use nix::mount::{MntFlags, Nmount, unmount};
 use nix::sys::resource::Resource;
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, CString, OsString, c_char};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use sysctl::{Ctl, CtlValue, Sysctl, SysctlError};
@@ -239,7 +239,7 @@ fn mount_from(stat: &libc::statfs) -> Mount {
     // SAFETY: fsid_t is two 32-bit words whose names the C library keeps private.
     let words: [u32; 2] = unsafe { std::mem::transmute(stat.f_fsid) };
     Mount {
-        at: PathBuf::from(text(&stat.f_mntonname)),
+        at: PathBuf::from(OsString::from_vec(bytes(&stat.f_mntonname))),
         fstype: text(&stat.f_fstypename),
         source: text(&stat.f_mntfromname),
         read_only,
@@ -249,13 +249,14 @@ fn mount_from(stat: &libc::statfs) -> Mount {
     }
 }
 
+fn bytes(field: &[c_char]) -> Vec<u8> {
+    let bytes = field.iter().take_while(|c| **c != 0);
+    bytes.map(|c| c.to_ne_bytes()[0]).collect()
+}
+
+/// A name that is compared with names of ASCII: what is no UTF-8 equals none of them.
 fn text(field: &[c_char]) -> String {
-    let bytes: Vec<u8> = field
-        .iter()
-        .take_while(|c| **c != 0)
-        .map(|c| c.to_ne_bytes()[0])
-        .collect();
-    String::from_utf8_lossy(&bytes).into_owned()
+    String::from_utf8_lossy(&bytes(field)).into_owned()
 }
 
 /// The mount that a visitor of `path` reaches now; `None` when there is no such path. May block.

@@ -91,6 +91,7 @@ pub enum ServiceCall {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     /// The directory it is mounted on.
+    #[serde(with = "crate::paths::one")]
     pub at: PathBuf,
     /// The kernel's name of the file system type, such as `zfs`.
     pub fstype: String,

@@ -138,12 +138,15 @@ pub fn users(node: &Path, _run: Run) -> io::Result<Vec<String>> {
     for entry in fs::read_dir(in_sysfs(node)?.join("holders"))? {
         users.push(format!("{} is made of it", entry?.file_name().display()));
     }
-    let swaps = match fs::read_to_string("/proc/swaps") {
+    let swaps = match fs::read("/proc/swaps") {
         // A kernel without swap has no such file.
-        Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
         read => read?,
     };
-    if linux_text::is_swap(&swaps, &node.display().to_string()) {
+    if linux_text::is_swap(
+        &String::from_utf8_lossy(&swaps),
+        &node.display().to_string(),
+    ) {
         users.push("swap".to_owned());
     }
     Ok(users)

@@ -1,6 +1,7 @@
 //! Linux.
 
 mod disks;
+mod mountinfo;
 mod mounts;
 
 pub use disks::{

@@ -1,6 +1,7 @@
 //! The table of mounts, and mounting the key store.
 
 use super::PATHS;
+use super::mountinfo::{Entry, Table};
 use crate::device::{Filesystem, Kind};
 use crate::os::{Access, Mount};
 use nix::fcntl::{OFlag, open};
@@ -11,91 +12,28 @@ use nix::sys::statfs::fstatfs;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// `MS_NOSYMFOLLOW` of linux/mount.h, since 5.10.
 const NOSYMFOLLOW: MsFlags = MsFlags::from_bits_retain(256);
 
-/// All mounts of this process's namespace, in the order in which they were made.
+/// All mounts of this process's namespace that are understood, in the order in which they were made.
 ///
 /// # Errors
-/// The table could not be read or is not as the kernel documents it.
+/// The table could not be read, or a line that is not understood may be a mount of ZFS.
 pub fn mounts() -> io::Result<Vec<Mount>> {
-    Ok(table()?.into_iter().map(|entry| entry.mount).collect())
+    let table = table()?;
+    table.knows_of(&[b"zfs"])?;
+    let entries = table.entries.into_iter();
+    Ok(entries.map(|entry| entry.mount).collect())
 }
 
-struct Entry {
-    id: u64,
-    device: String,
-    mount: Mount,
-}
-
-fn table() -> io::Result<Vec<Entry>> {
+fn table() -> io::Result<Table> {
     // Room for all of it at once: the kernel makes the table anew for every read.
     let mut text = Vec::with_capacity(1 << 16);
     File::open("/proc/self/mountinfo")?.read_to_end(&mut text)?;
-    text.split(|b| *b == b'\n')
-        .filter(|line| !line.is_empty())
-        .map(|line| {
-            parse_mountinfo(line).ok_or_else(|| {
-                let line = String::from_utf8_lossy(line);
-                io::Error::other(format!("mount table line not understood: {line}"))
-            })
-        })
-        .collect()
-}
-
-/// One line of /proc/self/mountinfo, as proc_pid_mountinfo(5) describes it.
-fn parse_mountinfo(line: &[u8]) -> Option<Entry> {
-    let mut fields = line.split(|b| *b == b' ');
-    let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
-    let _parent = fields.next()?;
-    let device = String::from_utf8(fields.next()?.to_vec()).ok()?;
-    let _root = fields.next()?;
-    let at = PathBuf::from(std::ffi::OsString::from_vec(unescape(fields.next()?)));
-    let read_only = has_ro(fields.next()?);
-    let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
-    let fstype = String::from_utf8(rest.next()?.to_vec()).ok()?;
-    // Somebody's oddly named mount must not make the whole table unreadable.
-    let source = String::from_utf8_lossy(&unescape(rest.next()?)).into_owned();
-    let sealed = has_ro(rest.next()?);
-    Some(Entry {
-        id,
-        device,
-        mount: Mount {
-            at,
-            fstype,
-            source,
-            read_only: read_only || sealed,
-            sealed,
-            fsid: String::new(),
-        },
-    })
-}
-
-fn has_ro(options: &[u8]) -> bool {
-    options.split(|b| *b == b',').any(|option| option == b"ro")
-}
-
-/// Undoes the kernel's `\040` for a space and the like.
-fn unescape(field: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&first, tail)) = rest.split_first() {
-        let digits = tail.get(..3).and_then(|d| std::str::from_utf8(d).ok());
-        match digits.and_then(|d| u8::from_str_radix(d, 8).ok()) {
-            Some(byte) if first == b'\\' => {
-                out.push(byte);
-                rest = &tail[3..];
-            }
-            _ => {
-                out.push(first);
-                rest = tail;
-            }
-        }
-    }
-    out
+    Ok(Table::parse(&text))
 }
 
 /// The mount that a visitor of `path` reaches now; `None` when there is no such path. May block.
@@ -121,10 +59,9 @@ pub fn mount_of(file: &impl AsFd) -> io::Result<Mount> {
         .lines()
         .find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
         .ok_or_else(|| io::Error::other("the kernel names no mount for an open file"))?;
-    let entry = table()?.into_iter().find(|entry| entry.id == id);
-    let mut mount = entry
-        .ok_or_else(|| io::Error::other("the mount table changed meanwhile"))?
-        .mount;
+    let entry = table()?.entries.into_iter().find(|entry| entry.id == id);
+    let unknown = || io::Error::other("the mount table changed, or its line is not understood");
+    let mut mount = entry.ok_or_else(unknown)?.mount;
     mount.fsid = fsid_hex(&fstatfs(file)?);
     Ok(mount)
 }
@@ -160,7 +97,11 @@ pub fn mounts_of_and_others(
         format!("{major}:{minor}")
     });
     let is_of_node = |entry: &Entry| number.as_ref() == Some(&entry.device);
-    let (of_node, others): (Vec<_>, Vec<_>) = table()?.into_iter().partition(is_of_node);
+    let table = table()?;
+    let number_field = number.as_ref().map(|number| format!(" {number} "));
+    let number_field = number_field.unwrap_or_default();
+    table.knows_of(&[number_field.as_bytes(), node.as_os_str().as_bytes()])?;
+    let (of_node, others): (Vec<_>, Vec<_>) = table.entries.into_iter().partition(is_of_node);
     let mounts = |entries: Vec<Entry>| entries.into_iter().map(|entry| entry.mount).collect();
     Ok((mounts(of_node), mounts(others)))
 }
@@ -258,46 +199,15 @@ pub fn beneath<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gate::Questions;
     use crate::host::bare::{self, Bare};
     use crate::os::worker;
+    use crate::sorted::Set;
+    use crate::system::{Machine, System};
     use crate::time::{Deadline, SystemClock};
+    use std::ffi::OsStr;
+    use std::path::PathBuf;
     use std::time::Duration;
-
-    #[test]
-    fn mountinfo_lines_are_read() {
-        let line = b"36 35 98:0 /mnt1 /mnt\\0402 rw,noatime master:1 shared:2 - zfs zdata/enc\\134x ro,xattr";
-        let entry = parse_mountinfo(line).unwrap();
-        assert_eq!(entry.id, 36);
-        assert_eq!(entry.device, "98:0");
-        assert_eq!(entry.mount.at, Path::new("/mnt 2"));
-        assert_eq!(entry.mount.fstype, "zfs");
-        assert_eq!(entry.mount.source, "zdata/enc\\x");
-        assert!(entry.mount.sealed && entry.mount.read_only);
-    }
-
-    #[test]
-    fn a_read_only_bind_of_a_writable_file_system_is_not_sealed() {
-        let mount = parse_mountinfo(b"1 0 0:9 / /a ro - zfs z/a rw,xattr")
-            .unwrap()
-            .mount;
-        assert!(mount.read_only && !mount.sealed);
-        let mount = parse_mountinfo(b"1 0 0:9 / /a rw - zfs z/a rw,errors=ro2")
-            .unwrap()
-            .mount;
-        assert!(!mount.read_only && !mount.sealed);
-    }
-
-    #[test]
-    fn broken_mountinfo_lines_are_refused() {
-        for line in [
-            "",
-            "36 35",
-            "x 35 98:0 / / rw - zfs a ro",
-            "36 35 98:0 / / rw zfs a ro",
-        ] {
-            assert!(parse_mountinfo(line.as_bytes()).is_none(), "{line}");
-        }
-    }
 
     #[test]
     fn the_live_table_tells_what_covers_a_path() {
@@ -358,6 +268,69 @@ mod tests {
         let expected = (vec!["left".to_owned()], vec!["served".to_owned()], true);
         match nix::unistd::geteuid().is_root() {
             true => assert_eq!(seen.unwrap().unwrap(), expected),
+            false => assert!(seen.unwrap().is_err()),
+        }
+    }
+
+    /// Mounts a file system on a path of odd bytes, and asks as a gate does; what a visitor of `/` and of
+    /// that path reaches, and how many mounts the table has more than before.
+    fn ask_beside(point: &Path) -> Result<(PathBuf, PathBuf, usize, bool), String> {
+        detach_mounts().map_err(|e| e.to_string())?;
+        let before = mounts().map_err(|e| e.to_string())?.len();
+        let none: Option<&str> = None;
+        let flags = MsFlags::empty();
+        mount(Some("odd \\ name"), point, Some("tmpfs"), flags, none).map_err(|e| e.to_string())?;
+        let odd = OsStr::from_bytes(b"left \xff");
+        fs::write(point.join(odd), "x").map_err(|e| e.to_string())?;
+        let machine = Machine::new();
+        let deadline = Deadline::after(machine.clock(), Duration::from_secs(20));
+        let mut questions = Questions::default();
+        questions.paths.insert(PathBuf::from("/"));
+        questions.paths.insert(point.to_owned());
+        let live = machine
+            .look(&questions, deadline)
+            .map_err(|e| e.to_string())?;
+        let reached = |path: &Path| match live.covering.get(path) {
+            Some(Ok(Some(mount))) => mount.at.clone(),
+            other => panic!("{other:?}"),
+        };
+        // A file of that name must not make all other mountpoints unknown either.
+        umount2(point, MntFlags::MNT_DETACH).map_err(|e| e.to_string())?;
+        fs::write(point.join(odd), "x").map_err(|e| e.to_string())?;
+        let points = [point.to_owned(), PathBuf::from("/nowhere at all")];
+        let seen = machine
+            .beneath(&points, &Set::new(), deadline)
+            .map_err(|e| e.to_string())?;
+        let holds = seen.get(point) == Some(&Ok(Bare::Holds(point.join(odd))));
+        let absent = seen.get(&points[1]) == Some(&Ok(Bare::Absent));
+        let table = mounts().map_err(|e| e.to_string())?.len();
+        Ok((
+            reached(Path::new("/")),
+            reached(point),
+            table - before,
+            holds && absent,
+        ))
+    }
+
+    /// As root it must work; nobody else may try.
+    #[test]
+    fn law_5_a_mount_or_file_of_any_name_makes_nothing_else_unknown() {
+        let name = [
+            b"f3skeys-\xff\xfe \\\n-",
+            std::process::id().to_string().as_bytes(),
+        ]
+        .concat();
+        let point = std::env::temp_dir().canonicalize().unwrap();
+        let point = point.join(OsStr::from_bytes(&name));
+        fs::create_dir_all(&point).unwrap();
+        let clock = SystemClock::start();
+        let deadline = Deadline::after(&clock, Duration::from_secs(60));
+        let seen = worker::run("mounts", &clock, deadline, || {
+            ask_beside(&point).map(|(root, odd, more, rest)| (root, odd == point, more, rest))
+        });
+        fs::remove_dir_all(&point).unwrap();
+        match nix::unistd::geteuid().is_root() {
+            true => assert_eq!(seen.unwrap(), Ok((PathBuf::from("/"), true, 0, true))),
             false => assert!(seen.unwrap().is_err()),
         }
     }
