@@ -64,6 +64,8 @@ mod evaluate;
 pub mod exit;
 pub mod flat;
 pub mod foreign;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod gate;
 pub mod guard;
 pub mod handover;

@@ -4,7 +4,7 @@
 //! while a person has opened it for that ([`rebuild`]); hands no key out, and tells of nothing else.
 
 mod keys;
-mod question;
+pub(crate) mod question;
 pub mod rebuild;
 
 use crate::audit::log::Caller;

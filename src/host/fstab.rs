@@ -34,15 +34,20 @@ pub fn fstab(host: &Host) -> Result<Vec<FstabLine>, Trouble> {
     let text = host
         .text(FSTAB)
         .map_err(|e| Trouble::failed(FSTAB, &e.to_string()))?;
-    let text = text.unwrap_or_default();
+    lines(&text.unwrap_or_default()).map_err(|what| Trouble::failed(FSTAB, &what))
+}
+
+/// Reads the text of an fstab.
+///
+/// # Errors
+/// A line is not understood; the words give its number and the line.
+pub fn lines(text: &str) -> Result<Vec<FstabLine>, String> {
     let lines = text.lines().enumerate();
     lines
         .map(|(number, line)| (number + 1, line.trim()))
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
         .map(|(number, line)| {
-            parse(line).ok_or_else(|| {
-                Trouble::failed(FSTAB, &format!("line {number} is not understood: `{line}`"))
-            })
+            parse(line).ok_or_else(|| format!("line {number} is not understood: `{line}`"))
         })
         .collect()
 }

@@ -63,6 +63,14 @@ struct Layer {
 }
 
 impl RcConf {
+    /// What a host sets whose only file is an `/etc/rc.conf` with this text.
+    pub fn of(text: &str) -> RcConf {
+        RcConf {
+            for_all: vec![Layer::of(FOR_ALL[0], text)],
+            for_one: Map::new(),
+        }
+    }
+
     /// The variable as the script `/etc/rc.d/SERVICE` finds it. What `rc.conf.d` holds for one
     /// service, others do not see.
     pub fn seen_by(&self, service: &str, variable: &str) -> Setting {
@@ -129,14 +137,18 @@ fn layer(host: &Host, path: &str) -> Result<Option<Layer>, Trouble> {
     let text = host
         .text(path)
         .map_err(|e| Trouble::failed(path, &e.to_string()))?;
-    Ok(text.map(|text| {
+    Ok(text.map(|text| Layer::of(path, &text)))
+}
+
+impl Layer {
+    fn of(path: &str, text: &str) -> Layer {
         let (values, script) = assignments(&text.replacen(WHILE_ENABLED, "", 1));
         Layer {
             path: path.to_owned(),
             values,
             script,
         }
-    }))
+    }
 }
 
 /// The assignments of a script, and whether there is more in it.

@@ -36,7 +36,7 @@ pub(super) fn taken(told: &[u8]) -> Result<Question, Refused> {
 }
 
 /// All that the worker does. It may block for ever: root gives up on it.
-pub(super) fn told(mut input: impl Read) -> Vec<u8> {
+pub(crate) fn told(mut input: impl Read) -> Vec<u8> {
     let question = line(&mut input).and_then(|line| {
         let question = understand(&line)?;
         // Keys are read by the worker that writes them, and by nobody else.
