@@ -440,6 +440,8 @@ impl Flat for Promoted {
             }
             Promoted::Over(epoch) => put_tagged(2, epoch, out),
             Promoted::Unknown(value) => put_tagged(3, value, out),
+            // No message has a word for it.
+            Promoted::Disputed(_) => Err(NO_SUCH),
         }
     }
     fn take(from: &mut Row) -> Result<Self, Unfit> {

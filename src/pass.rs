@@ -8,6 +8,7 @@ use crate::names::DatasetName;
 use crate::os::PoolState;
 use crate::peers::Peers;
 use crate::plan::{self, Observed, Pool, Step};
+use crate::promotion::record;
 use crate::report::{Phase, Report, Severity};
 use crate::services::Services;
 use crate::sorted::{Map, Set};
@@ -41,6 +42,25 @@ pub struct Node<'a> {
 }
 
 impl Node<'_> {
+    /// The datasets of a pool, or of a part of it, as the verbs see them: a promotion is what the
+    /// dataset's property and this node's own record say together.
+    ///
+    /// # Errors
+    /// The pool could not be asked, or its answer was not understood.
+    pub fn datasets(
+        &self,
+        pool: &str,
+        part: Option<&Part>,
+        deadline: Deadline,
+    ) -> Result<Listing, Trouble> {
+        let mut seen = match part {
+            Some(part) => self.zfs.observe_part(pool, part, deadline),
+            None => self.zfs.observe(pool, deadline),
+        }?;
+        record::join_all(&mut seen.datasets, &record::all(self.db));
+        Ok(seen)
+    }
+
     /// Logs a run that is over, and not kept yet.
     pub fn log(&self, report: &Report) {
         let before = Report::last(self.db, &report.pass);
@@ -284,11 +304,7 @@ impl<'a> Pass<'a> {
             PoolState::Unknown(why) => return Err(Pool::NotSeen(why)),
             PoolState::Works(_) => {}
         }
-        let zfs = self.node.zfs;
-        let answer = match part {
-            Some(part) => zfs.observe_part(pool, part, deadline),
-            None => zfs.observe(pool, deadline),
-        };
+        let answer = self.node.datasets(pool, part, deadline);
         answer.map_err(|trouble| self.not_seen(pool, &trouble))
     }
 

@@ -521,6 +521,9 @@ fn judge_one(config: &Config, peer: &NodeName, state: &ReplicaState, own: &[Past
             let words = foreign::words(value);
             return Answer::CannotTell(format!("it says `{words}` of the promotion of {name}"));
         }
+        Promoted::Disputed(dispute) => {
+            return Answer::CannotTell(format!("of {name}: {dispute}"));
+        }
     }
     let newest = state.newest.as_ref();
     let since = newest.map_or("it was made".to_owned(), |(_, name)| {

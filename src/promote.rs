@@ -2,7 +2,9 @@
 //! read-only again.
 //!
 //! The order is the law: recorded before anything can be written, and nothing can be written any more
-//! before what was written is kept in a snapshot. Each step is decided from a fresh observation, so a
+//! before what was written is kept in a snapshot. Recorded is what the replica's property and this node's
+//! own record say together: a promotion sets the property, then the record; its end takes them off in the
+//! other order. Each step is decided from a fresh observation, so a
 //! run that was killed anywhere is finished by the next. Rolls nothing back and destroys nothing.
 
 use crate::config::{Config, Role};
@@ -11,8 +13,10 @@ use crate::exit::Fault;
 use crate::names::DatasetName;
 use crate::pass::{Node, ONE_CALL, Pass};
 use crate::plan::{Observed, Pool};
+use crate::promotion::record::Record;
 use crate::promotion::{self, PROPERTY, Promoted, Promotion};
 use crate::report::{Report, Severity};
+use crate::roles;
 use crate::sorted;
 use crate::trouble::Trouble;
 use crate::zfs::{Dataset, Past, Source};
@@ -188,40 +192,98 @@ fn begin_promotion(pass: &mut Pass, root: &DatasetName, reason: &str) -> Result<
     Ok(())
 }
 
-/// Records the promotion, and sees that it is recorded; one that lasts already stays as it is.
+/// Records the promotion, and sees that it is recorded; one that lasts already stays as it is. The
+/// property comes first: it promotes nothing, and the next run goes on from it.
 fn record(pass: &mut Pass, root: &DatasetName, reason: &str) -> Result<Promotion, Stop> {
     let dataset = look(pass, root)?;
-    if let Promoted::Now(promotion) = dataset.promotion {
-        return Ok(promotion);
+    let promotion = match &dataset.promotion {
+        Promoted::Now(promotion) => return Ok(promotion.clone()),
+        Promoted::Disputed(dispute) if dispute.is_unrecorded() => {
+            confirm(pass, root, &dispute.promotion);
+            dispute.promotion.clone()
+        }
+        known => {
+            let promotion = new_promotion(pass, root, known, reason)?;
+            set_property(
+                pass,
+                root,
+                &promotion.value(),
+                |seen| matches!(seen, Promoted::Disputed(said) if said.promotion == promotion),
+            )?;
+            promotion
+        }
+    };
+    keep_record(pass, &dataset, &promotion, true)?;
+    match look(pass, root)?.promotion {
+        Promoted::Now(seen) if seen == promotion => Ok(promotion),
+        _ => Err(not_recorded(&promotion.value(), "it did not last", root)),
     }
-    let Some(epoch) = dataset.promotion.next_epoch() else {
-        return Err(not_understood(root, &dataset.promotion));
-    };
-    let promotion = Promotion {
-        epoch,
-        since: pass.node.system.wall(),
-        reason: reason.to_owned(),
-    };
-    write_record(
-        pass,
-        root,
-        &promotion.value(),
-        &Promoted::Now(promotion.clone()),
-    )?;
-    Ok(promotion)
 }
 
-fn write_record(
+fn new_promotion(
+    pass: &Pass,
+    root: &DatasetName,
+    known: &Promoted,
+    reason: &str,
+) -> Result<Promotion, Stop> {
+    let epoch = known.next_epoch();
+    Ok(Promotion {
+        epoch: epoch.ok_or_else(|| not_understood(root, known))?,
+        since: pass.node.system.wall(),
+        reason: reason.to_owned(),
+    })
+}
+
+/// Says whose word is taken when a promotion is confirmed that this node has not recorded.
+fn confirm(pass: &mut Pass, root: &DatasetName, promotion: &Promotion) {
+    let what = format!(
+        "{PROPERTY} says `{}`, which this node had not recorded: now confirmed",
+        promotion.value()
+    );
+    let subject = root.as_str();
+    pass.report.find(Severity::Note, subject, &what, "");
+}
+
+/// Keeps this node's own record of a promotion: that it lasts, or that it is over.
+fn keep_record(
+    pass: &mut Pass,
+    dataset: &Dataset,
+    promotion: &Promotion,
+    lasts: bool,
+) -> Result<(), Stop> {
+    let record = Record {
+        dataset: dataset.name.clone(),
+        guid: dataset.guid,
+        promotion: promotion.clone(),
+        lasts,
+    };
+    evaluate::close_about(pass, &dataset.name);
+    record.keep(pass.node.db).map_err(|e| {
+        let path = record.path(pass.node.db);
+        Stop::new(
+            Fault::System,
+            format!("{} could not be written: {e}", path.display()),
+            "make the directory writable for root, then again: it goes on where this stopped",
+        )
+    })?;
+    let words = match lasts {
+        true => format!("recorded that promotion {} lasts", promotion.epoch),
+        false => format!("recorded that promotion {} is over", promotion.epoch),
+    };
+    pass.report.change(words);
+    Ok(())
+}
+
+fn set_property(
     pass: &mut Pass,
     root: &DatasetName,
     value: &str,
-    wanted: &Promoted,
+    is_wanted: impl Fn(&Promoted) -> bool,
 ) -> Result<(), Stop> {
     evaluate::close_about(pass, root);
     let deadline = pass.deadline.at_most(pass.clock(), ONE_CALL);
     let done = pass.node.zfs.record(root, value, deadline);
-    let seen = look(pass, root)?.promotion;
-    if seen == *wanted {
+    if is_wanted(&look(pass, root)?.promotion) {
         pass.report.change(format!("recorded: {value}"));
         return Ok(());
     }
@@ -229,11 +291,15 @@ fn write_record(
         Err(trouble) => trouble.to_string(),
         Ok(()) => "it did not last".to_owned(),
     };
-    Err(Stop::new(
+    Err(not_recorded(value, &why, root))
+}
+
+fn not_recorded(value: &str, why: &str, root: &DatasetName) -> Stop {
+    Stop::new(
         Fault::Unavailable,
         format!("`{value}` could not be recorded: {why}"),
         format!("see why `zfs set {PROPERTY}=... {root}` fails, then again"),
-    ))
+    )
 }
 
 fn not_understood(root: &DatasetName, promoted: &Promoted) -> Stop {
@@ -243,8 +309,8 @@ fn not_understood(root: &DatasetName, promoted: &Promoted) -> Stop {
     };
     Stop::new(
         Fault::Unavailable,
-        format!("{PROPERTY} is `{value}`, from which no next epoch follows"),
-        format!("`zfs inherit {PROPERTY} {root}` forgets it; then again"),
+        format!("its promotion is `{value}`, from which no next epoch follows"),
+        roles::way_out_of_unknown(root),
     )
 }
 
@@ -302,22 +368,33 @@ fn tell_turned(pass: &mut Pass, root: &DatasetName, before: &Observed) {
 
 fn end_promotion(pass: &mut Pass, root: &DatasetName) -> Result<(), Stop> {
     seal(pass, root)?;
-    match look(pass, root)?.promotion {
-        Promoted::Now(promotion) => {
-            let kept = keep(pass, root, &promotion)?;
-            let over = promotion.value_over(pass.node.system.wall());
-            write_record(pass, root, &over, &Promoted::Over(promotion.epoch))?;
-            tell_way_out(pass, root, kept);
-            Ok(())
+    let dataset = look(pass, root)?;
+    let (promotion, last) = match &dataset.promotion {
+        Promoted::Now(promotion) => (promotion.clone(), promotion.epoch),
+        Promoted::Disputed(dispute) => {
+            let said = dispute.promotion.clone();
+            let last = said.epoch.max(dispute.recorded);
+            (said, last)
         }
         Promoted::Never | Promoted::Over(_) => {
             let what = "is not promoted; nothing is left to end";
             let subject = root.as_str();
             pass.report.find(Severity::Note, subject, what, "");
-            Ok(())
+            return Ok(());
         }
-        unknown @ Promoted::Unknown(_) => Err(not_understood(root, &unknown)),
-    }
+        unknown @ Promoted::Unknown(_) => return Err(not_understood(root, unknown)),
+    };
+    let kept = keep(pass, root, &promotion)?;
+    // The record ends first, as it came last: so it never lasts without the property.
+    let over = Promotion {
+        epoch: last,
+        ..promotion
+    };
+    keep_record(pass, &dataset, &over, false)?;
+    let value = over.value_over(pass.node.system.wall());
+    set_property(pass, root, &value, |seen| *seen == Promoted::Over(last))?;
+    tell_way_out(pass, root, kept);
+    Ok(())
 }
 
 /// Makes all of it read-only.

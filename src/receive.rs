@@ -306,7 +306,7 @@ fn see(node: Node, pool: &str, deadline: Deadline) -> Result<Listing, Refused> {
             return Err(Refused::unavailable(format!("pool {pool}: {why}")));
         }
     }
-    let seen = node.zfs.observe(pool, deadline);
+    let seen = node.datasets(pool, None, deadline);
     seen.map_err(|trouble| Refused::unavailable(trouble.to_string()))
 }
 
@@ -315,7 +315,7 @@ fn state(config: &Config, seen: &[Dataset], past: Past) -> ReplicaState {
     let root = config.root_above(&past.dataset).map(|root| &root.dataset);
     let root = root.and_then(|root| seen.iter().find(|dataset| dataset.name == *root));
     let promoted = match root {
-        Some(root) => root.promotion.clone(),
+        Some(root) => root.promotion.for_a_peer(),
         None => Promoted::Unknown("its root was not seen".to_owned()),
     };
     let newest = past.newest();

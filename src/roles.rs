@@ -5,7 +5,7 @@ use crate::config::{Config, Role};
 use crate::names::DatasetName;
 use crate::pass::Pass;
 use crate::plan::{self, Observed};
-use crate::promotion::{PROPERTY, Promoted};
+use crate::promotion::{Dispute, PROPERTY, Promoted};
 use crate::report::{Finding, Severity};
 use crate::sorted::{Map, Set};
 use crate::trouble::Trouble;
@@ -68,12 +68,35 @@ fn promotion(root: &DatasetName, promoted: &Promoted) -> Option<Finding> {
         Promoted::Unknown(value) => (
             Severity::Failure,
             format!(
-                "{PROPERTY} is `{value}`, which says nothing; it counts as not promoted, and is read-only"
+                "what is known of its promotion is `{value}`, which says nothing; it counts as not promoted, and is read-only"
             ),
-            format!("`zfs inherit {PROPERTY} {root}`; then `f3skeys promote`, if that was meant"),
+            way_out_of_unknown(root),
+        ),
+        Promoted::Disputed(dispute) => (
+            Severity::Alarm,
+            format!("{dispute}; it counts as not promoted, and is read-only"),
+            way_out_of_dispute(root, dispute),
         ),
     };
     Some(Finding::new(severity, root.as_str(), &what, &remedy))
+}
+
+/// What a person can do about a promotion that is not understood.
+pub fn way_out_of_unknown(root: &DatasetName) -> String {
+    format!(
+        "`zfs inherit {PROPERTY} {root}` forgets a property that is not understood; a record that cannot be read (promotion-GUID.json in the state directory) is to be moved aside; then `f3skeys promote`, if that was meant"
+    )
+}
+
+fn way_out_of_dispute(root: &DatasetName, dispute: &Dispute) -> String {
+    match dispute.is_unrecorded() {
+        true => format!(
+            "if a person has promoted it on this node (a version that kept no record, or a run that was cut): `f3skeys promote {root} --reason ...` confirms it; if nobody has: `zfs inherit {PROPERTY} {root}`, and see who may set properties here"
+        ),
+        false => format!(
+            "`f3skeys demote {root}` keeps what was written and ends it; `f3skeys promote {root} --reason ...` begins anew"
+        ),
+    }
 }
 
 /// A replica that holds what it never received. One without a snapshot is no replica yet: a

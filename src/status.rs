@@ -288,7 +288,7 @@ impl RootNow {
         (self.promoted, self.promotion) = match &dataset.promotion {
             Promoted::Never | Promoted::Over(_) => (Some(false), None),
             Promoted::Now(promotion) => (Some(true), Some(promotion.clone())),
-            Promoted::Unknown(_) => (None, None),
+            Promoted::Unknown(_) | Promoted::Disputed(_) => (None, None),
         };
     }
 }

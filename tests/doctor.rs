@@ -1163,16 +1163,16 @@ fn a_store_that_is_open_for_a_rebuild() {
 fn a_promoted_replica_is_named_and_may_be_written() {
     let world = healthy(Rc, "promoted");
     let value = "promoted 3 1795000000 f1 burnt down";
+    world.sim.set_promotion("zdata/sink/f1", value);
     world.sim.change("zdata/sink/f1", |d| {
-        d.promotion = f3skeys::promotion::parse(value);
         d.readonly = false;
         d.readonly_source = Source::Local;
     });
     world.only(WARNING, "zdata/sink/f1", "epoch 3: f1 burnt down");
     // Once it is over it may not.
-    world.sim.change("zdata/sink/f1", |d| {
-        d.promotion = f3skeys::promotion::parse("demoted 3 1795000001");
-    });
+    world
+        .sim
+        .set_promotion("zdata/sink/f1", "demoted 3 1795000001");
     world.only(Severity::Alarm, "zdata/sink/f1", "is mounted writable");
     world.sim.change("zdata/sink/f1", |d| {
         d.promotion = f3skeys::promotion::parse("promoted, somehow");

@@ -401,11 +401,15 @@ fn block(sim: &Sim) {
 }
 
 fn promoted() -> Promoted {
-    Promoted::Now(Promotion {
+    Promoted::Now(promotion())
+}
+
+fn promotion() -> Promotion {
+    Promotion {
         epoch: 1,
         since: 1_795_000_000,
         reason: "f0 is dead".to_owned(),
-    })
+    }
 }
 
 fn rename_snapshot(sim: &Sim) {
@@ -795,6 +799,9 @@ fn law_4_a_promotion_opens_its_gates_and_its_end_closes_them() {
     assert_eq!(states(&sim), [false; 4]);
     // Recorded: the next pass says so.
     sim.change(SINK, |d| d.promotion = promoted());
+    sim.verb(|node| reconcile(node, &config));
+    assert_eq!(states(&sim), [false; 4], "the property alone");
+    sim.record_of(SINK, &promotion(), true);
     assert_eq!(states(&sim), [false; 4]);
     sim.verb(|node| reconcile(node, &config));
     assert_eq!(states(&sim), [true, true, true, false]);
@@ -809,6 +816,9 @@ fn law_4_a_promotion_opens_its_gates_and_its_end_closes_them() {
     // The record ended alone: the next pass says so.
     readonly(&sim, SINK, false);
     assert_eq!(states(&sim), [true, true, true, false]);
+    sim.record_of(SINK, &promotion(), false);
+    sim.verb(|node| reconcile(node, &config));
+    assert_eq!(states(&sim), [false; 4], "the record alone");
     sim.change(SINK, |d| d.promotion = Promoted::Over(1));
     sim.verb(|node| reconcile(node, &config));
     assert_eq!(states(&sim), [false; 4]);

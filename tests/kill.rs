@@ -60,7 +60,7 @@ fn config() -> Config {
 // The oracle.
 
 fn promoted(sim: &Sim) -> bool {
-    matches!(sim.find(REPLICA).promotion, Promoted::Now(_))
+    matches!(sim.promotion(REPLICA), Promoted::Now(_))
 }
 
 fn is_replica(dataset: &str) -> bool {
@@ -383,7 +383,7 @@ fn soon(sim: &Sim) -> Deadline {
 }
 
 fn record(sim: &Sim, value: &str) {
-    sim.record(&name(REPLICA), value, soon(sim)).unwrap();
+    sim.set_promotion(REPLICA, value);
 }
 
 /// A promotion that was killed as soon as it was recorded.

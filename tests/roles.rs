@@ -169,7 +169,7 @@ fn writable(sim: &Sim) -> Vec<String> {
 }
 
 fn is_promoted(sim: &Sim) -> bool {
-    matches!(sim.find(ROOT).promotion, Promoted::Now(_))
+    matches!(sim.promotion(ROOT), Promoted::Now(_))
 }
 
 fn says(report: &Report, severity: Severity, subject: &str, words: &str) {
@@ -324,7 +324,7 @@ fn cuts(world: impl Fn() -> Sim, verb: fn(Node) -> Report) -> Vec<(usize, bool)>
 
 fn promoted_well(sim: &Sim, context: &str) {
     assert_eq!(writable(sim), OWN, "{context}");
-    match sim.find(ROOT).promotion {
+    match sim.promotion(ROOT) {
         Promoted::Now(promotion) => {
             assert_eq!(promotion.epoch, 1, "{context}");
             assert_eq!(promotion.reason, "f0 is dead", "{context}");
@@ -394,7 +394,7 @@ fn law_3_and_8_a_demotion_cut_anywhere_is_finished_and_keeps_what_was_written() 
 
 fn demoted_well(sim: &Sim, context: &str) {
     assert_eq!(writable(sim), [""; 0], "{context}");
-    assert_eq!(sim.find(ROOT).promotion, Promoted::Over(1), "{context}");
+    assert_eq!(sim.promotion(ROOT), Promoted::Over(1), "{context}");
     for name in OWN {
         let kept = ["common", "f3skeys-demoted-1"];
         assert_eq!(snapshots(sim, name), kept, "{context}: {name}");
@@ -467,7 +467,7 @@ fn a_promotion_in_which_nothing_was_written_leaves_no_snapshot_in_the_way() {
     }
     // The next promotion has a number of its own, and its end a snapshot of its own.
     promote_now(&sim);
-    assert!(matches!(sim.find(ROOT).promotion, Promoted::Now(p) if p.epoch == 2));
+    assert!(matches!(sim.promotion(ROOT), Promoted::Now(p) if p.epoch == 2));
     write_on(&sim, ROOT, 1);
     demote_now(&sim);
     assert_eq!(snapshots(&sim, ROOT), ["common", "f3skeys-demoted-2"]);
@@ -549,7 +549,8 @@ fn law_3_what_fails_leaves_nothing_writable_that_is_not_recorded_and_pinned() {
         let sim = written_world("fails-demote", From::Each);
         let (report, _) = watched(&sim, None, Some(fails), demotion);
         assert_eq!(report.unwrap().status, 69, "{fails}");
-        assert!(is_promoted(&sim), "{fails}");
+        let over = matches!(sim.promotion(ROOT), Promoted::Never | Promoted::Over(_));
+        assert!(!over, "{fails}");
         let (report, _) = watched(&sim, None, None, demotion);
         assert_eq!(report.unwrap().status, 0, "{fails}");
         demoted_well(&sim, fails);
@@ -691,6 +692,199 @@ fn law_3_a_promotion_that_is_not_understood_or_not_the_roots_own_promotes_nothin
         if let Promoted::Unknown(_) = promotion {
             says(&first, Severity::Failure, ROOT, "counts as not promoted");
         }
+    }
+}
+
+/// What a state directory can hold beside a property that says promoted with epoch 2.
+fn records_that_do_not_confirm() -> Vec<(&'static str, fn(&Sim))> {
+    fn the_file(sim: &Sim) -> std::path::PathBuf {
+        let guid = sim.find(ROOT).guid;
+        sim.db().join(format!("promotion-{guid}.json"))
+    }
+    fn rewrite(sim: &Sim, from: &str, to: &str) {
+        sim.record_of(ROOT, &second(), true);
+        let text = std::fs::read_to_string(the_file(sim)).unwrap();
+        assert!(text.contains(from), "{text}");
+        std::fs::write(the_file(sim), text.replacen(from, to, 1)).unwrap();
+    }
+    vec![
+        ("none", |_| {}),
+        ("of the epoch before", |sim| {
+            let epoch = 1;
+            sim.record_of(ROOT, &Promotion { epoch, ..second() }, true);
+        }),
+        ("of a later epoch", |sim| {
+            let epoch = 3;
+            sim.record_of(ROOT, &Promotion { epoch, ..second() }, true);
+        }),
+        ("over", |sim| sim.record_of(ROOT, &second(), false)),
+        ("of another dataset", |sim| {
+            sim.record_of("z/sink/f0/a", &second(), true);
+        }),
+        ("of a dataset of that name that was there before", |sim| {
+            sim.record_of(ROOT, &second(), true);
+            sim.change(ROOT, |d| d.guid += 1);
+        }),
+        ("empty", |sim| std::fs::write(the_file(sim), "").unwrap()),
+        ("of a stranger's guid", |sim| {
+            let guid = sim.find(ROOT).guid;
+            rewrite(sim, &guid.to_string(), "7");
+        }),
+        ("with more fields", |sim| {
+            rewrite(sim, "\"lasts\"", "\"more\": 1, \"lasts\"");
+        }),
+        ("of epoch 0", |sim| {
+            rewrite(sim, "\"epoch\": 2", "\"epoch\": 0")
+        }),
+        ("with a reason of two lines", |sim| {
+            rewrite(sim, "f0 is dead", "f0\\nis dead");
+        }),
+        ("a directory", |sim| {
+            std::fs::create_dir(the_file(sim)).unwrap()
+        }),
+        ("in a directory that cannot be read", |sim| {
+            std::fs::remove_dir_all(sim.db()).unwrap();
+            std::fs::write(sim.db(), "").unwrap();
+        }),
+    ]
+}
+
+fn second() -> Promotion {
+    Promotion {
+        epoch: 2,
+        since: 1_795_000_000,
+        reason: "f0 is dead".to_owned(),
+    }
+}
+
+#[test]
+fn law_3_a_property_without_this_nodes_own_record_promotes_nothing() {
+    for (context, record) in records_that_do_not_confirm() {
+        let sim = booted("unrecorded", From::Each);
+        sim.reboot("boot-2");
+        sim.change(ROOT, |d| d.promotion = Promoted::Now(second()));
+        record(&sim);
+        for name in OWN {
+            sim.change(name, |d| {
+                d.readonly = false;
+                d.readonly_source = Source::Received;
+            });
+        }
+        let (first, _) = whole_boot(&sim);
+        assert_eq!(writable(&sim), [""; 0], "{context}");
+        let writes = |e: &Event| matches!(e, Event::Mounted { dataset, writable: true } if dataset.starts_with(ROOT));
+        assert!(!sim.trace.borrow().iter().any(writes), "{context}");
+        let of_root = |f: &&f3skeys::report::Finding| f.subject == ROOT;
+        let worst = first.findings.iter().filter(of_root).map(|f| f.severity);
+        let expected = match sim.promotion(ROOT) {
+            Promoted::Disputed(_) => Severity::Alarm,
+            Promoted::Unknown(_) => Severity::Failure,
+            other => panic!("{context}: {other:?}"),
+        };
+        assert_eq!(worst.max(), Some(expected), "{context}");
+        // No peer hears that nothing was promoted.
+        let heard = asked(&primary(), &sim);
+        assert!(
+            matches!(heard, GateAnswer::CannotTell(_)),
+            "{context} {heard:?}"
+        );
+    }
+}
+
+#[test]
+fn law_3_a_record_without_the_property_promotes_nothing_either_and_demote_ends_it() {
+    for property in [Promoted::Never, Promoted::Over(1), Promoted::Over(2)] {
+        let sim = booted("no-property", From::Each);
+        sim.record_of(ROOT, &second(), true);
+        sim.change(ROOT, |d| d.promotion = property.clone());
+        sim.reboot("boot-2");
+        sim.change(ROOT, |d| d.readonly = false);
+        whole_boot(&sim);
+        assert_eq!(writable(&sim), [""; 0], "{property:?}");
+        let heard = asked(&primary(), &sim);
+        assert!(matches!(heard, GateAnswer::CannotTell(_)), "{heard:?}");
+        assert_eq!(demote_now(&sim).status, 0);
+        assert_eq!(sim.promotion(ROOT), Promoted::Over(2), "{property:?}");
+        assert_eq!(asked(&primary(), &sim), GateAnswer::Open, "{property:?}");
+    }
+}
+
+#[test]
+fn a_promotion_that_an_older_version_made_is_confirmed_by_promoting_again() {
+    let sim = booted("older", From::Each);
+    sim.change(ROOT, |d| d.promotion = Promoted::Now(second()));
+    let report = sim.verb(|node| promote(node, &config(), &root(), "another reason"));
+    assert_eq!(report.status, 0, "{}", report.complaints());
+    assert_eq!(sim.promotion(ROOT), Promoted::Now(second()));
+    assert_eq!(writable(&sim), OWN);
+    says(
+        &report,
+        Severity::Note,
+        ROOT,
+        "had not recorded: now confirmed",
+    );
+    let recorded = |e: &Event| matches!(e, Event::Recorded(..));
+    assert!(
+        !sim.trace.borrow().iter().any(recorded),
+        "the property is as it was"
+    );
+    // What is over is not confirmed: it begins anew.
+    for known in [2, 5] {
+        let sim = booted("begun-anew", From::Each);
+        sim.change(ROOT, |d| d.promotion = Promoted::Now(second()));
+        let epoch = known;
+        sim.record_of(ROOT, &Promotion { epoch, ..second() }, false);
+        assert_eq!(promote_now(&sim).status, 0);
+        let next = known + 1;
+        assert!(matches!(sim.promotion(ROOT), Promoted::Now(p) if p.epoch == next));
+    }
+}
+
+#[test]
+fn law_3_a_promotion_that_cannot_be_recorded_here_makes_nothing_writable() {
+    let sim = booted("unwritable", From::Each);
+    let guid = sim.find(ROOT).guid;
+    let file = sim.db().join(format!("promotion-{guid}.json"));
+    // Where the record is prepared, something is in the way.
+    let in_the_way = sim.db().join(format!(".promotion-{guid}.json.new"));
+    std::fs::create_dir(&in_the_way).unwrap();
+    let report = promote_now(&sim);
+    assert_eq!(report.fault, Some(Fault::System), "{}", report.complaints());
+    assert_eq!(writable(&sim), [""; 0]);
+    let unsealed = |e: &Event| matches!(e, Event::Unsealed(_));
+    assert!(!sim.trace.borrow().iter().any(unsealed));
+    assert!(!file.exists());
+    std::fs::remove_dir(&in_the_way).unwrap();
+    assert_eq!(promote_now(&sim).status, 0);
+    promoted_well(&sim, "once it can be written");
+    // And its end is over only once that is recorded.
+    write_on(&sim, ROOT, 4096);
+    std::fs::create_dir(&in_the_way).unwrap();
+    assert_eq!(demote_now(&sim).fault, Some(Fault::System));
+    assert!(is_promoted(&sim));
+    assert_eq!(writable(&sim), [""; 0]);
+    std::fs::remove_dir(&in_the_way).unwrap();
+    assert_eq!(demote_now(&sim).status, 0);
+    assert_eq!(sim.promotion(ROOT), Promoted::Over(1));
+    assert_eq!(snapshots(&sim, ROOT), ["common", "f3skeys-demoted-1"]);
+}
+
+/// The pool says that something is written still, at every look after it was sealed.
+#[test]
+fn law_8_a_demotion_is_not_over_while_something_is_written_still() {
+    let sim = written_world("still-written", From::Each);
+    sim.busy_writer.borrow_mut().push("z/sink/f0/a".to_owned());
+    let report = demote_now(&sim);
+    assert_eq!(report.fault, Some(Fault::Unavailable));
+    says(&report, Severity::Failure, ROOT, "could not be kept");
+    assert!(is_promoted(&sim));
+    let over = |e: &Event| matches!(e, Event::Recorded(..));
+    assert!(!sim.trace.borrow().iter().any(over));
+    sim.busy_writer.borrow_mut().clear();
+    assert_eq!(demote_now(&sim).status, 0);
+    assert_eq!(sim.promotion(ROOT), Promoted::Over(1));
+    for name in OWN {
+        assert_eq!(sim.pasts.borrow()[name].written, 0, "{name}");
     }
 }
 

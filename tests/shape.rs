@@ -203,6 +203,23 @@ fn law_3_only_a_promotion_makes_anything_writable() {
     assert_eq!(with(&[".set_writable("]), ["promote.rs"]);
 }
 
+/// What a dataset's property says of a promotion is joined with this node's record before any verb sees
+/// it: there is one way to datasets, and one place that joins.
+#[test]
+fn law_3_what_promotes_is_joined_in_one_place() {
+    assert_eq!(with(&["promotion::parse("]), ["zfs/parse.rs"]);
+    assert_eq!(with(&["join_all("]), ["pass.rs", "promotion/record.rs"]);
+    let looks = |text: &str| {
+        let text: String = text.split_whitespace().collect();
+        text.contains("zfs.observe(") || text.contains("zfs.observe_part(")
+    };
+    let looking = sources().into_iter().filter(|(_, text)| looks(text));
+    let mut looking: Vec<String> = looking.map(|(name, _)| name).collect();
+    looking.sort();
+    // `adopt` proposes what is not configured yet; the stage of a rehearsal stands where ZFS does.
+    assert_eq!(looking, ["adopt/gather.rs", "pass.rs", "rehearse/stage.rs"]);
+}
+
 #[test]
 fn only_lock_takes_a_key_from_zfs() {
     assert_eq!(with(&["\"unload-key\""]), ["zfs/command.rs"]);

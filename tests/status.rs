@@ -269,9 +269,8 @@ fn a_root_in_every_state_in_metrics() {
 fn a_replica_in_every_state_in_metrics() {
     let sim = booted("replica", good_stick());
     let promoted = |value: &str, readonly| {
-        sim.change(SINK, |d| {
-            (d.promotion, d.readonly) = (f3skeys::promotion::parse(value), readonly);
-        });
+        sim.set_promotion(SINK, value);
+        sim.change(SINK, |d| d.readonly = readonly);
     };
     // Below it, where a stream has brought it.
     sim.change("zdata/sink/f1/child", |d| d.readonly = false);
@@ -292,6 +291,12 @@ fn a_replica_in_every_state_in_metrics() {
         "#,
     );
     assert!(look(&sim).roots[2].writable.is_empty());
+    // The property alone, which a stream or another program may have set.
+    sim.change(SINK, |d| {
+        d.promotion = f3skeys::promotion::parse("promoted 4 1795000000 f1 burnt down");
+    });
+    assert_samples(&look(&sim), r#"replica_promoted{root="zdata/sink/f1"}"#);
+    assert_eq!(look(&sim).roots[2].writable[0], SINK);
     promoted("promoted, somehow", true);
     assert_samples(&look(&sim), r#"replica_promoted{root="zdata/sink/f1"}"#);
     let text = look(&sim).text(Ink::NONE);
@@ -541,9 +546,7 @@ fn all_kinds() -> Vec<Value> {
         .filter_map(|name| scenes::scene(name))
         .collect();
     let promoted = booted("all-promoted", good_stick());
-    promoted.change(SINK, |d| {
-        d.promotion = f3skeys::promotion::parse("promoted 3 1795000000 f1 burnt down");
-    });
+    promoted.set_promotion(SINK, "promoted 3 1795000000 f1 burnt down");
     fs::write(promoted.run().join("rebuild"), "{").unwrap();
     *promoted.boot_id.borrow_mut() = None;
     let path = promoted.db().join("boot.json");

@@ -31,6 +31,7 @@ fn plain(name: &str) -> Dataset {
         mountpoint: Mountpoint::None,
         mounted: false,
         jailed: false,
+        guid: 1,
         promotion: crate::promotion::Promoted::Never,
         written: 0,
         origin: None,

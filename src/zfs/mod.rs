@@ -126,7 +126,10 @@ pub struct Dataset {
     pub mounted: bool,
     /// Whether it belongs to a jail or zone, which mounts it itself.
     pub jailed: bool,
-    /// What its own user property says of a promotion; none is inherited or received.
+    /// Its own number, which no other dataset of the node gets, whatever is received.
+    pub guid: u64,
+    /// What is known of a promotion. ZFS gives what the dataset's own user property says (none is
+    /// inherited or received); [`crate::pass::Node::datasets`] joins it with what this node recorded.
     pub promotion: Promoted,
     /// Bytes written since its newest snapshot; all it holds if it has none.
     pub written: u64,

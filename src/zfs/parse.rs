@@ -10,7 +10,7 @@ use std::path::PathBuf;
 /// The properties that [`Dataset`] is made of.
 pub fn properties() -> String {
     format!(
-        "type,encryptionroot,keystatus,keyformat,keylocation,readonly,canmount,mountpoint,mounted,written,origin,{JAILED_PROPERTY},{}",
+        "type,guid,encryptionroot,keystatus,keyformat,keylocation,readonly,canmount,mountpoint,mounted,written,origin,{JAILED_PROPERTY},{}",
         promotion::PROPERTY
     )
 }
@@ -55,6 +55,7 @@ fn dataset(name: &str, row: &Row) -> Result<Dataset, String> {
     Ok(Dataset {
         name: name.parse().map_err(|_| "not a dataset name".to_owned())?,
         kind,
+        guid: number("guid", get("guid")?.0)?,
         encryption_root: encryption_root(get("encryptionroot")?.0)?,
         key_status: match get("keystatus")?.0 {
             "available" => KeyStatus::Available,
@@ -235,6 +236,7 @@ mod tests {
     /// Recorded from OpenZFS 2.3; the property of jails is called by this platform's name.
     const ENC: &str = "\
 zdata/enc\ttype\tfilesystem\t-
+zdata/enc\tguid\t5134237113093562512\t-
 zdata/enc\tencryptionroot\tzdata/enc\t-
 zdata/enc\tkeystatus\tunavailable\t-
 zdata/enc\tkeyformat\traw\t-
@@ -250,6 +252,7 @@ zdata/enc\tf3skeys:promotion\t-\t-
 ";
     const VOLUME: &str = "\
 zroot/bhyve/vol\ttype\tvolume\t-
+zroot/bhyve/vol\tguid\t18446744073709551615\t-
 zroot/bhyve/vol\tencryptionroot\tzroot/bhyve\t-
 zroot/bhyve/vol\tkeystatus\tavailable\t-
 zroot/bhyve/vol\tkeyformat\traw\t-
@@ -305,6 +308,10 @@ zroot/bhyve/vol\tf3skeys:promotion\t-\t-
         assert_eq!(volume.readonly_source, Source::Received);
         assert_eq!(volume.can_mount, CanMount::Off);
         assert_eq!((enc.written, volume.written), (98_304, 0));
+        assert_eq!(
+            (enc.guid, volume.guid),
+            (5_134_237_113_093_562_512, u64::MAX)
+        );
         assert_eq!(enc.origin.as_ref().unwrap().as_str(), "zdata/other");
         assert_eq!(volume.origin, None);
     }
@@ -334,6 +341,8 @@ zroot/bhyve/vol\tf3skeys:promotion\t-\t-
             ("mounted\tno", "mounted\tperhaps"),
             ("written\t98304", "written\t96K"),
             ("written\t98304", "written\t-1"),
+            ("guid\t5", "guid\t-5"),
+            ("guid\t5134237113093562512\t-\n", "guid\t-\t-\n"),
             ("zdata/other@a", "zdata/other"),
             ("encryptionroot\tzdata/enc", "encryptionroot\t@"),
             ("off\tdefault", "off\twhoever"),

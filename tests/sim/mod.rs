@@ -17,7 +17,8 @@ use f3skeys::names::{DatasetName, KeyName, ServiceName};
 use f3skeys::os::{Mount, PoolState};
 use f3skeys::pass::Node;
 use f3skeys::peers::{self, Peers, Question, Reply};
-use f3skeys::promotion::{self, Promoted};
+use f3skeys::promotion::record::{self, Record};
+use f3skeys::promotion::{self, Promoted, Promotion};
 use f3skeys::receive::{self, Refused, rebuild};
 use f3skeys::report::Severity;
 use f3skeys::services::Services;
@@ -177,10 +178,17 @@ pub fn dataset(name: &str) -> Dataset {
         mountpoint: Mountpoint::None,
         mounted: false,
         jailed: false,
+        guid: guid_of(name),
         promotion: Promoted::Never,
         written: 0,
         origin: None,
     }
+}
+
+/// A number that no other name gives.
+fn guid_of(name: &str) -> u64 {
+    let digest = blake3::hash(name.as_bytes());
+    u64::from_le_bytes(*digest.as_bytes().first_chunk().unwrap())
 }
 
 /// A locked dataset below, or at, an encryption root.
@@ -259,6 +267,8 @@ pub struct Sim {
     pub pasts: RefCell<BTreeMap<String, Past>>,
     /// Pools and datasets that `zfs get` and `zfs list` say nothing of.
     pub unlisted: RefCell<Vec<String>>,
+    /// Datasets of which something is still being written out after each snapshot.
+    pub busy_writer: RefCell<Vec<String>>,
     /// Datasets that somebody uses: they cannot be unmounted.
     pub busy: RefCell<Vec<String>>,
     /// The services, and whether each runs.
@@ -355,6 +365,7 @@ impl Sim {
             damaged: RefCell::default(),
             pasts: RefCell::default(),
             unlisted: RefCell::default(),
+            busy_writer: RefCell::default(),
             busy: RefCell::default(),
             service_states: RefCell::default(),
             not_unwrapped: RefCell::default(),
@@ -471,6 +482,46 @@ impl Sim {
         let datasets = self.datasets.borrow();
         let found = datasets.iter().find(|d| d.name.as_str() == name);
         found.unwrap_or_else(|| panic!("no {name}")).clone()
+    }
+
+    /// What this node knows of a dataset's promotion: its property and the record together.
+    pub fn promotion(&self, name: &str) -> Promoted {
+        let mut found = [self.find(name)];
+        record::join_all(&mut found, &record::all(&self.db()));
+        let [found] = found;
+        found.promotion
+    }
+
+    /// Sets the property of a promotion, and the record as `promote` and `demote` keep it beside that
+    /// value; `readonly` stays as it is.
+    pub fn set_promotion(&self, name: &str, value: &str) {
+        let said = promotion::parse(value);
+        self.change(name, |d| d.promotion = said.clone());
+        match said {
+            Promoted::Now(promotion) => self.record_of(name, &promotion, true),
+            Promoted::Over(epoch) => {
+                let (since, reason) = (0, "x".to_owned());
+                let over = Promotion {
+                    epoch,
+                    since,
+                    reason,
+                };
+                self.record_of(name, &over, false);
+            }
+            _ => {}
+        }
+    }
+
+    /// Puts down in the state directory that a promotion lasts, or is over.
+    pub fn record_of(&self, name: &str, promotion: &Promotion, lasts: bool) {
+        let dataset = self.find(name);
+        let record = Record {
+            dataset: dataset.name,
+            guid: dataset.guid,
+            promotion: promotion.clone(),
+            lasts,
+        };
+        record.keep(&self.db()).unwrap();
     }
 
     /// Changes a dataset.
@@ -1194,7 +1245,11 @@ impl Zfs for Sim {
         }
         for mut past in pasts {
             self.note(Event::Snapshot(format!("{}@{name}", past.dataset)));
-            past.written = 0;
+            let name_of = past.dataset.to_string();
+            past.written = match self.busy_writer.borrow().contains(&name_of) {
+                true => 512,
+                false => 0,
+            };
             past.moments.push(Moment {
                 name: name.to_owned(),
                 guid: 1_000_000 + self.trace.borrow().len() as u64,
