@@ -150,6 +150,7 @@ fn check_words(reply: &Reply) {
                 Promoted::Now(promotion) => super::assert_plain(&promotion.reason),
                 Promoted::Unknown(value) => super::assert_plain(value),
                 Promoted::Never | Promoted::Over(_) => {}
+                Promoted::Disputed(_) => panic!("no message has a word for that"),
             }
         }),
         Told::Key(told) => {
