@@ -13,6 +13,8 @@ use std::time::Duration;
 
 mod check;
 
+pub(crate) use check::absolute;
+
 /// The largest configuration that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
 
@@ -47,6 +49,10 @@ pub struct Root {
     pub role: Role,
     /// Whether a boot without it has failed.
     pub required: bool,
+    /// Of a replica, where it is mounted, and below it all that lies below it, each at its own
+    /// relative name. `None` where a gate says it, or this node's own properties above it.
+    #[serde(default)]
+    pub mountpoint: Option<PathBuf>,
 }
 
 /// One thing that must be true for a gate to be open.

@@ -18,7 +18,8 @@
 //! Decisions are pure and come first:
 //!
 //! - [`names`], [`config`]: what the admin wrote, checked.
-//! - [`plan`]: (configuration, observation) to steps and verdicts. [`gate`]: is it open?
+//! - [`plan`]: (configuration, observation) to steps and verdicts. [`places`]: where a replica may be mounted.
+//!   [`gate`]: is it open?
 //! - [`device`]: which disk is the key device. [`store`]: which of its bytes may be trusted.
 //!
 //! The verbs read as prose:
@@ -82,6 +83,7 @@ pub mod os;
 pub mod pass;
 pub mod paths;
 pub mod peers;
+pub mod places;
 pub mod plan;
 pub mod preview;
 pub mod progress;

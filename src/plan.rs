@@ -8,6 +8,7 @@ use crate::config::{Condition, Config, Role, Root};
 use crate::key::Fingerprint;
 use crate::names::{DatasetName, KeyName};
 use crate::os::Mount;
+use crate::places::{Elsewhere, Places};
 use crate::promotion::Promoted;
 use crate::sorted::{self, Map, Set};
 use crate::store::state::Standing;
@@ -189,6 +190,9 @@ pub enum Refusal {
     KeyMissing,
     /// There is no store.
     NoStore(String),
+    /// These file systems of this replica, which its key opens, would be mounted where neither the
+    /// configuration nor this node's own properties put them.
+    Elsewhere(Vec<Elsewhere>),
 }
 
 /// How a root stands.
@@ -223,15 +227,18 @@ pub struct Plan {
     pub roots: Vec<(DatasetName, Verdict)>,
 }
 
-/// What of a pool [`keys`] has to know: the roots, and all that is a replica or could be one.
+/// What of a pool [`keys`] has to know: the roots, all that is a replica or could be one, and what a
+/// replica may have its mountpoint from.
 pub fn part_for_keys(config: &Config, pool: &str) -> Part {
     let mut part = Part::default();
     for root in config.roots.iter().filter(|r| r.dataset.pool() == pool) {
-        let names = match root.role {
-            Role::Primary => &mut part.alone,
-            Role::Replica => &mut part.trees,
-        };
-        names.insert(root.dataset.clone());
+        match root.role {
+            Role::Primary => drop(part.alone.insert(root.dataset.clone())),
+            Role::Replica => {
+                part.trees.insert(root.dataset.clone());
+                part.alone.extend(root.dataset.above());
+            }
+        }
     }
     part
 }
@@ -283,9 +290,10 @@ pub enum Unseen {
 
 /// Whether a look at [`part_for_mounts`] was enough, by what is mounted now.
 pub fn unseen(config: &Config, observed: &Observed, mounted: &[Mount]) -> Unseen {
+    let replicas = Places::of(config, observed);
     let places: Vec<Place> = observed
         .datasets()
-        .filter_map(|d| place(config, d))
+        .filter_map(|d| place(config, &replicas, d))
         .collect();
     let ours = places.iter().filter(|p| config.role_of(p.name()).is_some());
     let ours: Set<&Path> = ours.map(|place| place.at).collect();
@@ -407,6 +415,10 @@ fn verdict(
     if dataset.key_format != KeyFormat::Raw {
         return Verdict::Locked(Refusal::NotRaw(dataset.key_format));
     }
+    let elsewhere = opened_elsewhere(config, observed, root);
+    if !elsewhere.is_empty() {
+        return Verdict::Locked(Refusal::Elsewhere(elsewhere));
+    }
     match key {
         KeyState::Usable => {}
         KeyState::Damaged(what) => return Verdict::Locked(Refusal::KeyDamaged(what)),
@@ -460,6 +472,20 @@ fn loaded(observed: &Observed, root: &DatasetName, key: &KeyState) -> Verdict {
     }
 }
 
+/// The file systems that the key of this replica opens and that would then be mounted on none of
+/// their places. A primary's key is not held back by what a stream says.
+fn opened_elsewhere(config: &Config, observed: &Observed, root: &Root) -> Vec<Elsewhere> {
+    if root.role == Role::Primary {
+        return Vec::new();
+    }
+    let places = Places::of(config, observed);
+    observed
+        .datasets()
+        .filter(|d| d.encryption_root.as_ref() == Some(&root.dataset) && places.goes_elsewhere(d))
+        .filter_map(|dataset| places.elsewhere(dataset))
+        .collect()
+}
+
 /// The replicas that loading this root's key would let be mounted, and that could be written.
 fn writable_replicas_behind(
     config: &Config,
@@ -511,6 +537,8 @@ pub enum NotMounted {
     SamePlace(DatasetName),
     /// It is not understood.
     NotUnderstood(Damaged),
+    /// It is of a replica, and neither the configuration nor this node's own properties put it there.
+    Elsewhere(Elsewhere),
 }
 
 /// A configured dataset that f3skeys leaves to others to mount, and why.
@@ -551,9 +579,11 @@ pub fn mounts_around(config: &Config, observed: &Observed, failed: &Set<DatasetN
         steps: readonly_steps(config, observed),
         ..MountPlan::default()
     };
+    let replicas = Places::of(config, observed);
+    plan.refused = left_unmounted(config, &replicas, observed);
     let mut places: Vec<Place> = observed
         .datasets()
-        .filter_map(|d| place(config, d))
+        .filter_map(|d| place(config, &replicas, d))
         .collect();
     sorted::sort_by(&mut places, |a, b| (a.at, a.name()).cmp(&(b.at, b.name())));
     let wanted = with_ancestors(config, &places);
@@ -654,17 +684,41 @@ impl Place<'_> {
     }
 }
 
-fn place<'a>(config: &Config, dataset: &'a Dataset) -> Option<Place<'a>> {
+/// A replica's file system that is not mounted has no place where it must not be: nothing waits for it.
+fn place<'a>(config: &Config, replicas: &Places, dataset: &'a Dataset) -> Option<Place<'a>> {
     let Mountpoint::Path(at) = &dataset.mountpoint else {
         return None;
     };
+    let has_place = dataset.mounted || !replicas.is_elsewhere(dataset);
+    (is_to_be_mounted(config, dataset) && has_place).then_some(Place { dataset, at })
+}
+
+/// Whether `zfs mount -a` or `ready` mounts it, if it has a path.
+fn is_to_be_mounted(config: &Config, dataset: &Dataset) -> bool {
     let by_itself = match dataset.can_mount {
         CanMount::On => true,
         CanMount::NoAuto => dataset.mounted || named_by_a_gate(config, &dataset.name),
         CanMount::Off => false,
     };
-    (dataset.kind == Kind::Filesystem && by_itself && !dataset.jailed)
-        .then_some(Place { dataset, at })
+    dataset.kind == Kind::Filesystem && by_itself && !dataset.jailed
+}
+
+/// File systems of replicas that are not mounted, since their mountpoint is none of their places.
+fn left_unmounted(
+    config: &Config,
+    replicas: &Places,
+    observed: &Observed,
+) -> Vec<(DatasetName, NotMounted)> {
+    let datasets = observed.datasets();
+    let missing = datasets.filter(|d| !d.mounted && is_to_be_mounted(config, d));
+    let elsewhere = missing.filter_map(|dataset| {
+        let elsewhere = replicas.elsewhere(dataset)?;
+        Some(match dataset.key_status {
+            KeyStatus::Unavailable => (dataset.name.clone(), NotMounted::Locked),
+            _ => (dataset.name.clone(), NotMounted::Elsewhere(elsewhere)),
+        })
+    });
+    elsewhere.collect()
 }
 
 fn named_by_a_gate(config: &Config, dataset: &DatasetName) -> bool {

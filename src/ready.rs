@@ -18,6 +18,7 @@ use crate::report::{Finding, Report, RootLine, Severity};
 use crate::roles;
 use crate::sorted::{Map, Set};
 use crate::time::Deadline;
+use crate::verdict;
 use crate::zfs::Part;
 use std::io;
 use std::path::Path;
@@ -182,7 +183,10 @@ pub(crate) fn judge(pass: &mut Pass, plan: &MountPlan) {
             what,
             remedy,
         } = &missing.finding;
-        pass.report.find(*severity, subject, what, remedy);
+        // Of these `roles` tells, as in every pass.
+        if !matches!(missing.why, Some(NotMounted::Elsewhere(_))) {
+            pass.report.find(*severity, subject, what, remedy);
+        }
         if missing.counts {
             pass.report.fail(Fault::Unavailable);
         }
@@ -222,10 +226,17 @@ pub(crate) fn missing<'a>(pass: &Pass, plan: &'a MountPlan) -> Vec<Missing<'a>> 
         .map(|(dataset, why, what, remedy)| Missing {
             dataset,
             why,
-            finding: Finding::new(Severity::Failure, dataset.as_str(), &what, &remedy),
+            finding: Finding::new(severity(why), dataset.as_str(), &what, &remedy),
             counts: counts(pass.config, dataset),
         })
         .collect()
+}
+
+fn severity(why: Option<&NotMounted>) -> Severity {
+    match why {
+        Some(NotMounted::Elsewhere(_)) => Severity::Alarm,
+        _ => Severity::Failure,
+    }
 }
 
 fn step_left(step: &Step, why: &str) -> (String, String) {
@@ -284,6 +295,7 @@ pub(crate) fn not_mounted(why: &NotMounted) -> (String, String) {
             format!("not mounted, if it is to be: {damaged}"),
             format!("{}, then `f3skeys ready`", damaged.remedy()),
         ),
+        NotMounted::Elsewhere(found) => (format!("not mounted: {}", found.what()), found.remedy()),
     }
 }
 
@@ -308,9 +320,8 @@ fn judge_roots(pass: &mut Pass) {
             _ => "LOCKED",
         };
         if !open {
-            let (what, remedy) = not_open(&dataset, &verdict);
-            pass.report
-                .find(Severity::Failure, dataset.as_str(), &what, &remedy);
+            let finding = not_open(root, &verdict);
+            pass.report.findings.extend(finding);
             if root.required {
                 pass.report.fail(Fault::Unavailable);
             }
@@ -326,16 +337,19 @@ fn judge_roots(pass: &mut Pass) {
 }
 
 /// What is said of a root that was not seen open, and what to do.
-fn not_open(root: &DatasetName, verdict: &Verdict) -> (String, String) {
-    match verdict {
+fn not_open(root: &Root, verdict: &Verdict) -> Option<Finding> {
+    let (what, remedy) = match verdict {
+        Verdict::Locked(Refusal::Elsewhere(_)) => {
+            return verdict::of_root(root, verdict, None).finding;
+        }
         Verdict::Locked(Refusal::PoolNotSeen(why)) => (
             format!("whether it is open is not known, so nothing of it was mounted: {why}"),
             format!(
                 "`zpool status {}`, then `f3skeys ready`; where all is only slow, raise `budget_seconds`",
-                root.pool()
+                root.dataset.pool()
             ),
         ),
-        Verdict::Locked(Refusal::NotUnderstood(damaged)) if damaged.name == *root => (
+        Verdict::Locked(Refusal::NotUnderstood(damaged)) if damaged.name == root.dataset => (
             format!("whether it is open is not known, so nothing of it was mounted: {damaged}"),
             format!("{}, then `f3skeys ready`", damaged.remedy()),
         ),
@@ -343,7 +357,9 @@ fn not_open(root: &DatasetName, verdict: &Verdict) -> (String, String) {
             "it is locked, so nothing of it is mounted".to_owned(),
             "`f3skeys status` says why; then `f3skeys boot`".to_owned(),
         ),
-    }
+    };
+    let subject = root.dataset.as_str();
+    Some(Finding::new(Severity::Failure, subject, &what, &remedy))
 }
 
 /// What the live system shows of what a gate depends on: pool states first, which cannot hang.

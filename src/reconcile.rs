@@ -12,6 +12,7 @@ use crate::names::{GateName, ServiceName};
 use crate::pass::{Node, Pass};
 use crate::ready;
 use crate::report::{Report, Severity};
+use crate::roles;
 use crate::sorted::Set;
 use crate::trouble::Trouble;
 use std::time::Duration;
@@ -50,6 +51,7 @@ fn run(pass: &mut Pass) {
             pass.observe_all();
             ((), pass.pools_in_words())
         });
+        roles::tell_elsewhere(pass);
     }
     evaluate::gates(pass, markers, Peers::Asked);
     pass.phase("services", |pass| {

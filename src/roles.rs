@@ -1,20 +1,22 @@
-//! What is said of the replicas of this node: that one is promoted, or that one was written and is
-//! not. Changes nothing.
+//! What is said of the replicas of this node: that one is promoted, that one was written and is not,
+//! or that one is mounted where it must not be. Changes nothing.
 
 use crate::config::{Config, Role};
 use crate::names::DatasetName;
 use crate::pass::Pass;
+use crate::places::{self, Elsewhere};
 use crate::plan::{self, Observed};
 use crate::promotion::{Dispute, PROPERTY, Promoted};
 use crate::report::{Finding, Severity};
 use crate::sorted::{Map, Set};
 use crate::trouble::Trouble;
-use crate::zfs::Past;
+use crate::zfs::{KeyStatus, Past};
 
 /// Tells both, as they were last observed.
 pub fn tell(pass: &mut Pass) {
     let promotions = promotions(pass.config, &pass.observed);
     pass.report.findings.extend(promotions);
+    tell_elsewhere(pass);
     let written: Vec<(DatasetName, u64)> = plan::replicas(pass.config, &pass.observed)
         .filter(|dataset| dataset.written > 0)
         .map(|dataset| (dataset.name.clone(), dataset.written))
@@ -34,6 +36,50 @@ pub fn tell(pass: &mut Pass) {
         let finding = past.and_then(|past| diverged(&name, bytes, past));
         pass.report.findings.extend(finding);
     }
+}
+
+/// Tells of file systems of replicas that are mounted where they must not be, or that `zfs mount -a`
+/// would mount there, since their key is loaded. Of a locked one its root's verdict tells.
+pub fn tell_elsewhere(pass: &mut Pass) {
+    let found = elsewhere(pass.config, &pass.observed);
+    pass.report.findings.extend(found);
+}
+
+/// What [`tell_elsewhere`] tells.
+fn elsewhere(config: &Config, observed: &Observed) -> Vec<Finding> {
+    let is_open = |found: &Elsewhere| {
+        let dataset = observed.dataset(&found.dataset);
+        dataset.is_some_and(|dataset| dataset.key_status != KeyStatus::Unavailable)
+    };
+    let found = places::elsewhere(config, observed);
+    let open = found.iter().filter(|found| is_open(found));
+    open.map(|found| match found.mounted {
+        true => mounted_elsewhere(found),
+        false => {
+            let what = format!(
+                "this replica is mounted by the next `zfs mount -a`: {}",
+                found.what()
+            );
+            Finding::new(
+                Severity::Alarm,
+                found.dataset.as_str(),
+                &what,
+                &found.remedy(),
+            )
+        }
+    })
+    .collect()
+}
+
+/// A file system of a replica that is mounted on none of its places.
+pub fn mounted_elsewhere(found: &Elsewhere) -> Finding {
+    let name = &found.dataset;
+    let what = format!(
+        "this replica is mounted where it must not be: {}",
+        found.what()
+    );
+    let remedy = format!("`zfs unmount {name}`; then {}", found.remedy());
+    Finding::new(Severity::Alarm, name.as_str(), &what, &remedy)
 }
 
 fn past(pass: &mut Pass, root: &DatasetName) -> Result<Vec<Past>, Trouble> {

@@ -13,6 +13,7 @@ use crate::gate::Answer;
 use crate::marker;
 use crate::names::DatasetName;
 use crate::pass::{Node, Pass};
+use crate::places::{self, Elsewhere};
 use crate::plan::{self, Observed, Pool, Step};
 use crate::promotion::{Promoted, Promotion};
 use crate::ready;
@@ -243,6 +244,8 @@ fn root_now(config: &Config, observed: &Observed, root: &Root) -> RootNow {
                 if let Some(damaged) = unknown {
                     now.readonly = None;
                     now.why = format!("{}: {damaged}", damaged.name);
+                } else if let Some(found) = first_elsewhere(config, observed, &root.dataset) {
+                    now.why = format!("{}: {}", found.dataset, found.what());
                 }
             }
             None => match observed.damaged.get(&root.dataset) {
@@ -264,6 +267,14 @@ fn writable(config: &Config, observed: &Observed, root: &DatasetName) -> Vec<Str
     let steps = plan::readonly_steps(config, observed);
     let datasets = steps.iter().map(Step::dataset);
     datasets.filter(|d| own(d)).map(|d| d.to_string()).collect()
+}
+
+/// The first file system of this root's own part of the tree that is, or would be, mounted on none of
+/// its places.
+fn first_elsewhere(config: &Config, observed: &Observed, root: &DatasetName) -> Option<Elsewhere> {
+    let own = |name: &DatasetName| config.root_above(name).is_some_and(|r| r.dataset == *root);
+    let mut found = places::elsewhere(config, observed).into_iter();
+    found.find(|found| own(&found.dataset))
 }
 
 impl RootNow {

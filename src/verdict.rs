@@ -3,6 +3,7 @@
 use crate::boot::is_open;
 use crate::config::{Role, Root};
 use crate::exit::Fault;
+use crate::places::Elsewhere;
 use crate::plan::{Refusal, Verdict};
 use crate::report::{Finding, Severity};
 use crate::store::state::Standing;
@@ -61,7 +62,7 @@ pub fn of_root(root: &Root, verdict: &Verdict, tried: Option<&str>) -> Said {
         }
         Verdict::Locked(refusal) => {
             let (what, remedy, fault) = locked(root, refusal);
-            ("LOCKED".to_owned(), Some((Severity::Failure, what, remedy)), Some(fault))
+            ("LOCKED".to_owned(), Some((severity(refusal), what, remedy)), Some(fault))
         }
     };
     let finding = complaint.map(|(severity, what, remedy)| {
@@ -123,6 +124,36 @@ fn not_opened(root: &Root, why: &str) -> Complaint {
         )
     };
     (Severity::Failure, what, remedy)
+}
+
+/// A stream that says where it is to be mounted may be hostile; the rest are faults.
+fn severity(refusal: &Refusal) -> Severity {
+    match refusal {
+        Refusal::Elsewhere(_) => Severity::Alarm,
+        _ => Severity::Failure,
+    }
+}
+
+/// Of several file systems the first is shown with its mend; the next run shows the next.
+fn elsewhere(found: &[Elsewhere]) -> (String, String) {
+    let names: Vec<&str> = found.iter().map(|one| one.dataset.as_str()).collect();
+    match found {
+        [] => (String::new(), String::new()),
+        [one] => (
+            format!("stays locked: {}: {}", one.dataset, one.what()),
+            one.remedy(),
+        ),
+        [first, ..] => (
+            format!(
+                "stays locked: {} file systems would be mounted elsewhere than they belong ({}). {}: {}",
+                found.len(),
+                names.join(", "),
+                first.dataset,
+                first.what()
+            ),
+            first.remedy(),
+        ),
+    }
 }
 
 fn locked(root: &Root, refusal: &Refusal) -> (String, String, Fault) {
@@ -189,6 +220,14 @@ fn locked(root: &Root, refusal: &Refusal) -> (String, String, Fault) {
                 .to_owned(),
             Fault::BadKey,
         ),
+        Refusal::Elsewhere(found) => {
+            let (what, remedy) = elsewhere(found);
+            (
+                what,
+                format!("{remedy}; then `f3skeys boot`"),
+                Fault::Unavailable,
+            )
+        }
         Refusal::NoStore(why) => (
             format!("stays locked: no key store ({why})"),
             "insert the stick; the boot completes by itself".to_owned(),

@@ -34,7 +34,9 @@ fn primary(root: &str, key: &str) -> String {
 }
 
 fn replica(root: &str, key: &str) -> String {
-    format!("(dataset: \"{root}\", key: \"{key}\", role: replica, required: true)")
+    format!(
+        "(dataset: \"{root}\", key: \"{key}\", role: replica, required: true, mountpoint: \"/sink\")"
+    )
 }
 
 /// The current key, by its copy on a node's stick.

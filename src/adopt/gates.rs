@@ -2,13 +2,13 @@
 //! not take service back while a person has asked it not to. Pure.
 
 use super::facts::Facts;
-use super::proposal::{GateEntry, LeftOut, Proposal, Remark};
-use crate::config::{Condition, Gate, Role};
+use super::proposal::{GateEntry, LeftOut, Proposal, Remark, RootEntry};
+use crate::config::{Condition, Gate, Role, absolute};
 use crate::names::{DatasetName, ServiceName};
 use crate::plan::Pool;
 use crate::report::Severity;
 use crate::sorted::{Map, Set};
-use crate::zfs::{CanMount, Dataset, Kind, Mountpoint};
+use crate::zfs::{CanMount, Dataset, Kind, Mountpoint, Source};
 use std::path::{Path, PathBuf};
 
 /// The name of the block file of the f3s articles, in the exported directory.
@@ -27,11 +27,58 @@ struct Served {
 pub fn infer(facts: &Facts, proposal: &mut Proposal) {
     let served = served(facts, proposal);
     require(facts, proposal, &served);
-    if served.is_empty() {
-        return;
+    if !served.is_empty() {
+        proposal.gates.extend(nfs(facts, &served));
+        proposal.gates.extend(failback(facts, &served));
     }
-    proposal.gates.extend(nfs(facts, &served));
-    proposal.gates.extend(failback(facts, &served));
+    place_replicas(facts, proposal);
+}
+
+/// A replica is mounted only where the configuration puts it: where no gate does, its root has to.
+fn place_replicas(facts: &Facts, proposal: &mut Proposal) {
+    let gates = proposal.gates.iter().filter(|entry| entry.sure);
+    let needs = gates.flat_map(|entry| &entry.gate.needs);
+    let placed: Set<DatasetName> = needs
+        .filter_map(|need| match need {
+            Condition::Mounted { dataset, .. } => Some(dataset.clone()),
+            _ => None,
+        })
+        .collect();
+    for entry in &mut proposal.roots {
+        let name = &entry.root.dataset;
+        if entry.root.role == Role::Replica && !placed.contains(name) {
+            let dataset = facts.datasets().find(|dataset| dataset.name == *name);
+            place_replica(entry, dataset);
+        }
+    }
+}
+
+/// What is set here is proposed; what came with a stream a person has to want.
+fn place_replica(entry: &mut RootEntry, dataset: Option<&Dataset>) {
+    let Some(dataset) = dataset.filter(|d| d.can_mount == CanMount::On) else {
+        return;
+    };
+    let Mountpoint::Path(at) = &dataset.mountpoint else {
+        return;
+    };
+    match dataset.mountpoint_source {
+        Source::Local if absolute("mountpoint", at).is_ok() => {
+            let why =
+                "it is set on the dataset, and a replica is mounted only where this file puts it";
+            entry
+                .remarks
+                .push(Remark::Because("mountpoint", why.to_owned()));
+            entry.root.mountpoint = Some(at.clone());
+        }
+        Source::Local | Source::Received => {
+            let decide = format!(
+                "its mountpoint is {}, and not by this file: `boot` does not load its key; add `mountpoint:` where it belongs, or set canmount=noauto",
+                at.display()
+            );
+            entry.remarks.push(Remark::Decide(decide));
+        }
+        Source::Inherited(_) | Source::Default | Source::Temporary | Source::None => {}
+    }
 }
 
 /// The exported file systems that lie on configured roots, each once.

@@ -190,7 +190,8 @@ fn raw_root(facts: &Facts, dataset: &Dataset, proposal: &mut Proposal) {
                     dataset: dataset.name.clone(),
                     key,
                     role,
-                    required: false, // Decided with the gates.
+                    required: false,  // Decided with the gates.
+                    mountpoint: None, // With the gates as well.
                 },
                 remarks,
             });

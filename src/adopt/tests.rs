@@ -29,6 +29,7 @@ fn plain(name: &str) -> Dataset {
         readonly_source: Source::Default,
         can_mount: CanMount::On,
         mountpoint: Mountpoint::None,
+        mountpoint_source: Source::Default,
         mounted: false,
         jailed: false,
         guid: 1,
@@ -57,6 +58,7 @@ fn root(name: &str, location: &str) -> Dataset {
 fn at(path: &str, dataset: Dataset) -> Dataset {
     Dataset {
         mountpoint: Mountpoint::Path(path.into()),
+        mountpoint_source: Source::Local,
         mounted: true,
         ..dataset
     }
@@ -534,6 +536,32 @@ fn pools_that_were_not_seen_are_named() {
             "no encryption root of this name was seen",
         );
         assert_eq!(proposal.fault, Some(Fault::Unavailable));
+    }
+}
+
+#[test]
+fn law_9_a_replica_gets_the_place_that_is_set_here_and_none_that_was_received() {
+    let sources = [
+        (Source::Local, Some("/copy"), "mountpoint, because"),
+        (Source::Received, None, "DECIDE: its mountpoint is /copy"),
+        (Source::Default, None, "replica, because"),
+        (
+            Source::Inherited("z".parse().unwrap()),
+            None,
+            "replica, because",
+        ),
+    ];
+    for (source, proposed, says) in sources {
+        let key = format!("{F0}:zdata");
+        let replica = Dataset {
+            mountpoint_source: source.clone(),
+            ..at("/copy", root("z/sink/r", &file(&key)))
+        };
+        let facts = proven(host(F1, vec![replica]), &[("z/sink/r", opens(&key))]);
+        let (config, proposal) = configured(&facts);
+        let found = config.roots[0].mountpoint.as_deref();
+        assert_eq!(found, proposed.map(Path::new), "{source:?}");
+        comments(&proposal, says);
     }
 }
 

@@ -148,8 +148,11 @@ fn write_left_out(text: &mut String, root: &LeftOut) {
 
 fn root_line(entry: &RootEntry) -> String {
     let root = &entry.root;
+    let mountpoint = root.mountpoint.as_ref().map_or_else(String::new, |path| {
+        format!(", mountpoint: {}", quoted(&path.to_string_lossy()))
+    });
     format!(
-        "(dataset: {}, key: {}, role: {}, required: {})",
+        "(dataset: {}, key: {}, role: {}, required: {}{mountpoint})",
         quoted(root.dataset.as_str()),
         quoted(root.key.as_str()),
         root.role,

@@ -39,7 +39,8 @@ fn check_store(raw: &Raw) -> Result<(), String> {
     Ok(())
 }
 
-fn absolute(what: &str, path: &Path) -> Result<(), String> {
+/// Whether a path is absolute, plain, and not `/` itself.
+pub(crate) fn absolute(what: &str, path: &Path) -> Result<(), String> {
     let plain = path
         .components()
         .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
@@ -72,6 +73,7 @@ fn check_roots(roots: &[Root]) -> Result<(), String> {
         }
     }
     for root in roots {
+        check_mountpoint(root)?;
         let name = &root.dataset;
         if root.role == Role::Primary && role_in(roots, name) == Some(Role::Replica) {
             return Err(format!(
@@ -80,6 +82,32 @@ fn check_roots(roots: &[Root]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn check_mountpoint(root: &Root) -> Result<(), String> {
+    let Some(path) = &root.mountpoint else {
+        return Ok(());
+    };
+    if root.role == Role::Primary {
+        return Err(format!(
+            "roots: {}: `mountpoint` is for replicas; a primary is mounted where its own property says",
+            root.dataset
+        ));
+    }
+    absolute(&format!("roots: {}: mountpoint", root.dataset), path)
+}
+
+/// A gate and a root must not put one dataset on two paths: it is mounted on one.
+fn check_place(raw: &Raw, path: &Path, dataset: &DatasetName) -> Result<(), String> {
+    let root = raw.roots.iter().find(|root| root.dataset == *dataset);
+    match root.and_then(|root| root.mountpoint.as_deref()) {
+        Some(other) if other != path => Err(format!(
+            "{dataset} is to be mounted on {}, but its `mountpoint` in `roots` is {}",
+            path.display(),
+            other.display()
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn check_gates(raw: &Raw) -> Result<(), String> {
@@ -125,7 +153,8 @@ fn check_condition(raw: &Raw, need: &Condition) -> Result<(), String> {
     match need {
         Condition::Mounted { path, dataset } => {
             absolute("path", path)?;
-            known(dataset).map(|_| ())
+            known(dataset)?;
+            check_place(raw, path, dataset)
         }
         Condition::Writable(dataset)
         | Condition::Readonly(dataset)

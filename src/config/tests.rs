@@ -55,6 +55,30 @@ fn syntax_and_unknown_fields_come_with_line_and_column() {
 }
 
 #[test]
+fn a_gate_and_a_root_put_a_replica_on_one_path() {
+    let with = |root: &str, gate: &str| {
+        let text = GOOD
+            .replacen(
+                "role: replica, required: true",
+                &format!("role: replica, required: true, mountpoint: \"{root}\""),
+                1,
+            )
+            .replacen(
+                "readonly(\"zdata/sink/f1\")",
+                &format!("mounted(path: \"{gate}\", dataset: \"zdata/sink/f1\")"),
+                1,
+            );
+        Config::parse(&text)
+    };
+    let config = with("/f1", "/f1").unwrap();
+    assert_eq!(
+        config.roots[2].mountpoint.as_deref(),
+        Some(Path::new("/f1"))
+    );
+    assert!(with("/f1", "/f1/x").is_err() && with("/f1", "/other").is_err());
+}
+
+#[test]
 fn contradictions_are_named() {
     for (from, to, says) in [
         (
@@ -104,6 +128,21 @@ fn contradictions_are_named() {
             "writable(\"zdata/enc/nfsdata\")",
             "writable(\"zdata/other\")",
             "zdata/other is neither",
+        ),
+        (
+            "role: primary, required: true",
+            "role: primary, required: true, mountpoint: \"/x\"",
+            "is for replicas",
+        ),
+        (
+            "role: replica, required: true",
+            "role: replica, required: true, mountpoint: \"/x/../etc\"",
+            "`/x/../etc` is not an absolute path",
+        ),
+        (
+            "role: replica, required: true",
+            "role: replica, required: true, mountpoint: \"/\"",
+            "`/` is not an absolute path",
         ),
         (
             "writable(\"zdata/enc/nfsdata\")",

@@ -14,6 +14,7 @@ use crate::marker;
 use crate::names::{DatasetName, KeyName};
 use crate::os::Mount;
 use crate::pass::{Node, ONE_CALL, Pass};
+use crate::places::Places;
 use crate::plan::{Observed, Pool};
 use crate::receive::rebuild;
 use crate::report::{Finding, Report};
@@ -329,7 +330,10 @@ pub fn place(dataset: &Dataset) -> Option<&Path> {
 /// The mountpoints that f3skeys answers for: of file systems at or below configured roots, and of
 /// those above their paths, but for `/` itself.
 pub fn places<'a>(config: &Config, observed: &'a Observed) -> Vec<(&'a Path, &'a Dataset)> {
-    let all = || observed.datasets().filter_map(|d| Some((place(d)?, d)));
+    let replicas = Places::of(config, observed);
+    let has_place = |d: &&Dataset| d.mounted || !replicas.is_elsewhere(d);
+    let datasets = || observed.datasets().filter(has_place);
+    let all = || datasets().filter_map(|d| Some((place(d)?, d)));
     let ours: Vec<&Path> = all()
         .filter(|(_, dataset)| config.role_of(&dataset.name).is_some())
         .map(|(at, _)| at)

@@ -5,6 +5,7 @@ use crate::config::{Condition, Config, Gate, Role, Root};
 use crate::gate;
 use crate::host::{InitSystem, Setting};
 use crate::names::DatasetName;
+use crate::places::Places;
 use crate::plan::{self, KeyState, Observed, Pool, Refusal, Verdict};
 use crate::report::{Findings, Severity};
 use crate::roles;
@@ -40,6 +41,7 @@ pub(super) fn check(config: &Config, facts: &Facts, said: &mut Findings) {
         }
     }
     said.0.extend(roles::promotions(config, &facts.observed));
+    mountpoints(config, &facts.observed, said);
     let promoted = facts.observed.promoted(config);
     for dataset in facts.observed.datasets() {
         if config.role_now(&dataset.name, &promoted) == Some(Role::Replica) {
@@ -261,6 +263,48 @@ fn replica(facts: &Facts, root: &Root, said: &mut Findings) {
     );
     let remedy = format!("`zfs set readonly=on {}`", sink.name);
     said.warn(sink.name.as_str(), &what, &remedy);
+}
+
+/// Where replicas are mounted, and who says so. Of what keeps a root locked its verdict has told.
+fn mountpoints(config: &Config, observed: &Observed, said: &mut Findings) {
+    let places = Places::of(config, observed);
+    for dataset in observed.datasets() {
+        match (places.elsewhere(dataset), &dataset.mountpoint) {
+            (Some(found), _) if found.mounted && !is_refused(config, &places, dataset) => {
+                said.0.push(roles::mounted_elsewhere(&found));
+            }
+            (None, Mountpoint::Path(at))
+                if config.role_of(&dataset.name) == Some(Role::Replica) =>
+            {
+                received_mountpoint(dataset, at, said);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether the verdict on a root tells of it.
+fn is_refused(config: &Config, places: &Places, dataset: &Dataset) -> bool {
+    let root = dataset.encryption_root.as_ref();
+    let root = config
+        .roots
+        .iter()
+        .find(|known| Some(&known.dataset) == root);
+    root.is_some_and(|root| root.role == Role::Replica) && places.goes_elsewhere(dataset)
+}
+
+/// It is where it belongs as long as the sender wants it.
+fn received_mountpoint(dataset: &Dataset, at: &Path, said: &mut Findings) {
+    if dataset.mountpoint_source != Source::Received {
+        return;
+    }
+    let what = "its mountpoint comes with the stream: once the sender changes it, its key stays locked at the next boot";
+    let remedy = format!(
+        "`zfs set mountpoint={} {}`, and have the receiver take no properties from the stream (docs/replication.md)",
+        at.display(),
+        dataset.name
+    );
+    said.warn(dataset.name.as_str(), what, &remedy);
 }
 
 /// A replica, or a dataset below one, that can be written.

@@ -122,6 +122,8 @@ pub struct Dataset {
     pub can_mount: CanMount,
     /// Where it belongs.
     pub mountpoint: Mountpoint,
+    /// Where that comes from.
+    pub mountpoint_source: Source,
     /// Whether it is mounted, anywhere.
     pub mounted: bool,
     /// Whether it belongs to a jail or zone, which mounts it itself.

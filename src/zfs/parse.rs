@@ -75,9 +75,10 @@ fn dataset(name: &str, row: &Row) -> Result<Dataset, String> {
             location => Some(location.to_owned()),
         },
         readonly: on_off("readonly", readonly)?,
-        readonly_source: source(readonly_source)?,
+        readonly_source: source("readonly", readonly_source)?,
         can_mount: can_mount(kind, get("canmount")?.0)?,
         mountpoint: mountpoint(kind, get("mountpoint")?.0)?,
+        mountpoint_source: source("mountpoint", get("mountpoint")?.1)?,
         mounted: match get("mounted")?.0 {
             "yes" => true,
             "no" | "-" => false,
@@ -198,7 +199,7 @@ fn mountpoint(kind: Kind, value: &str) -> Result<Mountpoint, String> {
     }
 }
 
-fn source(text: &str) -> Result<Source, String> {
+fn source(property: &str, text: &str) -> Result<Source, String> {
     match text {
         "local" => Ok(Source::Local),
         "received" => Ok(Source::Received),
@@ -209,7 +210,7 @@ fn source(text: &str) -> Result<Source, String> {
             .strip_prefix("inherited from ")
             .and_then(|name| name.parse().ok())
             .map(Source::Inherited)
-            .ok_or_else(|| format!("the source of readonly is `{other}`")),
+            .ok_or_else(|| format!("the source of {property} is `{other}`")),
     }
 }
 

@@ -176,6 +176,7 @@ pub fn dataset(name: &str) -> Dataset {
         readonly_source: Source::Default,
         can_mount: CanMount::On,
         mountpoint: Mountpoint::None,
+        mountpoint_source: Source::Default,
         mounted: false,
         jailed: false,
         guid: guid_of(name),
@@ -206,6 +207,7 @@ pub fn encrypted(name: &str, root: &str) -> Dataset {
 pub fn at(path: &str, dataset: Dataset) -> Dataset {
     Dataset {
         mountpoint: Mountpoint::Path(path.into()),
+        mountpoint_source: Source::Local,
         ..dataset
     }
 }
@@ -1674,7 +1676,8 @@ pub const CONFIG: &str = r#"(
     roots: [
         (dataset: "zdata/enc", key: "f0.lan.buetow.org:zdata", role: primary, required: true),
         (dataset: "zroot/bhyve", key: "f0.lan.buetow.org:bhyve", role: primary, required: false),
-        (dataset: "zdata/sink/f1", key: "f1.lan.buetow.org:zdata", role: replica, required: true),
+        (dataset: "zdata/sink/f1", key: "f1.lan.buetow.org:zdata", role: replica, required: true,
+            mountpoint: "/data/f1"),
     ],
     gates: [
         (name: "nfs", needs: [mounted(path: "/data/nfs", dataset: "zdata/enc/nfsdata")]),

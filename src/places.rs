@@ -1,0 +1,201 @@
+//! Where a replica may be mounted. Pure.
+//!
+//! The `mountpoint` of a replica can come with a stream, and so be the word of whoever sends it. A
+//! file system at or below a replica root is mounted only where the configuration puts it: on the
+//! path of a gate's `mounted` or of the root's `mountpoint`, or below that at its own relative name.
+//! Besides that counts what this node itself says *above* the replica: a `mountpoint` that is set on a
+//! dataset outside every replica and inherited from there, or the default below `/POOL`. A value that
+//! was received, is inherited from one that was, or is set on the replica itself decides nothing. That
+//! holds for a promoted replica as well: its properties came with the same stream.
+
+use crate::config::{Condition, Config, Role};
+use crate::names::DatasetName;
+use crate::plan::Observed;
+use crate::sorted::{Map, Set};
+use crate::zfs::{CanMount, Dataset, Kind, Mountpoint, Source};
+use std::path::{Path, PathBuf};
+
+/// The places of the replicas of one observation.
+pub struct Places<'a> {
+    config: &'a Config,
+    /// The paths that the configuration gives to datasets of replicas.
+    configured: Map<&'a DatasetName, Set<&'a Path>>,
+    /// The mountpoints that are set on datasets outside of every replica.
+    own: Map<&'a DatasetName, &'a Path>,
+}
+
+/// A file system of a replica whose mountpoint is none of its places.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// The file system.
+    pub dataset: DatasetName,
+    /// Its mountpoint.
+    pub at: PathBuf,
+    /// Where the configuration puts it, if it does.
+    pub wanted: Option<PathBuf>,
+    /// Whether it is mounted now.
+    pub mounted: bool,
+}
+
+impl<'a> Places<'a> {
+    /// Collects the places.
+    pub fn of(config: &'a Config, observed: &'a Observed) -> Places<'a> {
+        Places {
+            config,
+            configured: configured(config),
+            own: own(config, observed),
+        }
+    }
+
+    /// Whether this is a file system of a replica whose mountpoint is none of its places.
+    pub fn is_elsewhere(&self, dataset: &Dataset) -> bool {
+        let Mountpoint::Path(at) = &dataset.mountpoint else {
+            return false;
+        };
+        dataset.kind == Kind::Filesystem
+            && self.config.role_of(&dataset.name) == Some(Role::Replica)
+            && !self.is_configured(&dataset.name, at)
+            && !self.is_own(dataset, at)
+    }
+
+    /// Whether `zfs mount -a` would mount this file system of a replica, and on none of its places.
+    pub fn goes_elsewhere(&self, dataset: &Dataset) -> bool {
+        dataset.can_mount == CanMount::On && !dataset.jailed && self.is_elsewhere(dataset)
+    }
+
+    /// All about a file system of which [`Places::is_elsewhere`] is true; else `None`.
+    pub fn elsewhere(&self, dataset: &Dataset) -> Option<Elsewhere> {
+        match &dataset.mountpoint {
+            Mountpoint::Path(at) if self.is_elsewhere(dataset) => Some(Elsewhere {
+                dataset: dataset.name.clone(),
+                at: at.clone(),
+                wanted: self.wanted(&dataset.name),
+                mounted: dataset.mounted,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Where the configuration puts a dataset of a replica; the first where several gates do.
+    pub fn wanted(&self, name: &DatasetName) -> Option<PathBuf> {
+        let (from, paths) = self.nearest(name)?;
+        paths.first().and_then(|path| below(path, from, name))
+    }
+
+    /// The nearest dataset at or above this one to which the configuration gives a path. Above the
+    /// outermost replica root there is none.
+    fn nearest(&self, name: &DatasetName) -> Option<(&'a DatasetName, &Set<&'a Path>)> {
+        let at_or_above = self
+            .configured
+            .iter()
+            .filter(|(d, _)| name.is_at_or_below(d));
+        let nearest = at_or_above.max_by_key(|(d, _)| d.as_str().len());
+        nearest.map(|(dataset, paths)| (*dataset, paths))
+    }
+
+    fn is_configured(&self, name: &DatasetName, at: &Path) -> bool {
+        self.nearest(name).is_some_and(|(from, paths)| {
+            let mut paths = paths.iter();
+            paths.any(|path| below(path, from, name).is_some_and(|place| place == at))
+        })
+    }
+
+    /// Whether nothing of the replica itself has a part in its mountpoint.
+    fn is_own(&self, dataset: &Dataset, at: &Path) -> bool {
+        match &dataset.mountpoint_source {
+            // Nothing above it has one set or received either, up to the pool.
+            Source::Default => true,
+            Source::Inherited(from) => self
+                .own
+                .get(from)
+                .and_then(|path| below(path, from, &dataset.name))
+                .is_some_and(|place| place == at),
+            Source::Local | Source::Received | Source::Temporary | Source::None => false,
+        }
+    }
+}
+
+impl Elsewhere {
+    /// What is wrong with its mountpoint.
+    pub fn what(&self) -> String {
+        let at = self.at.display();
+        let now = if self.mounted {
+            ", mounted there now,"
+        } else {
+            ""
+        };
+        match &self.wanted {
+            Some(wanted) => format!(
+                "its mountpoint is {at}{now} and the configuration puts this replica on {}",
+                wanted.display()
+            ),
+            None => format!(
+                "its mountpoint is {at}{now} where neither the configuration nor a dataset above this replica puts it"
+            ),
+        }
+    }
+
+    /// What mends it.
+    pub fn remedy(&self) -> String {
+        let name = &self.dataset;
+        match &self.wanted {
+            Some(wanted) => format!(
+                "`zfs set mountpoint={} {name}`, or `zfs set canmount=noauto {name}` to leave it unmounted",
+                wanted.display()
+            ),
+            None => format!(
+                "`zfs set canmount=noauto {name}` leaves it unmounted; to have it mounted, give its root a `mountpoint` in the configuration and the dataset the same with `zfs set mountpoint=`"
+            ),
+        }
+    }
+}
+
+/// All file systems of replicas that are, or would be, mounted on none of their places.
+pub fn elsewhere(config: &Config, observed: &Observed) -> Vec<Elsewhere> {
+    let places = Places::of(config, observed);
+    let datasets = observed.datasets();
+    let all = datasets.filter(|d| d.mounted || places.goes_elsewhere(d));
+    all.filter_map(|dataset| places.elsewhere(dataset))
+        .collect()
+}
+
+fn configured(config: &Config) -> Map<&DatasetName, Set<&Path>> {
+    let of_roots = config.roots.iter().filter_map(|root| {
+        let path = root.mountpoint.as_deref()?;
+        Some((&root.dataset, path))
+    });
+    let needs = config.gates.iter().flat_map(|gate| &gate.needs);
+    let of_gates = needs.filter_map(|need| match need {
+        Condition::Mounted { path, dataset } => Some((dataset, path.as_path())),
+        _ => None,
+    });
+    let mut all: Map<&DatasetName, Set<&Path>> = Map::new();
+    for (dataset, path) in of_roots.chain(of_gates) {
+        if config.role_of(dataset) == Some(Role::Replica) {
+            all.entry(dataset).or_default().insert(path);
+        }
+    }
+    all
+}
+
+fn own<'a>(config: &'a Config, observed: &'a Observed) -> Map<&'a DatasetName, &'a Path> {
+    let is_outside = |d: &&Dataset| config.role_of(&d.name) != Some(Role::Replica);
+    let outside = observed.datasets().filter(is_outside);
+    outside
+        .filter(|dataset| dataset.mountpoint_source == Source::Local)
+        .filter_map(|dataset| match &dataset.mountpoint {
+            Mountpoint::Path(at) => Some((&dataset.name, at.as_path())),
+            Mountpoint::None | Mountpoint::Legacy => None,
+        })
+        .collect()
+}
+
+/// The path of a dataset whose ancestor `from`, or which itself, has this one.
+fn below(path: &Path, from: &DatasetName, name: &DatasetName) -> Option<PathBuf> {
+    let rest = name.as_str().strip_prefix(from.as_str())?;
+    match rest.strip_prefix('/') {
+        Some(relative) => Some(path.join(relative)),
+        None if rest.is_empty() => Some(path.to_owned()),
+        None => None,
+    }
+}
