@@ -8,6 +8,7 @@
 mod audit;
 mod host;
 mod messages;
+mod mounts;
 mod names;
 pub mod seeds;
 mod shown;
@@ -16,6 +17,7 @@ mod stick;
 pub use audit::audit;
 pub use host::{exports, fstab, rc_conf};
 pub use messages::{answers, hand_over, questions};
+pub use mounts::mountinfo;
 pub use names::{configuration, names};
 pub use shown::shown;
 pub use stick::{state, store_names, superblocks};
@@ -38,6 +40,7 @@ pub const TARGETS: &[Target] = &[
     target("exports", exports),
     target("fstab", fstab),
     target("hand_over", hand_over),
+    target("mountinfo", mountinfo),
     target("names", names),
     target("questions", questions),
     target("rc_conf", rc_conf),

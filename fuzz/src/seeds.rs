@@ -37,6 +37,7 @@ pub fn seeds() -> Vec<Seed> {
     add("exports", texts(&EXPORTS));
     add("fstab", texts(&FSTABS));
     add("hand_over", handed_over());
+    add("mountinfo", texts(&MOUNTS));
     add("names", texts(&NAMES));
     add("questions", questions());
     add("rc_conf", texts(&RC_CONFS));
@@ -164,6 +165,18 @@ const SHOWN: [&str; 10] = [
     "-rf",
     "a\\\n",
     "\u{1b}[32mopen\u{1b}[0m",
+];
+
+const MOUNTS: [&str; 9] = [
+    "24 1 8:2 / / rw,relatime shared:1 - ext4 /dev/sda2 rw\n36 35 0:42 / /data/nfs ro,noatime master:1 shared:2 - zfs zdata/enc/nfsdata ro,xattr,posixacl\n",
+    "36 35 98:0 /mnt1 /mnt\\0402 rw,noatime - zfs zdata/enc\\134x ro\n",
+    "40 24 0:50 / /home/u/m\u{e4} rw,nosuid,nodev - fuse.sshfs u@host:/ rw,user_id=1000,label=a,ro\n",
+    "1 0 0:9 / /- rw - -  rw\n",
+    "36 35\n",
+    "x 35 98:0 / / rw - zfs a ro\n",
+    "36 35 98:0 / / rw zfs a ro\n",
+    "36 35 98:0 / /a\\400 rw shared:1 x:1 - zfs a rw\n",
+    "36 35 98:0 / a rw - tmpfs zfs rw\n",
 ];
 
 const EXPORTS: [&str; 8] = [

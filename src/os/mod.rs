@@ -13,6 +13,9 @@ pub mod libzfs;
 mod linux_text;
 mod lockdown;
 mod memory;
+#[doc(hidden)]
+#[path = "linux/mountinfo.rs"]
+pub mod mountinfo;
 mod random;
 #[cfg(target_os = "linux")]
 mod straight;

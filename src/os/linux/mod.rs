@@ -1,7 +1,6 @@
 //! Linux.
 
 mod disks;
-mod mountinfo;
 mod mounts;
 
 pub use disks::{

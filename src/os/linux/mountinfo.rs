@@ -1,4 +1,5 @@
-//! What /proc/self/mountinfo says: pure. Local users mount things too, and choose names for them.
+//! What /proc/self/mountinfo says: pure, so that it is tested and fuzzed on every platform. Local users
+//! mount things too, and choose names for them.
 
 use crate::os::Mount;
 use std::ffi::OsString;

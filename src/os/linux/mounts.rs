@@ -1,8 +1,8 @@
 //! The table of mounts, and mounting the key store.
 
 use super::PATHS;
-use super::mountinfo::{Entry, Table};
 use crate::device::{Filesystem, Kind};
+use crate::os::mountinfo::{Entry, Table};
 use crate::os::{Access, Mount};
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
