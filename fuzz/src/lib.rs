@@ -18,7 +18,7 @@ pub use audit::audit;
 pub use host::{exports, fstab, rc_conf};
 pub use messages::{answers, hand_over, questions};
 pub use mounts::mountinfo;
-pub use names::{configuration, names};
+pub use names::{configuration, names, promotion};
 pub use shown::shown;
 pub use stick::{state, store_names, superblocks};
 
@@ -42,6 +42,7 @@ pub const TARGETS: &[Target] = &[
     target("hand_over", hand_over),
     target("mountinfo", mountinfo),
     target("names", names),
+    target("promotion", promotion),
     target("questions", questions),
     target("rc_conf", rc_conf),
     target("shown", shown),

@@ -2,6 +2,7 @@
 
 use f3skeys::config::{Condition, Config, Role};
 use f3skeys::names::{DatasetName, GateName, KeyName, NodeName, ServiceName};
+use f3skeys::promotion::{self, Promoted};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
@@ -159,5 +160,29 @@ fn check_condition(config: &Config, need: &Condition) {
             assert!(config.peers.iter().any(|known| known.name == *peer));
         }
         _ => {}
+    }
+}
+
+/// The value of the promotion property.
+pub fn promotion(bytes: &[u8]) -> bool {
+    let value = super::text(bytes);
+    match promotion::parse(&value) {
+        Promoted::Now(promotion) => {
+            assert_eq!(promotion.value(), value, "there is one spelling");
+            assert_eq!(promotion::check_reason(&promotion.reason), Ok(()));
+            true
+        }
+        Promoted::Over(epoch) => {
+            let since = value.strip_prefix(&format!("demoted {epoch} "));
+            let since = since.and_then(|since| since.parse::<u64>().ok());
+            let written = since.map(|since| format!("demoted {epoch} {since}"));
+            assert_eq!(written, Some(value), "there is one spelling");
+            true
+        }
+        Promoted::Unknown(same) => {
+            assert_eq!(same, value);
+            false
+        }
+        other => panic!("a property alone does not say {other:?}"),
     }
 }

@@ -39,6 +39,7 @@ pub fn seeds() -> Vec<Seed> {
     add("hand_over", handed_over());
     add("mountinfo", texts(&MOUNTS));
     add("names", texts(&NAMES));
+    add("promotion", texts(&PROMOTIONS));
     add("questions", questions());
     add("rc_conf", texts(&RC_CONFS));
     add("shown", texts(&SHOWN));
@@ -117,6 +118,18 @@ const NAMES: [&str; 16] = [
     "z/\u{e4}",
     "z//a",
     "\u{1b}[2J",
+];
+
+const PROMOTIONS: [&str; 9] = [
+    "promoted 3 1795000000 f0 is dead",
+    "promoted 18446744073709551615 0 x",
+    "demoted 3 1795000060",
+    "promoted +3 1795000000 f0 is dead",
+    "promoted 03 1795000000 f0 is dead",
+    "promoted 3 1795000000 f0\nis dead\u{1b}[2J",
+    "promoted 3 1795000000  ",
+    "demoted 3 1795000060 x",
+    "promoted",
 ];
 
 const CONFIGURATIONS: [&str; 6] = [
