@@ -21,7 +21,7 @@ _f3skeys_flags() {
 	receive) echo --from= --print-authorized-keys-line --rebuild --for= --end --help ;;
 	reconcile) echo --help ;;
 	rehearse) echo --json --help ;;
-	rotate) echo --all --plan --status --resume --abort --retire --take-over --help ;;
+	rotate) echo --all --plan --status --resume --abort --retire --take-over --copies= --help ;;
 	status) echo --peers --json --prometheus --help ;;
 	verify) echo --pools --repair --store= --json --help ;;
 	version) echo --help ;;

@@ -61,6 +61,7 @@ complete -c f3skeys -n '__fish_seen_subcommand_from rotate' -l status -d 'show w
 complete -c f3skeys -n '__fish_seen_subcommand_from rotate' -l resume -d 'go on with a rotation that was cut short'
 complete -c f3skeys -n '__fish_seen_subcommand_from rotate' -l abort -d 'give up a rotation that has changed no root\'s key yet'
 complete -c f3skeys -n '__fish_seen_subcommand_from rotate' -l retire -d 'let boots no longer try what was replaced, once all have been seen to open without it'
+complete -c f3skeys -n '__fish_seen_subcommand_from rotate' -l copies -x -d 'for this run, have only this many other stores prove the new key'
 complete -c f3skeys -n '__fish_seen_subcommand_from rotate' -l take-over -d 'also give a key of the store to loaded roots that none of it opens, or that have a hex or passphrase key'
 complete -c f3skeys -n '__fish_seen_subcommand_from status' -l peers -d 'ask every peer to prove each key of this node instead'
 complete -c f3skeys -n '__fish_seen_subcommand_from status' -l json -d 'as JSON'

@@ -16,6 +16,7 @@ use crate::pass::{Node, Pass, millis};
 use crate::peers::Talk;
 use crate::report::{Phase, Report, Severity};
 use crate::sorted;
+use crate::stores::{self, Copy, counted};
 use crate::time::Deadline;
 use std::cmp::Ordering;
 use std::time::Duration;
@@ -74,10 +75,12 @@ pub fn backup(node: Node, config: &Config, scope: Scope, progress: &dyn Fn(&str)
 
 fn run(pass: &mut Pass, peers: &[&Peer], scope: Scope, progress: &dyn Fn(&str)) {
     let own = pass.config.node.as_str();
-    let mut stock = match stock::read(pass, |key| scope.rebuild || key.owner() == own) {
-        Ok(stock) => stock,
-        Err((fault, why)) => return no_stock(pass, fault, &why),
-    };
+    let stock::Own { store, keys } =
+        match stock::read(pass, |key| scope.rebuild || key.owner() == own) {
+            Ok(own) => own,
+            Err((fault, why)) => return no_stock(pass, fault, &why),
+        };
+    let mut stock = keys;
     tell_unknown(pass, &mut stock);
     if peers.is_empty() {
         let remedy = "add the other nodes to `peers`";
@@ -99,6 +102,7 @@ fn run(pass: &mut Pass, peers: &[&Peer], scope: Scope, progress: &dyn Fn(&str)) 
         progress,
     };
     let visits = ask_all(pass.node, round, peers, &stock);
+    tell_stores(pass, &store, &visits);
     for visit in visits {
         tell(pass, visit, stock.len(), scope);
     }
@@ -193,6 +197,40 @@ fn tell(pass: &mut Pass, visit: Visit, keys: usize, scope: Scope) {
     }
     if well < keys {
         pass.report.fail(Fault::Unavailable);
+    }
+}
+
+/// Tells whose store is no copy of its own, and whose is another one than before.
+fn tell_stores(pass: &mut Pass, own: &str, visits: &[Visit]) {
+    for (peer, store, copy) in counted(own, answers(visits)) {
+        if let Some((what, remedy)) = no_copy(copy, store) {
+            let report = &mut pass.report;
+            report.find(Severity::Failure, peer.as_str(), &what, remedy);
+            report.fail(Fault::Unavailable);
+        }
+    }
+    for visit in visits {
+        if let Some((before, now)) = &visit.other_store {
+            let (what, remedy) = stores::changed(before, now);
+            let peer = visit.peer.name.as_str();
+            pass.report.find(Severity::Warning, peer, &what, remedy);
+        }
+    }
+}
+
+/// With which store each peer answers.
+fn answers<'v>(visits: &'v [Visit]) -> impl Iterator<Item = (&'v NodeName, &'v str)> {
+    visits
+        .iter()
+        .filter_map(|visit| Some((&visit.peer.name, visit.store()?)))
+}
+
+/// Why what a peer has proven is no copy of its own. That nothing is proven without an identity is
+/// complained of with each key.
+fn no_copy(copy: Copy, store: &str) -> Option<(String, &'static str)> {
+    match copy {
+        Copy::Nameless => None,
+        other => other.complaint(store),
     }
 }
 

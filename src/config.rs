@@ -187,7 +187,7 @@ struct Raw {
     #[serde(default)]
     peers: Vec<Peer>,
     #[serde(default)]
-    min_copies: u32,
+    min_copies: Option<u32>,
     #[serde(default = "default_budget")]
     budget_seconds: u32,
 }
@@ -222,8 +222,9 @@ pub struct Config {
     pub carp: Option<Carp>,
     /// The other nodes.
     pub peers: Vec<Peer>,
-    /// Stores other than this node's own that must hold a key; at most the number of peers.
-    pub min_copies: u32,
+    /// How many stores other than this node's own must hold a key, when the file says so; at most the
+    /// number of peers. 0 is not obeyed where there are peers: see [`crate::rotate::copies`].
+    pub min_copies: Option<u32>,
     /// How long a whole boot may take, the wait for the stick included.
     pub budget: Duration,
 }

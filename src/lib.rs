@@ -31,7 +31,8 @@
 //!   (mountpoints) and [`roles`] (what is said of replicas).
 //! - [`promote`] makes a replica writable and read-only again, as [`promotion`] records; [`receive`]
 //!   answers another node's question.
-//! - [`backup`] puts every key of this node on the peers' stores and has them prove it.
+//! - [`backup`] puts every key of this node on the peers' stores and has them prove it;
+//!   [`stores`] says which answers count as copies.
 //! - [`rotate`] gives the roots of a key another one, by way of this store and the peers'; how keys
 //!   are handed to a peer is [`handover`].
 //! - [`adopt`] proposes a configuration for a host that exists; [`init`] makes an empty store.
@@ -102,6 +103,7 @@ pub mod shell;
 pub mod sorted;
 pub mod status;
 pub mod store;
+pub mod stores;
 pub mod syslog;
 pub mod system;
 pub mod time;

@@ -5,6 +5,7 @@
 //! and only then is the key of a root changed. What is so is found by asking ZFS with every
 //! generation, never by trusting a note. Nothing is ever removed.
 
+pub mod copies;
 pub mod decide;
 pub mod facts;
 mod look;
@@ -40,11 +41,15 @@ pub enum What {
     Start {
         /// Also give the new key to loaded roots that no key of the store opens.
         take_over: bool,
+        /// How many other stores must hold the new key, when a person says so for this run.
+        copies: Option<u32>,
     },
     /// Say what beginning would do, or why it is refused.
     Plan {
         /// As for [`What::Start`].
         take_over: bool,
+        /// As for [`What::Start`].
+        copies: Option<u32>,
     },
     /// Say how things stand.
     Status,
@@ -52,17 +57,33 @@ pub enum What {
     Resume {
         /// As for [`What::Start`]; needed when the note of the rotation is lost.
         take_over: bool,
+        /// As for [`What::Start`].
+        copies: Option<u32>,
     },
     /// Give up a rotation that has changed no key yet.
     Abort,
     /// Let boots no longer try what was replaced, once nothing needs it.
-    Retire,
+    Retire {
+        /// As for [`What::Start`], of the current key.
+        copies: Option<u32>,
+    },
 }
 
 impl What {
     /// Whether nothing is changed.
     pub fn only_shows(self) -> bool {
         matches!(self, What::Plan { .. } | What::Status)
+    }
+
+    /// How many copies a person has named for this run.
+    fn copies(self) -> Option<u32> {
+        match self {
+            What::Start { copies, .. }
+            | What::Plan { copies, .. }
+            | What::Resume { copies, .. }
+            | What::Retire { copies } => copies,
+            What::Status | What::Abort => None,
+        }
     }
 }
 
@@ -83,14 +104,15 @@ pub fn rotate(
     progress: &dyn Fn(&str),
 ) -> Rotated {
     let pass = Pass::begin("rotate", node, config);
-    at_work(pass, key, what.only_shows(), progress, |run, facts| {
+    let asked = (key, what.copies());
+    at_work(pass, asked, what.only_shows(), progress, |run, facts| {
         match what {
-            What::Start { take_over } => run.start(facts, take_over),
-            What::Resume { take_over } => run.go_on(facts, take_over),
+            What::Start { take_over, .. } => run.start(facts, take_over),
+            What::Resume { take_over, .. } => run.go_on(facts, take_over),
             What::Abort => run.abort(facts),
-            What::Retire => run.retire(facts),
+            What::Retire { .. } => run.retire(facts),
             What::Status => return tell::status(&facts),
-            What::Plan { take_over } if run.may(decide::start(&facts, take_over)) => {
+            What::Plan { take_over, .. } if run.may(decide::start(&facts, take_over)) => {
                 return tell::plan(&facts);
             }
             What::Plan { .. } => {}
@@ -103,7 +125,7 @@ pub fn rotate(
 /// standard output; the report of what only shows something is not kept.
 fn at_work<'a>(
     mut pass: Pass<'a>,
-    key: &'a KeyName,
+    (key, copies): (&'a KeyName, Option<u32>),
     only_shows: bool,
     progress: &dyn Fn(&str),
     job: impl FnOnce(&mut Run<'_, 'a>, Facts) -> String,
@@ -111,10 +133,11 @@ fn at_work<'a>(
     pass.deadline = Deadline::after(pass.clock(), WHOLE);
     let mut text = String::new();
     if let Some(_lock) = pass.lock() {
-        let facts = look::look(&mut pass, key);
+        let facts = look::look(&mut pass, key, copies);
         let mut run = Run {
             pass: &mut pass,
             key,
+            copies,
             progress,
         };
         text = job(&mut run, facts);
@@ -163,6 +186,8 @@ fn own_keys(config: &Config) -> Vec<KeyName> {
 struct Run<'p, 'a> {
     pass: &'p mut Pass<'a>,
     key: &'a KeyName,
+    /// How many copies a person has named for this run.
+    copies: Option<u32>,
     progress: &'p dyn Fn(&str),
 }
 

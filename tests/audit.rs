@@ -177,10 +177,16 @@ fn a_rotation_writes_down_each_of_its_steps_on_the_store() {
     let mut alone = config();
     alone.peers.clear();
     let rotate = |what| sim.verb(|node| rotate::rotate(node, &alone, &name("f0:y"), what, &|_| {}));
-    let start = rotate::What::Start { take_over: false };
+    let start = rotate::What::Start {
+        take_over: false,
+        copies: None,
+    };
     let rotated = rotate(start).report;
     assert_eq!(rotated.status, 0, "{rotated:?}");
-    assert_eq!(rotate(rotate::What::Retire).report.status, 0);
+    assert_eq!(
+        rotate(rotate::What::Retire { copies: None }).report.status,
+        0
+    );
     let old = Fingerprint::of(&OWN).hex();
     let pruned = sim.verb(|node: Node| {
         prune::prune(node, &alone, &name("f0:y"), Some(&old[..8]), &|_| {}).report

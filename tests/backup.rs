@@ -859,3 +859,72 @@ fn law_7_either_side_of_a_rebuild_dies_at_every_step_and_once_more_finishes() {
     println!("{cases} deaths");
     assert!(cases > 100, "{cases}");
 }
+
+/// Gives a node's stick another identity, and nothing else.
+fn renamed(world: &World, node: &str, id: &str) {
+    world.change_stick(node, |stick| *stick = stick.clone().with_id(id));
+}
+
+#[test]
+fn law_7_one_store_behind_two_peers_is_backed_up_once_and_our_own_is_no_copy() {
+    let identities = ["00", "01", "02"];
+    for of_f1 in identities {
+        for of_f2 in identities {
+            let world = World::backed_up("twins");
+            renamed(&world, "f1", of_f1);
+            renamed(&world, "f2", of_f2);
+            let f1_counts = of_f1 != "00";
+            let f2_counts = of_f2 != "00" && of_f2 != of_f1;
+            let told = world.copies("f0");
+            for key in &told.keys {
+                let well: Vec<bool> = key.peers.iter().map(|copy| copy.well).collect();
+                assert_eq!(
+                    well,
+                    [f1_counts, f2_counts],
+                    "{of_f1} {of_f2}: {}",
+                    told.text()
+                );
+                assert!(
+                    key.peers
+                        .iter()
+                        .all(|copy| copy.well == copy.remedy.is_empty())
+                );
+            }
+            let report = world.backup("f0", &[]);
+            let well = f1_counts && f2_counts;
+            assert_eq!(told.status, if well { 0 } else { 69 }, "{of_f1} {of_f2}");
+            assert_eq!(report.status, told.status, "{}", report.complaints());
+            let named = |peer| {
+                report
+                    .findings
+                    .iter()
+                    .any(|finding| finding.subject == peer)
+            };
+            assert_eq!((named("f1"), named("f2")), (!f1_counts, !f2_counts));
+        }
+    }
+}
+
+#[test]
+fn another_store_than_at_the_last_proof_is_told_once() {
+    let told = |world: &World| {
+        let text = world.copies("f0").text();
+        text.contains("proved before")
+    };
+    let world = World::backed_up("changed");
+    assert!(!told(&world), "there was no receipt");
+    assert!(!told(&world), "it is the same store");
+    renamed(&world, "f1", "0a");
+    let report = world.backup("f0", &[]);
+    assert_eq!(report.status, 0, "{}", report.complaints());
+    let subjects: Vec<&str> = report.findings.iter().map(|f| f.subject.as_str()).collect();
+    assert_eq!(subjects, ["f1"], "{}", report.complaints());
+    assert!(report.findings[0].what.contains(&"01".repeat(16)));
+    assert!(report.findings[0].what.contains(&"0a".repeat(16)));
+    assert!(!told(&world), "its receipts are of the new store now");
+    renamed(&world, "f1", "0b");
+    assert!(told(&world));
+    // A store that proves nothing yet is told until it does.
+    world.change_stick("f1", |stick| stick.files = store("0c", &[]));
+    assert!(told(&world) && told(&world));
+}

@@ -209,7 +209,10 @@ fn by_taking_over(world: &World) {
     let (sim, config) = &**world.host("f9");
     sim.change("zf2", |root| root.key_status = KeyStatus::Available);
     let key = "f9:data".parse().unwrap();
-    let what = What::Start { take_over: true };
+    let what = What::Start {
+        take_over: true,
+        copies: None,
+    };
     let done = sim.verb(|node| rotate(node, config, &key, what, &|_| {}));
     assert_eq!(done.report.status, 0, "{}", done.report.complaints());
 }

@@ -102,7 +102,18 @@ fn peers_are_waited_for_by_name_of_the_verb() {
     assert!(told("f1").contains(&"status: peers".to_owned()));
     let (sim, config) = &**world.host("f2");
     let key = "f2:data".parse().unwrap();
-    sim.verb(|node| rotate(node, config, &key, What::Plan { take_over: false }, &|_| {}));
+    sim.verb(|node| {
+        rotate(
+            node,
+            config,
+            &key,
+            What::Plan {
+                take_over: false,
+                copies: None,
+            },
+            &|_| {},
+        )
+    });
     assert!(told("f2").contains(&"rotate: peers".to_owned()));
     for node in nodes::NODES {
         assert_eq!(told(node).last().map(String::as_str), Some(""));

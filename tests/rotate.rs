@@ -7,7 +7,7 @@ use f3skeys::boot;
 use f3skeys::config::Config;
 use f3skeys::names::KeyName;
 use f3skeys::os::PoolState;
-use f3skeys::report::Report;
+use f3skeys::report::{Report, Severity};
 use f3skeys::rotate::{self, Rotated, What, prune, rotate};
 use f3skeys::sorted::Set;
 use f3skeys::store::Wanted;
@@ -131,12 +131,12 @@ impl World {
             .with(vec![root("zown", "prompt"), root("zsink/f0", "prompt")])
             .opened_by("zown", F1)
             .opened_by("zsink/f0", OLD)
-            .stick(stick(&[(KEY, OLD), ("f1:zdata", F1)]));
+            .stick(stick(&[(KEY, OLD), ("f1:zdata", F1)]).with_id("f1"));
         f1.change("zsink/f0", |d| d.readonly = true);
         let f2 = Sim::new(&format!("{name}-f2"))
             .with(vec![root("zown", "prompt")])
             .opened_by("zown", F1)
-            .stick(stick(&[(KEY, OLD), ("f2:zdata", F1)]));
+            .stick(stick(&[(KEY, OLD), ("f2:zdata", F1)]).with_id("f2"));
         let f0 = f0
             .beside(f1, Config::parse(ON_F1).unwrap())
             .beside(f2, Config::parse(ON_F2).unwrap());
@@ -281,8 +281,15 @@ fn bytes(sim: &Sim, print: Print) -> [u8; 32] {
     found.next().unwrap().1[..].try_into().unwrap()
 }
 
-const RESUME: What = What::Resume { take_over: false };
-const START: What = What::Start { take_over: false };
+const RESUME: What = What::Resume {
+    take_over: false,
+    copies: None,
+};
+const START: What = What::Start {
+    take_over: false,
+    copies: None,
+};
+const RETIRE: What = What::Retire { copies: None };
 /// Far beyond the steps of any rotation here.
 const MOST: u32 = 5_000;
 
@@ -407,7 +414,13 @@ fn refused(name: &str, words: &str, spoil: impl FnOnce(&World)) {
     spoil(&world);
     let before = sticks(&world);
     let wrapped = world.f0.wrapped.borrow().clone();
-    for what in [What::Plan { take_over: false }, START] {
+    for what in [
+        What::Plan {
+            take_over: false,
+            copies: None,
+        },
+        START,
+    ] {
         let report = world.rotate(what);
         assert_ne!(report.status, 0, "{name}");
         let said = report.complaints();
@@ -472,9 +485,13 @@ fn whatever_would_lose_something_is_refused_before_anything_is_changed() {
     refused("peer-away", "holds zsink/f0 and does not answer", |w| {
         w.f0.away.borrow_mut().push("f1".to_owned());
     });
-    refused("copy-away", "`min_copies` wants 2", |w| {
-        w.f0.away.borrow_mut().push("f2".to_owned());
-    });
+    refused(
+        "copy-away",
+        "1 of the 2 other stores that `min_copies` wants",
+        |w| {
+            w.f0.away.borrow_mut().push("f2".to_owned());
+        },
+    );
     refused("peer-no-stick", "holds zsink/f0 and does not answer", |w| {
         f1(w).0.sticks.borrow_mut().clear();
     });
@@ -552,7 +569,7 @@ fn once_a_key_may_have_been_changed_it_cannot_be_given_up() {
 fn the_old_key_is_retired_only_when_every_root_and_replica_opens_without_it() {
     let world = World::three_roots("retire");
     assert_eq!(world.rotate(START).status, 0);
-    let early = world.rotate(What::Retire);
+    let early = world.rotate(RETIRE);
     assert_eq!(early.status, 69);
     assert!(
         early.complaints().contains("zsink/f0 on f1"),
@@ -562,12 +579,11 @@ fn the_old_key_is_retired_only_when_every_root_and_replica_opens_without_it() {
     world.receive();
     for peer in ["f1", "f2"] {
         *world.f0.away.borrow_mut() = vec![peer.to_owned()];
-        let status = world.rotate(What::Retire).status;
-        // f2 holds no replica: what it would say changes nothing.
-        assert_eq!(status, if peer == "f1" { 69 } else { 0 }, "{peer} away");
+        // f2 holds no replica, but one of the two copies that are wanted.
+        assert_eq!(world.rotate(RETIRE).status, 69, "{peer} away");
     }
     world.f0.away.borrow_mut().clear();
-    let late = world.rotate(What::Retire);
+    let late = world.rotate(RETIRE);
     assert_eq!(late.status, 0, "{}", late.complaints());
     let retired = [Standing::Retired, Standing::Current];
     assert_eq!(states(&world.f0), retired);
@@ -600,11 +616,20 @@ fn a_loaded_root_with_a_passphrase_is_taken_over_by_a_key_of_the_store() {
             refused.complaints()
         );
         let died = world
-            .dies_at(step, What::Start { take_over: true })
+            .dies_at(
+                step,
+                What::Start {
+                    take_over: true,
+                    copies: None,
+                },
+            )
             .is_none();
         if died {
             world.rotate(RESUME);
-            world.rotate(What::Start { take_over: true });
+            world.rotate(What::Start {
+                take_over: true,
+                copies: None,
+            });
         }
         assert_eq!(
             generations(&world.f0).last().unwrap().1,
@@ -624,7 +649,7 @@ fn retired(name: &str) -> World {
     let world = World::three_roots(name);
     assert_eq!(world.rotate(START).status, 0);
     world.receive();
-    assert_eq!(world.rotate(What::Retire).status, 0);
+    assert_eq!(world.rotate(RETIRE).status, 0);
     world
 }
 
@@ -845,7 +870,10 @@ fn a_rotation_without_its_note_is_resumed_and_not_given_up() {
             .wrapped
             .borrow_mut()
             .insert("zdata/enc".to_owned(), [0x77; 32]);
-        let taking = What::Start { take_over: true };
+        let taking = What::Start {
+            take_over: true,
+            copies: None,
+        };
         if world.dies_at(step, taking).is_some() {
             assert!(step > 5, "it has no steps");
             return;
@@ -858,9 +886,138 @@ fn a_rotation_without_its_note_is_resumed_and_not_given_up() {
         assert_ne!(world.rotate(What::Abort).status, 0, "{step}");
         let plain = world.rotate(RESUME);
         assert_eq!(plain.status == 0, changed, "{step}: {}", plain.complaints());
-        let resumed = world.rotate(What::Resume { take_over: true });
+        let resumed = world.rotate(What::Resume {
+            take_over: true,
+            copies: None,
+        });
         assert_eq!(resumed.status, 0, "{step}: {}", resumed.complaints());
         world.comes_back(&format!("without its note, cut at {step}"));
     }
     panic!("it never ended");
+}
+
+/// The three nodes when the configuration names no number of copies, after all have proven the present
+/// key once.
+fn with_default_copies(name: &str) -> World {
+    let mut world = World::three_roots(name);
+    world.config = Config::parse(&THREE_ROOTS.replace("min_copies: 2,", "")).unwrap();
+    assert_eq!(world.rotate(What::Status).status, 0);
+    world
+}
+
+fn with_copies(what: What, number: u32) -> What {
+    let copies = Some(number);
+    match what {
+        What::Start { take_over, .. } => What::Start { take_over, copies },
+        What::Resume { take_over, .. } => What::Resume { take_over, copies },
+        What::Retire { .. } => What::Retire { copies },
+        other => other,
+    }
+}
+
+fn subjects(report: &Report, severity: Severity) -> Vec<&str> {
+    let findings = report.findings.iter();
+    let of = findings.filter(|finding| finding.severity == severity);
+    of.map(|finding| finding.subject.as_str()).collect()
+}
+
+#[test]
+fn law_7_a_peer_that_holds_the_present_key_and_is_away_keeps_it_from_being_replaced() {
+    let world = with_default_copies("default-away");
+    let before = sticks(&world);
+    world.f0.away.borrow_mut().push("f2".to_owned());
+    for configured in [None, Some(0)] {
+        let mut world = world.fork("default-away");
+        world.config.min_copies = configured;
+        let report = world.rotate(START);
+        assert_eq!(report.status, 69, "{configured:?}");
+        assert_eq!(subjects(&report, Severity::Failure), ["f2", KEY]);
+        assert_eq!(sticks(&world), before, "{configured:?}");
+        // In words, for one run; the next one needs them anew.
+        let report = world.rotate(with_copies(START, 1));
+        assert_eq!(report.status, 0, "{}", report.complaints());
+        assert!(subjects(&report, Severity::Warning).contains(&"f2"));
+        world.receive();
+        let report = world.rotate(RETIRE);
+        assert_eq!(report.status, 69, "{}", report.complaints());
+        assert_eq!(states(&world.f0), [Standing::Retained, Standing::Current]);
+        let report = world.rotate(with_copies(RETIRE, 1));
+        assert_eq!(report.status, 0, "{}", report.complaints());
+        assert_eq!(states(&world.f0), [Standing::Retired, Standing::Current]);
+    }
+}
+
+#[test]
+fn law_7_a_number_in_the_configuration_is_kept_and_counts_stores() {
+    let world = with_default_copies("configured");
+    for (number, begins) in [(1, true), (2, false)] {
+        let mut world = world.fork("configured");
+        world.config.min_copies = Some(number);
+        world.f0.away.borrow_mut().push("f2".to_owned());
+        let report = world.rotate(START);
+        assert_eq!(
+            report.status == 0,
+            begins,
+            "{number}: {}",
+            report.complaints()
+        );
+    }
+}
+
+#[test]
+fn law_7_one_store_behind_two_peers_is_one_copy_and_our_own_is_none() {
+    let identities = ["00", "f1", "f2"];
+    for of_f1 in identities {
+        for of_f2 in identities {
+            for words in [None, Some(1), Some(2)] {
+                let case = format!("f1 has {of_f1}, f2 has {of_f2}, --copies {words:?}");
+                let world = with_default_copies("twins");
+                for (peer, id) in [("f1", of_f1), ("f2", of_f2)] {
+                    let host = world.f0.neighbour(peer);
+                    let mut sticks = host.0.sticks.borrow_mut();
+                    let stick = sticks.remove(0).with_id(id);
+                    sticks.push(stick);
+                }
+                let stores: Set<&str> = [of_f1, of_f2]
+                    .into_iter()
+                    .filter(|id| *id != "00")
+                    .collect();
+                let enough = stores.len() >= words.unwrap_or(2) as usize;
+                let start = words.map_or(START, |words| with_copies(START, words));
+                let report = world.rotate(start);
+                assert_eq!(
+                    report.status == 0,
+                    enough,
+                    "{case}: {}",
+                    report.complaints()
+                );
+                let old = world.f0.wrapped.borrow().values().all(|w| *w == OLD);
+                assert_eq!(old, !enough, "{case}");
+                // Another identity than at the last proof is told, whatever it is.
+                for (peer, id) in [("f1", of_f1), ("f2", of_f2)] {
+                    let told = report.findings.iter().any(|finding| {
+                        finding.subject == peer && finding.what.contains("proved before")
+                    });
+                    assert_eq!(told, peer != id, "{case}: {}", report.complaints());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn law_7_a_resume_counts_the_stores_anew() {
+    let world = with_default_copies("resume-counts");
+    let f2 = world.f0.neighbour("f2");
+    f2.0.sticks.borrow_mut()[0].unwritable = Some("read-only".to_owned());
+    for what in [START, RESUME] {
+        let report = world.rotate(what);
+        assert_eq!(report.status, 69, "{}", report.complaints());
+        assert!(subjects(&report, Severity::Failure).contains(&"f2"));
+        assert!(world.f0.wrapped.borrow().values().all(|w| *w == OLD));
+    }
+    let report = world.rotate(with_copies(RESUME, 1));
+    assert_eq!(report.status, 0, "{}", report.complaints());
+    assert_eq!(states(&world.f0), [Standing::Retained, Standing::Current]);
+    world.comes_back("resumed in words");
 }

@@ -202,7 +202,10 @@ fn peers_that_are_given_keys_and_give_some_leave_lines_on_both_sides() {
             node,
             config,
             &key,
-            What::Start { take_over: false },
+            What::Start {
+                take_over: false,
+                copies: None,
+            },
             &|_| {},
         );
     });

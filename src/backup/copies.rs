@@ -10,6 +10,7 @@ use crate::names::NodeName;
 use crate::pass::{Node, Pass};
 use crate::report::date;
 use crate::store::state::Generation;
+use crate::stores::{self, counted};
 use crate::time::Deadline;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -80,8 +81,8 @@ pub fn copies(node: Node, config: &Config) -> Copies {
     let mut pass = Pass::begin("status", node, config);
     pass.deadline = Deadline::after(pass.clock(), super::WHOLE);
     let own = config.node.as_str();
-    let stock = match stock::read(&mut pass, |key| key.owner() == own) {
-        Ok(stock) => stock,
+    let stock::Own { store, keys } = match stock::read(&mut pass, |key| key.owner() == own) {
+        Ok(own) => own,
         Err((fault, why)) => return unknown(config, fault, why),
     };
     let round = Round {
@@ -94,7 +95,8 @@ pub fn copies(node: Node, config: &Config) -> Copies {
         progress: &|_| {},
     };
     let peers: Vec<_> = config.peers.iter().collect();
-    let visits = super::ask_all(node, round, &peers, &stock);
+    let visits = super::ask_all(node, round, &peers, &keys);
+    let counted = counted(&store, super::answers(&visits));
     let now = node.system.wall();
     let looks: Vec<Look> = visits
         .iter()
@@ -103,10 +105,14 @@ pub fn copies(node: Node, config: &Config) -> Copies {
             visit,
             // Receipts that cannot be read are as good as none: nothing is decided by them.
             receipts: Receipts::read(node.db, &visit.peer.name).unwrap_or_default(),
+            no_copy: counted
+                .iter()
+                .find(|(peer, ..)| **peer == visit.peer.name)
+                .and_then(|(_, store, copy)| super::no_copy(*copy, store)),
             now,
         })
         .collect();
-    let keys: Vec<KeyCopies> = stock
+    let keys: Vec<KeyCopies> = keys
         .iter()
         .map(|stock| KeyCopies {
             key: stock.key.to_string(),
@@ -142,27 +148,41 @@ struct Look<'v, 'k> {
     own: &'k NodeName,
     visit: &'v Visit<'k>,
     receipts: Receipts,
+    /// Why its store is no copy of its own, and what to do.
+    no_copy: Option<(String, &'static str)>,
     now: u64,
 }
 
 impl Look<'_, '_> {
     fn copy(&self, stock: &Stock) -> PeerCopy {
         let seen = self.visit.seen.iter().find(|seen| seen.key == stock.key);
-        let well = seen.is_some_and(Seen::is_well) && !stock.list.is_empty();
+        let proven = seen.is_some_and(Seen::is_well) && !stock.list.is_empty();
+        let well = proven && self.no_copy.is_none();
         PeerCopy {
             peer: self.visit.peer.name.to_string(),
             well,
             store: seen.map(|seen| seen.store.clone()).unwrap_or_default(),
-            why: self.why(stock, seen),
+            why: self.all_why(stock, seen),
             generations: stock
                 .wanted()
                 .map(|g| self.generation(stock, g, seen))
                 .collect(),
-            remedy: match well {
-                true => String::new(),
-                false => self.remedy(stock, seen),
+            remedy: match (&self.no_copy, proven) {
+                (None, true) => String::new(),
+                (Some((_, remedy)), true) => (*remedy).to_owned(),
+                (_, false) => self.remedy(stock, seen),
             },
         }
+    }
+
+    /// What is wrong with the key there, and with the store that it lies on.
+    fn all_why(&self, stock: &Stock, seen: Option<&Seen>) -> String {
+        let no_copy = self.no_copy.as_ref().map(|(what, _)| what.clone());
+        let other = self.visit.other_store.as_ref();
+        let other = other.map(|(before, now)| stores::changed(before, now).0);
+        let all = [Some(self.why(stock, seen)), no_copy, other];
+        let said = all.into_iter().flatten().filter(|what| !what.is_empty());
+        said.collect::<Vec<_>>().join("; ")
     }
 
     fn why(&self, stock: &Stock, seen: Option<&Seen>) -> String {

@@ -1,6 +1,7 @@
-//! What peers have proven to hold, and when: `receipts/PEER.json` beside the reports. It is shown
-//! where a peer does not answer, and nothing is ever decided by it: clocks are wrong after power cuts,
-//! and a proof of yesterday says nothing of today.
+//! What peers have proven to hold, on which store, and when: `receipts/PEER.json` beside the reports.
+//! Receipts are shown where a peer does not answer. They never stand for a proof: clocks are wrong after
+//! power cuts, and a proof of yesterday says nothing of today. They only add to what is demanded: a peer
+//! that has proven the present generation of a key must prove the next one, also when it is away.
 
 use crate::key::Fingerprint;
 use crate::marker;
@@ -76,6 +77,13 @@ impl Receipts {
     pub fn of(&self, key: &KeyName, fingerprint: Fingerprint) -> Option<&Receipt> {
         let mut receipts = self.keys.get(key)?.iter();
         receipts.find(|receipt| receipt.fingerprint == fingerprint)
+    }
+
+    /// The generations of a key, each with the store that it was proven on.
+    pub fn stores(&self, key: &KeyName) -> Vec<(Fingerprint, String)> {
+        let receipts = self.keys.get(key).into_iter().flatten();
+        let stores = receipts.map(|receipt| (receipt.fingerprint, receipt.store.clone()));
+        stores.collect()
     }
 
     /// Every key, and when a generation of it was last proven.

@@ -47,45 +47,55 @@ impl Stock {
     }
 }
 
+/// What this node's own store holds.
+pub(super) struct Own {
+    /// The identity of the store; empty when it has none.
+    pub store: String,
+    /// Every key that is meant.
+    pub keys: Vec<Stock>,
+}
+
 /// Why there is no stock, and the exit status that it leads to.
 pub(super) type Empty = (Fault, String);
 
 /// Reads every key that is `meant`, under the lock, which is given back before anybody is asked: two
 /// nodes that back up to one another at the same time must not wait for one another.
-pub(super) fn read(pass: &mut Pass, meant: impl Fn(&KeyName) -> bool) -> Result<Vec<Stock>, Empty> {
+pub(super) fn read(pass: &mut Pass, meant: impl Fn(&KeyName) -> bool) -> Result<Own, Empty> {
     let Some(_lock) = pass.lock() else {
         return Err((Fault::Busy, "it is in use".to_owned()));
     };
     pass.phase("key store", |pass| {
         let stock = take(pass, meant);
         let words = match &stock {
-            Ok(stock) => format!("{} keys to be on every peer", stock.len()),
+            Ok(own) => format!("{} keys to be on every peer", own.keys.len()),
             Err((_, why)) => why.clone(),
         };
         (stock, words)
     })
 }
 
-fn take(pass: &mut Pass, meant: impl Fn(&KeyName) -> bool) -> Result<Vec<Stock>, Empty> {
+fn take(pass: &mut Pass, meant: impl Fn(&KeyName) -> bool) -> Result<Own, Empty> {
     let reading = open(pass)?;
     let unusable = |why: String| (Fault::Unavailable, why);
     let survey = survey(Wanted::All, reading).map_err(|format| unusable(format.to_string()))?;
     recordable(&survey).map_err(unusable)?;
+    let store = survey.state.map(|state| state.store);
     let mut keys = survey.keys;
     // A key that a root needs and that is not here is no key less to be looked after.
     let own = |key: &KeyName| key.owner() == pass.config.node.as_str();
     for key in pass.config.keys().into_iter().filter(own) {
         keys.entry(key).or_default();
     }
-    Ok(keys
-        .into_iter()
-        .filter(|(key, _)| meant(key))
-        .map(|(key, copies)| Stock {
-            list: handover::list(&copies),
-            key,
-            copies,
-        })
-        .collect())
+    let meant = keys.into_iter().filter(|(key, _)| meant(key));
+    let stock = meant.map(|(key, copies)| Stock {
+        list: handover::list(&copies),
+        key,
+        copies,
+    });
+    Ok(Own {
+        store: store.unwrap_or_default(),
+        keys: stock.collect(),
+    })
 }
 
 fn open(pass: &mut Pass) -> Result<Reading, Empty> {

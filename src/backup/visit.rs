@@ -1,7 +1,7 @@
 //! One peer, asked about key after key, and handed what it lacks. What it holds is believed only as far
 //! as it proves it over the bytes that it has just read.
 
-use super::receipts::{self, Proven};
+use super::receipts::{self, Proven, Receipts};
 use super::stock::Stock;
 use crate::config::{Config, Peer};
 use crate::foreign;
@@ -11,6 +11,7 @@ use crate::names::KeyName;
 use crate::peers::{Ask, Asking, KEY_PATIENCE, KeyTold, Reply, Talk};
 use crate::sorted::Set;
 use crate::store::state::Generation;
+use crate::stores;
 use crate::system::System;
 use crate::time::Deadline;
 use crate::trouble::Trouble;
@@ -160,6 +161,9 @@ pub(super) struct Visit<'k> {
     pub gone: Option<String>,
     /// Why a receipt could not be kept.
     pub no_receipt: Option<String>,
+    receipts: Receipts,
+    /// The store that it proved something on before, and the other one that it answers with now.
+    pub other_store: Option<(String, String)>,
     begun: Duration,
     /// How long it took.
     pub took: Duration,
@@ -191,6 +195,9 @@ impl<'k> Visit<'k> {
             changed: Vec::new(),
             gone: None,
             no_receipt: None,
+            // Receipts that cannot be read tell nothing of the store before.
+            receipts: Receipts::read(round.db, &peer.name).unwrap_or_default(),
+            other_store: None,
             begun: round.system.clock().now(),
             took: Duration::ZERO,
         }
@@ -230,6 +237,7 @@ impl<'k> Visit<'k> {
 
     /// Holds what a peer tells against the bytes here, and keeps a receipt of what it has proven.
     fn see(&mut self, stock: &Stock, told: &KeyTold, nonce: &Nonce) -> Seen {
+        self.compare_store(&stock.key, &told.store);
         let proven = handover::proven(told, nonce, &stock.copies);
         if !proven.is_empty() {
             let proven = Proven {
@@ -246,6 +254,20 @@ impl<'k> Visit<'k> {
         }
         let is_own = stock.key.owner() == self.round.config.node.as_str();
         Seen::of(stock, told, &proven, is_own)
+    }
+
+    /// Notices that the peer has another stick than when it last proved this key.
+    fn compare_store(&mut self, key: &KeyName, now: &str) {
+        let receipts = self.receipts.stores(key);
+        let receipts = receipts.iter().map(|(_, store)| store.as_str());
+        if let Some(before) = stores::before(receipts, now) {
+            self.other_store = Some((before.to_owned(), now.to_owned()));
+        }
+    }
+
+    /// The identity of the store that the peer answers with.
+    pub fn store(&self) -> Option<&str> {
+        self.seen.last().map(|seen| seen.store.as_str())
     }
 
     fn hand_over(

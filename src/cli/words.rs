@@ -284,6 +284,10 @@ pub(super) struct Rotate {
     /// passphrase key
     #[argh(switch)]
     pub(super) take_over: bool,
+    /// for this run, have only this many other stores prove the new key, instead of every peer's that
+    /// has proven the present one; 0: none
+    #[argh(option, arg_name = "NUMBER")]
+    pub(super) copies: Option<u32>,
 }
 
 /// Take a retired generation of a key off this store, by name. Without one, show what would become
@@ -323,6 +327,9 @@ pub(super) fn wrong_together(verb: &Verb) -> Option<&'static str> {
             if rotate.take_over && rotate.modes() > 0 && !rotate.plan && !rotate.resume =>
         {
             Some("`rotate --take-over` goes with --plan or --resume, or alone")
+        }
+        Verb::Rotate(rotate) if rotate.copies.is_some() && (rotate.status || rotate.abort) => {
+            Some("`rotate --copies` goes with --plan, --resume or --retire, or alone")
         }
         Verb::Backup(backup) if backup.rebuild && backup.to.len() != 1 => {
             Some("`backup --rebuild` is for one peer: --to names it")
@@ -365,14 +372,14 @@ impl Rotate {
     }
 
     pub(super) fn what(&self) -> What {
-        let take_over = self.take_over;
+        let (take_over, copies) = (self.take_over, self.copies);
         match self {
-            Rotate { plan: true, .. } => What::Plan { take_over },
+            Rotate { plan: true, .. } => What::Plan { take_over, copies },
             Rotate { status: true, .. } => What::Status,
-            Rotate { resume: true, .. } => What::Resume { take_over },
+            Rotate { resume: true, .. } => What::Resume { take_over, copies },
             Rotate { abort: true, .. } => What::Abort,
-            Rotate { retire: true, .. } => What::Retire,
-            _ => What::Start { take_over },
+            Rotate { retire: true, .. } => What::Retire { copies },
+            _ => What::Start { take_over, copies },
         }
     }
 }

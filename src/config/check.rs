@@ -243,12 +243,11 @@ fn check_peers(raw: &Raw) -> Result<(), String> {
             ));
         }
     }
-    if raw.min_copies as usize > raw.peers.len() {
-        return Err(format!(
-            "min_copies is {}, but there are only {} peers to hold copies",
-            raw.min_copies,
+    match raw.min_copies {
+        Some(copies) if copies as usize > raw.peers.len() => Err(format!(
+            "min_copies is {copies}, but there are only {} peers to hold copies",
             raw.peers.len()
-        ));
+        )),
+        _ => Ok(()),
     }
-    Ok(())
 }

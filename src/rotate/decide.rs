@@ -2,6 +2,7 @@
 //!
 //! Every refusal names the thing and the way out. Nothing that could not be asked is taken as fine.
 
+use super::copies;
 use super::facts::{Facts, Own, PeerFacts, RootFacts, Seen};
 use crate::config::Role;
 use crate::key::Fingerprint;
@@ -10,6 +11,7 @@ use crate::peers::Opens;
 use crate::report::{Finding, Findings, Severity};
 use crate::store::state::{Generation, Standing};
 use crate::store::work::Held;
+use crate::stores;
 
 /// Why a rotation may not begin; empty when it may.
 pub fn start(facts: &Facts, take_over: bool) -> Vec<Finding> {
@@ -64,6 +66,7 @@ pub fn go_on(facts: &Facts, take_over: bool) -> Vec<Finding> {
         }
     }
     before_change(facts, left.iter(), &mut said);
+    other_stores(facts, &mut said);
     said.0
 }
 
@@ -77,33 +80,35 @@ pub fn to_change(facts: &Facts, target: Fingerprint) -> Vec<RootFacts> {
 }
 
 /// Why `target` may not become the key of any root yet; empty when enough other stores have proven
-/// to hold it: `min_copies` of them, and every one that opens a replica.
+/// to hold it, and every one that opens a replica.
 pub fn copies(facts: &Facts, target: Fingerprint) -> Vec<Finding> {
-    let holds = |peer: &&PeerFacts| peer.proven.contains(&target);
     let mut said = Findings::default();
-    let resume = format!("`f3skeys rotate {} --resume` then goes on", facts.key);
+    let resume = resume(facts);
     let with_replicas = facts.peers.iter().filter(|peer| !peer.replicas.is_empty());
-    for peer in with_replicas.filter(|peer| !holds(peer)) {
+    for peer in with_replicas.filter(|peer| !peer.proven.contains(&target)) {
         let what = format!(
             "has not proven to hold {target}, which {} there will need",
             names(&peer.replicas)
         );
-        let remedy = format!("mend it; {resume}");
+        let remedy = format!("mend it; `{resume}` then goes on");
         said.fail(peer.name.as_str(), &what, &remedy);
     }
-    let proven = facts.peers.iter().filter(holds).count();
-    if proven < facts.min_copies {
-        let what = format!(
-            "{proven} of the {} other stores that `min_copies` wants have proven to hold {target}",
-            facts.min_copies
-        );
-        said.fail(
-            facts.key.as_str(),
-            &what,
-            &format!("bring peers up; {resume}"),
-        );
-    }
+    said.0.extend(copies::proven(facts, target, &resume));
     said.0
+}
+
+fn resume(facts: &Facts) -> String {
+    format!("f3skeys rotate {} --resume", facts.key)
+}
+
+/// What is to be known of the copies when every root has the target already: nothing is refused then,
+/// since all that is left are the labels.
+pub fn copies_at_the_end(facts: &Facts, target: Fingerprint) -> Vec<Finding> {
+    let mut said = copies(facts, target);
+    for finding in said.iter_mut().filter(|finding| refuses(finding)) {
+        finding.severity = Severity::Warning;
+    }
+    said
 }
 
 /// Why a rotation may not be given up; empty when it may.
@@ -184,6 +189,11 @@ pub fn retire(facts: &Facts) -> Vec<Finding> {
             replica_opens(peer, replica, current, &mut said);
         }
     }
+    other_stores(facts, &mut said);
+    let retire = format!("f3skeys rotate {key} --retire");
+    let print = current.fingerprint;
+    said.0
+        .extend(copies::instead_of_retained(facts, print, &retire));
     said.0
 }
 
@@ -386,19 +396,25 @@ fn merged(facts: &Facts, peer: &PeerFacts, said: &mut Findings) {
 
 /// Whether enough peers answer, before anything is made.
 fn enough_to_ask(facts: &Facts, said: &mut Findings) {
-    let answering = facts.peers.iter().filter(|peer| peer.told.is_ok()).count();
-    if answering < facts.min_copies {
-        let what = format!(
-            "{answering} peers answer, and `min_copies` wants {} copies",
-            facts.min_copies
-        );
-        said.fail(facts.key.as_str(), &what, "bring more of them up");
-    }
+    other_stores(facts, said);
+    let found = copies::reachable(facts, &format!("f3skeys rotate {}", facts.key));
     for peer in &facts.peers {
-        if let (Err(why), true) = (&peer.told, peer.replicas.is_empty()) {
+        let is_named = found.iter().any(|one| one.subject == peer.name.as_str());
+        if let (Err(why), true, false) = (&peer.told, peer.replicas.is_empty(), is_named) {
             let what = format!("does not answer: {why}");
             let remedy = "it gets no copy now; `--resume` brings it up to date later";
             said.push(Severity::Warning, peer.name.as_str(), &what, remedy);
+        }
+    }
+    said.0.extend(found);
+}
+
+/// Peers that answer with another store than the one of their receipts.
+fn other_stores(facts: &Facts, said: &mut Findings) {
+    for peer in &facts.peers {
+        if let Some((before, now)) = peer.other_store() {
+            let (what, remedy) = stores::changed(before, now);
+            said.warn(peer.name.as_str(), &what, remedy);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! All that a rotation is decided by, as one plain value without a key byte.
 
+use super::copies::Wanted;
 use super::record::Record;
 use crate::config::Role;
 use crate::key::Fingerprint;
@@ -8,6 +9,7 @@ use crate::peers::{KeyTold, Opens};
 use crate::sorted::Set;
 use crate::store::Damage;
 use crate::store::state::{Generation, Standing};
+use crate::stores;
 use crate::zfs::KeyFormat;
 
 /// The key, everywhere.
@@ -18,7 +20,7 @@ pub struct Facts {
     /// This node.
     pub node: NodeName,
     /// How many other stores must hold it.
-    pub min_copies: usize,
+    pub wanted: Wanted,
     /// This node's own store.
     pub store: Result<Own, String>,
     /// The configured roots that use the key.
@@ -32,6 +34,8 @@ pub struct Facts {
 /// What this node's store holds of the key.
 #[derive(Debug, Clone, Default)]
 pub struct Own {
+    /// The identity of the store; empty when it has none.
+    pub id: String,
     /// Its generations, by number.
     pub list: Vec<Generation>,
     /// Those of which whole bytes are at hand.
@@ -83,6 +87,39 @@ pub struct PeerFacts {
     pub told: Result<KeyTold, String>,
     /// The generations that it has proven to hold.
     pub proven: Set<Fingerprint>,
+    /// What it had proven before, each with the store that it lay on; or why that cannot be read.
+    pub receipts: Result<Vec<(Fingerprint, String)>, String>,
+}
+
+impl PeerFacts {
+    /// The identity of the store that it answers with.
+    pub fn store(&self) -> Option<&str> {
+        self.told.as_ref().ok().map(|told| told.store.as_str())
+    }
+
+    /// Whether it has proven one of these, now or before. Where that cannot be read, it may have.
+    pub fn has_proven(&self, prints: &Set<Fingerprint>) -> bool {
+        let before = |receipts: &Vec<(Fingerprint, String)>| {
+            receipts.iter().any(|(print, _)| prints.contains(print))
+        };
+        prints.iter().any(|print| self.proven.contains(print))
+            || self.receipts.as_ref().map_or(true, before)
+    }
+
+    /// The store on which it held one of these when it last proved that.
+    pub fn held_on(&self, prints: &Set<Fingerprint>) -> Option<&str> {
+        let mut receipts = self.receipts.iter().flatten();
+        let receipt = receipts.find(|(print, _)| prints.contains(print))?;
+        Some(&receipt.1)
+    }
+
+    /// The store of its receipts, when it answers with another one now.
+    pub fn other_store(&self) -> Option<(&str, &str)> {
+        let now = self.store()?;
+        let receipts = self.receipts.iter().flatten();
+        let before = stores::before(receipts.map(|(_, store)| store.as_str()), now)?;
+        Some((before, now))
+    }
 }
 
 impl Own {

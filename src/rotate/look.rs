@@ -1,19 +1,23 @@
 //! Gathers [`Facts`]: from the store, by asking ZFS with every generation, and from the peers.
 
+use super::copies::Wanted as Demand;
 use super::facts::{Facts, Own, PeerFacts, RootFacts, Seen};
 use super::record::Record;
+use crate::backup::receipts::{self, Proven, Receipts};
 use crate::boot;
 use crate::config::{Config, Peer, Role, Root};
 use crate::gate::Questions;
-use crate::handover::{ask, nonce, proven};
+use crate::handover::{ask, list, nonce, proven};
 use crate::key::Fingerprint;
 use crate::names::{DatasetName, KeyName};
 use crate::pass::{ONE_CALL, Pass};
 use crate::peers::{Ask, Opens};
 use crate::plan::Pool;
+use crate::report::Severity;
 use crate::sorted::{self, Map, Set};
 use crate::store::Wanted;
 use crate::store::merge::held;
+use crate::store::state::Generation;
 use crate::store::survey::{Copies, survey};
 use crate::time::Deadline;
 use crate::verify::READ_STORE;
@@ -21,7 +25,9 @@ use crate::zfs::{Answer, Dataset, KeyFormat, KeyStatus, Kind, Try};
 use std::time::Duration;
 
 /// Everything there is to know of a key. Its bytes are gone from memory afterwards.
-pub fn look(pass: &mut Pass, key: &KeyName) -> Facts {
+///
+/// `said` is the number of copies that a person has named for this run.
+pub fn look(pass: &mut Pass, key: &KeyName, said: Option<u32>) -> Facts {
     pass.phase("pools", |pass| {
         pass.observe_all();
         ((), pass.pools_in_words())
@@ -31,16 +37,16 @@ pub fn look(pass: &mut Pass, key: &KeyName) -> Facts {
         .into_iter()
         .map(|root| see(pass, root))
         .collect();
-    let copies = read(pass, key);
+    let store = read(pass, key);
     let opens: Vec<Opens> = roots(pass.config, key)
         .into_iter()
-        .map(|root| opens(pass, root, copies.as_ref().ok().map(|(copies, _)| copies)))
+        .map(|root| opens(pass, root, store.as_ref().ok().map(|store| &store.copies)))
         .collect();
     // Peers answer only its owner.
     let is_owner = key.owner() == pass.config.node.as_str();
     let peers = match pass.config.peers.is_empty() || !is_owner {
         true => Vec::new(),
-        false => ask_peers(pass, key, copies.as_ref().ok().map(|(copies, _)| copies)),
+        false => ask_peers(pass, key, store.as_ref().ok().map(|store| &store.copies)),
     };
     let promoted = pass.observed.promoted(pass.config);
     let facts = roots(pass.config, key).into_iter().zip(seen).zip(opens);
@@ -48,8 +54,8 @@ pub fn look(pass: &mut Pass, key: &KeyName) -> Facts {
     Facts {
         key: key.clone(),
         node: pass.config.node.clone(),
-        min_copies: usize::try_from(pass.config.min_copies).unwrap_or(usize::MAX),
-        store: copies.map(|(copies, plain)| own(&copies, plain)),
+        wanted: Demand::of(said, pass.config.min_copies),
+        store: store.map(|store| own(&store)),
         roots: facts
             .map(|((root, seen), opens)| RootFacts {
                 dataset: root.dataset.clone(),
@@ -71,11 +77,21 @@ fn roots<'a>(config: &'a Config, key: &KeyName) -> Vec<&'a Root> {
     roots.filter(|root| root.key == *key).collect()
 }
 
-/// Reads what the store holds of the key, and whether the store is plain.
+/// What this node's store holds of a key.
+pub struct Stored {
+    /// The key's generations, with their bytes.
+    pub copies: Copies,
+    /// Whether the store is plain.
+    plain: bool,
+    /// The identity of the store; empty when it has none.
+    id: String,
+}
+
+/// Reads what the store holds of the key.
 ///
 /// # Errors
 /// There is no store to be read, in words.
-pub fn read(pass: &mut Pass, key: &KeyName) -> Result<(Copies, bool), String> {
+pub fn read(pass: &mut Pass, key: &KeyName) -> Result<Stored, String> {
     let (device, filesystem) = boot::key_device(pass, Duration::ZERO)?;
     pass.phase("key store", |pass| {
         let wanted = [key.clone()];
@@ -94,10 +110,14 @@ pub fn read(pass: &mut Pass, key: &KeyName) -> Result<(Copies, bool), String> {
                 if let Some(damage) = survey.damage.first() {
                     return Err(format!("{damage}; `f3skeys verify --repair` first"));
                 }
-                Ok((survey.keys.remove(key).unwrap_or_default(), survey.plain))
+                Ok(Stored {
+                    copies: survey.keys.remove(key).unwrap_or_default(),
+                    plain: survey.plain,
+                    id: survey.state.map(|state| state.store).unwrap_or_default(),
+                })
             });
         let words = match &found {
-            Ok((copies, _)) => match copies.known.len() {
+            Ok(store) => match store.copies.known.len() {
                 1 => format!("1 generation of {key}"),
                 many => format!("{many} generations of {key}"),
             },
@@ -107,17 +127,18 @@ pub fn read(pass: &mut Pass, key: &KeyName) -> Result<(Copies, bool), String> {
     })
 }
 
-fn own(copies: &Copies, plain: bool) -> Own {
-    let held = held(copies, None, None);
+fn own(store: &Stored) -> Own {
+    let held = held(&store.copies, None, None);
     Own {
+        id: store.id.clone(),
         whole: held
             .iter()
             .filter(|h| h.whole)
             .map(|h| h.generation.fingerprint)
             .collect(),
         list: held.into_iter().map(|held| held.generation).collect(),
-        damage: copies.damage.clone(),
-        plain,
+        damage: store.copies.damage.clone(),
+        plain: store.plain,
     }
 }
 
@@ -253,7 +274,8 @@ fn in_order(copies: &Copies) -> Vec<Fingerprint> {
 /// Asks every peer what it holds of the key, and what it opens there.
 fn ask_peers(pass: &mut Pass, key: &KeyName, copies: Option<&Copies>) -> Vec<PeerFacts> {
     pass.phase("peers", |pass| {
-        let peers = pass.config.peers.iter();
+        let config = pass.config;
+        let peers = config.peers.iter();
         let facts: Vec<PeerFacts> = peers
             .map(|peer| ask_peer(pass, key, peer, copies))
             .collect();
@@ -263,7 +285,8 @@ fn ask_peers(pass: &mut Pass, key: &KeyName, copies: Option<&Copies>) -> Vec<Pee
     })
 }
 
-fn ask_peer(pass: &Pass, key: &KeyName, peer: &Peer, copies: Option<&Copies>) -> PeerFacts {
+fn ask_peer(pass: &mut Pass, key: &KeyName, peer: &Peer, copies: Option<&Copies>) -> PeerFacts {
+    let receipts = Receipts::read(pass.node.db, &peer.name);
     let told = nonce().and_then(|nonce| {
         let told = ask(
             pass,
@@ -280,6 +303,9 @@ fn ask_peer(pass: &Pass, key: &KeyName, peer: &Peer, copies: Option<&Copies>) ->
         (Ok((told, nonce)), Some(copies)) => proven(told, nonce, copies),
         _ => Set::new(),
     };
+    if let (Ok((told, _)), Some(copies)) = (&told, copies) {
+        note(pass, peer, key, &list(copies), &told.store, &proven);
+    }
     let mut replicas = replicas_on(pass.config, key, peer);
     if let Ok((told, _)) = &told {
         // What the peer lists as well: a replica that only its own configuration knows of.
@@ -297,6 +323,37 @@ fn ask_peer(pass: &Pass, key: &KeyName, peer: &Peer, copies: Option<&Copies>) ->
             .map(|(told, _)| told)
             .map_err(|trouble| trouble.of(peer.name.as_str())),
         proven,
+        receipts: receipts
+            .map(|receipts| receipts.stores(key))
+            .map_err(|e| e.to_string()),
+    }
+}
+
+/// Keeps a receipt of what a peer has proven just now: the next rotation demands as much of it.
+pub fn note(
+    pass: &mut Pass,
+    peer: &Peer,
+    key: &KeyName,
+    list: &[Generation],
+    store: &str,
+    prints: &Set<Fingerprint>,
+) {
+    if prints.is_empty() {
+        return;
+    }
+    let proven = Proven {
+        key,
+        list,
+        prints,
+        store,
+        at: pass.node.system.wall(),
+        by: &pass.report.pass.clone(),
+    };
+    if let Err(e) = receipts::note(pass.node.db, &peer.name, &proven) {
+        let db = pass.node.db.display().to_string();
+        let what = format!("a receipt could not be kept: {e}");
+        let remedy = "make the directory writable for root";
+        pass.report.find(Severity::Warning, &db, &what, remedy);
     }
 }
 

@@ -34,7 +34,7 @@ pub fn prune(
 ) -> Rotated {
     let pass = Pass::begin("prune", node, config);
     let only_shows = generation.is_none();
-    at_work(pass, key, only_shows, progress, |run, facts| {
+    at_work(pass, (key, None), only_shows, progress, |run, facts| {
         match generation {
             None => return run.prunable(&facts),
             Some(digits) => run.prune(&facts, digits),
@@ -162,8 +162,8 @@ impl Run<'_, '_> {
         match look::read(self.pass, self.key) {
             Err(why) => said.push((self.key.to_string(), Err(why))),
             // Without its bytes nothing can be asked, and nothing can be lost either.
-            Ok((copies, _)) => {
-                if let Some(key) = copies.good.get(&print) {
+            Ok(store) => {
+                if let Some(key) = store.copies.good.get(&print) {
                     said.extend(roots.iter().map(|root| self.asked(root, key)));
                 }
             }

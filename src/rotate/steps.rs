@@ -43,7 +43,7 @@ impl Run<'_, '_> {
                 self.key
             ));
         }
-        let facts = look::look(self.pass, self.key);
+        let facts = look::look(self.pass, self.key, self.copies);
         self.go_on(facts, take_over);
     }
 
@@ -84,7 +84,7 @@ impl Run<'_, '_> {
         match &facts.store {
             Ok(own) if !own.damage.is_empty() && !own.list.is_empty() => {
                 match self.merge(own.list.clone()) {
-                    true => look::look(self.pass, self.key),
+                    true => look::look(self.pass, self.key, self.copies),
                     false => facts,
                 }
             }
@@ -101,7 +101,7 @@ impl Run<'_, '_> {
         left: &[RootFacts],
     ) -> bool {
         let copies = match look::read(self.pass, self.key) {
-            Ok((copies, _)) => copies,
+            Ok(store) => store.copies,
             Err(why) => {
                 self.fail(Fault::NoKeyDevice, &why, &self.resume());
                 return false;
@@ -112,7 +112,7 @@ impl Run<'_, '_> {
         }
         // Once every root is changed only the labels are left, and those wait for nobody.
         if left.is_empty() {
-            return true;
+            return self.may(decide::copies_at_the_end(facts, target));
         }
         let record = self.record(facts, left);
         self.may(decide::copies(facts, target)) && self.change_roots(left, target, &copies, record)

@@ -5,6 +5,7 @@ use super::facts::{Facts, Own, PeerFacts};
 use crate::peers::Opens;
 use crate::report::{Finding, Severity};
 use crate::store::state::{Generation, Standing};
+use crate::stores;
 use std::fmt::Write as _;
 
 /// How a key stands, everywhere.
@@ -80,9 +81,13 @@ fn tell_peer(text: &mut String, peer: &PeerFacts) {
     let proven: Vec<String> = peer.proven.iter().map(ToString::to_string).collect();
     let holds = match proven.is_empty() {
         true => "holds none of it".to_owned(),
-        false => format!("holds {}, proven", proven.join(" ")),
+        false => format!("holds {} on store {}, proven", proven.join(" "), told.store),
     };
     let _ = writeln!(text, "  {}: {holds}", peer.name);
+    if let Some((before, now)) = peer.other_store() {
+        let (what, _) = stores::changed(before, now);
+        let _ = writeln!(text, "  {}: {what}", peer.name);
+    }
     for root in &told.roots {
         let _ = writeln!(
             text,

@@ -1,7 +1,7 @@
 //! What a rotation hands to the peers: the list of generations, and the bytes that they lack.
 
-use super::Run;
 use super::facts::{Facts, Own, PeerFacts};
+use super::{Run, look};
 use crate::handover::{self, Handing, is_same};
 use crate::key::Fingerprint;
 use crate::peers::KeyTold;
@@ -26,7 +26,10 @@ impl Run<'_, '_> {
         match self.put(peer, told, &own.list, Some(copies)) {
             Ok((told, proven)) => {
                 match proven.contains(&target) {
-                    true => self.did(format!("{} holds {target}, proven", peer.name)),
+                    true => self.did(format!(
+                        "{} holds {target} on store {}, proven",
+                        peer.name, told.store
+                    )),
                     false => {
                         let what = format!("took {target} and did not prove that it holds it");
                         self.warn(&peer.name, &what, "`f3skeys verify` there");
@@ -58,7 +61,9 @@ impl Run<'_, '_> {
         let Handing { ask, keys, nonce } = handover::handing(self.key, told, list, copies)?;
         let told = handover::ask(self.pass, to, ask, &keys)?;
         let proven = copies.map(|copies| handover::proven(&told, &nonce, copies));
-        Ok((told, proven.unwrap_or_default()))
+        let proven = proven.unwrap_or_default();
+        look::note(self.pass, to, self.key, list, &told.store, &proven);
+        Ok((told, proven))
     }
 
     /// Gives the list to every peer that has another one.

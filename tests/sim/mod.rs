@@ -145,6 +145,15 @@ impl Stick {
         self
     }
 
+    /// With another identity of its store.
+    pub fn with_id(mut self, id: &str) -> Stick {
+        let mut state = State::parse(&self.files[layout::STATE]).unwrap();
+        state.store = id.repeat(16);
+        self.files
+            .insert(layout::STATE.to_owned(), state.to_bytes());
+        self
+    }
+
     /// With the plain store of the f3s articles.
     pub fn with_plain_store(mut self, keys: &[(&str, [u8; 32])]) -> Stick {
         for (name, bytes) in keys {
