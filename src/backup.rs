@@ -15,6 +15,7 @@ use crate::names::NodeName;
 use crate::pass::{Node, Pass, millis};
 use crate::peers::Talk;
 use crate::report::{Phase, Report, Severity};
+use crate::shell::command;
 use crate::sorted;
 use crate::stores::{self, Copy, counted};
 use crate::time::Deadline;
@@ -237,8 +238,8 @@ fn no_copy(copy: Copy, store: &str) -> Option<(String, &'static str)> {
 /// The command that does it again for this peer.
 fn command(peer: &NodeName, scope: Scope) -> String {
     match scope.rebuild {
-        true => format!("`f3skeys backup --to {peer} --rebuild`"),
-        false => format!("`f3skeys backup --to {peer}`"),
+        true => command!("f3skeys backup --to {} --rebuild", peer),
+        false => command!("f3skeys backup --to {}", peer),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::pass::{Node, Pass, Scope};
 use crate::plan::{self, KeyState, Pool, Proof, Refusal, Step, Verdict};
 use crate::report::{Report, RootLine, Severity};
 use crate::roles;
+use crate::shell::command;
 use crate::sorted::{Map, Set};
 use crate::store::state::Standing;
 use crate::store::{self, Generation, Keyring, Wanted};
@@ -714,8 +715,10 @@ fn tell_unsealed(pass: &mut Pass, left: Vec<Step>) {
         if let Step::SetReadonly(dataset) = &step {
             let why = pass.why_left(&step);
             let what = format!("this replica could not be made read-only: {why}");
-            let remedy =
-                format!("its root stays locked; see why `zfs set readonly=on {dataset}` fails");
+            let remedy = format!(
+                "its root stays locked; see why {} fails",
+                command!("zfs set readonly=on {}", dataset)
+            );
             let subject = dataset.to_string();
             pass.report.find(Severity::Alarm, &subject, &what, &remedy);
             pass.report.fail(Fault::Unavailable);

@@ -17,6 +17,7 @@ use crate::os::PATHS;
 use crate::pass::{Node, ONE_CALL, Pass};
 use crate::plan::{Pool, is_loaded};
 use crate::report::{Report, RootLine, Severity};
+use crate::shell::command;
 use crate::sorted::Map;
 use crate::time::Deadline;
 use crate::trouble::Trouble;
@@ -280,7 +281,10 @@ fn judge(pass: &mut Pass, failed: &Failed) {
     }
     for root in &left.strangers {
         let what = "its key stays loaded: it is no root of the configuration, so no boot would load it again";
-        let remedy = format!("name it in `roots`; or `zfs unload-key {root}`");
+        let remedy = format!(
+            "name it in `roots`; or {}",
+            command!("zfs unload-key {}", root)
+        );
         pass.report
             .find(Severity::Warning, root.as_str(), what, &remedy);
     }
@@ -315,7 +319,7 @@ fn tell_mounted(pass: &mut Pass, step: &Unmount, failed: &Failed) {
     let what = format!("is still mounted on {}: {why}", at.display());
     let remedy = match plan::mounted_below(&pass.observed, dataset, at) {
         Some(below) => format!("{below} is mounted below it: unmount that first, {AGAIN}"),
-        None => format!("`{}` shows who uses it; stop that, {AGAIN}", users_of(at)),
+        None => format!("{} shows who uses it; stop that, {AGAIN}", users_of(at)),
     };
     complain(pass, dataset, &what, &remedy);
 }
@@ -323,8 +327,8 @@ fn tell_mounted(pass: &mut Pass, step: &Unmount, failed: &Failed) {
 /// The command that shows who uses a file system.
 fn users_of(at: &Path) -> String {
     match PATHS.init {
-        InitSystem::Rc => format!("fstat -f {}", at.display()),
-        InitSystem::Systemd => format!("fuser -vm {}", at.display()),
+        InitSystem::Rc => command!("fstat -f {}", at),
+        InitSystem::Systemd => command!("fuser -vm {}", at),
     }
 }
 
@@ -346,8 +350,10 @@ fn tell_kept(pass: &mut Pass, root: &DatasetName, why: &Kept) {
 fn tell_loaded(pass: &mut Pass, root: &DatasetName, failed: &Failed) {
     let why = why_left(pass, &failed.keys, root);
     let what = format!("its key stays loaded: {why}");
-    let remedy =
-        format!("see what uses `zfs list -r -t filesystem,volume {root}`, stop that, {AGAIN}");
+    let remedy = format!(
+        "see what uses {}, stop that, {AGAIN}",
+        command!("zfs list -r -t filesystem,volume {}", root)
+    );
     complain(pass, root, &what, &remedy);
 }
 
@@ -362,11 +368,14 @@ fn judge_root(pass: &mut Pass, root: &Root) {
         Some(Pool::NotImported) => None,
         Some(Pool::Suspended) => Some((
             format!("not known whether its key is loaded: pool {pool} is suspended"),
-            format!("mend its disks, `zpool clear {pool}`, {AGAIN}"),
+            format!(
+                "mend its disks, {}, {AGAIN}",
+                command!("zpool clear {}", pool)
+            ),
         )),
         Some(Pool::NotSeen(why)) => Some((
             format!("not known whether its key is loaded: {why}"),
-            format!("`zpool status {pool}`, {AGAIN}"),
+            format!("{}, {AGAIN}", command!("zpool status {}", pool)),
         )),
         None => Some((
             "not known whether its key is loaded".to_owned(),

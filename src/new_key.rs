@@ -7,6 +7,7 @@ use crate::exit::Fault;
 use crate::names::{DatasetName, KeyName};
 use crate::pass::{Node, Pass};
 use crate::report::{Report, Severity};
+use crate::shell::word;
 use crate::store::layout;
 use crate::store::work::{Work, Worked};
 use crate::time::Deadline;
@@ -112,8 +113,8 @@ fn instructions(
     let dataset = dataset.map_or("POOL/DATASET", |dataset| dataset.as_str());
     let print = worked.keys.get(name).copied().flatten();
     let print = print.map(|print| print.to_string()).unwrap_or_default();
-    let (node, at) = (node.display(), at.display());
-    let file = layout::top_path(name);
+    let location = format!("file://{}", at.join(layout::top_path(name)).display());
+    let (node, at, location) = (word(node), word(at), word(location));
     let mut text = String::new();
     let _ = writeln!(
         text,
@@ -126,11 +127,12 @@ fn instructions(
         text,
         "To make an encrypted file system with it:\n\
          \x20   mount -o ro {node} {at}\n\
-         \x20   zfs create -o encryption=on -o keyformat=raw -o keylocation=file://{at}/{file} {dataset}\n\
+         \x20   zfs create -o encryption=on -o keyformat=raw -o keylocation={location} {}\n\
          \x20   umount {at}\n\
          Then add it to `roots` in the configuration:\n\
          \x20   (dataset: \"{dataset}\", key: \"{name}\", role: primary, required: true),\n\
-         Have a copy of the key on another stick before there is data under it."
+         Have a copy of the key on another stick before there is data under it.",
+        word(dataset)
     );
     text
 }

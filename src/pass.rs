@@ -11,6 +11,7 @@ use crate::plan::{self, Observed, Pool, Step};
 use crate::promotion::record;
 use crate::report::{Phase, Report, Severity};
 use crate::services::Services;
+use crate::shell::command;
 use crate::sorted::{Map, Set};
 use crate::syslog;
 use crate::system::{KeyDevices, System};
@@ -430,7 +431,7 @@ impl<'a> Pass<'a> {
                 Severity::Alarm,
                 &name,
                 "this replica was mounted writable",
-                &format!("see `zfs get written {name}`: if it is not 0, the next receive will fail; compare with the primary before anything is rolled back"),
+                &format!("see {}: if it is not 0, the next receive will fail; compare with the primary before anything is rolled back", command!("zfs get written {}", &name)),
             );
         }
     }

@@ -729,7 +729,7 @@ mod tests {
             (|r| told(r)[0].newest = None, "no snapshot to compare"),
             (
                 |r| told(r)[0].promoted = Promoted::Unknown("ye\u{1b}[2Js".to_owned()),
-                "says `ye?[2Js` of the promotion of t/sink/nfs",
+                "says `ye\\x1b[2Js` of the promotion of t/sink/nfs",
             ),
             (
                 |r| told(r).push(state("u/nfs", Some(3))),

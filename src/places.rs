@@ -11,6 +11,7 @@
 use crate::config::{Condition, Config, Role};
 use crate::names::DatasetName;
 use crate::plan::Observed;
+use crate::shell::command;
 use crate::sorted::{Map, Set};
 use crate::zfs::{CanMount, Dataset, Kind, Mountpoint, Source};
 use std::path::{Path, PathBuf};
@@ -138,13 +139,14 @@ impl Elsewhere {
     /// What mends it.
     pub fn remedy(&self) -> String {
         let name = &self.dataset;
+        let leave = command!("zfs set canmount=noauto {}", name);
         match &self.wanted {
             Some(wanted) => format!(
-                "`zfs set mountpoint={} {name}`, or `zfs set canmount=noauto {name}` to leave it unmounted",
-                wanted.display()
+                "{}, or {leave} to leave it unmounted",
+                command!("zfs set mountpoint={} {}", wanted, name)
             ),
             None => format!(
-                "`zfs set canmount=noauto {name}` leaves it unmounted; to have it mounted, give its root a `mountpoint` in the configuration and the dataset the same with `zfs set mountpoint=`"
+                "{leave} leaves it unmounted; to have it mounted, give its root a `mountpoint` in the configuration and the dataset the same with `zfs set mountpoint=`"
             ),
         }
     }

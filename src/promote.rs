@@ -17,6 +17,7 @@ use crate::promotion::record::Record;
 use crate::promotion::{self, PROPERTY, Promoted, Promotion};
 use crate::report::{Report, Severity};
 use crate::roles;
+use crate::shell::command;
 use crate::sorted;
 use crate::trouble::Trouble;
 use crate::zfs::{Dataset, Past, Source};
@@ -114,7 +115,7 @@ fn look(pass: &mut Pass, root: &DatasetName) -> Result<Dataset, Stop> {
         Some(Pool::NotSeen(why)) => why.clone(),
         None => "it was not looked at".to_owned(),
     };
-    let remedy = format!("`zpool status {}`, then again", root.pool());
+    let remedy = format!("{}, then again", command!("zpool status {}", root.pool()));
     Err(Stop::new(Fault::Unavailable, why, remedy))
 }
 
@@ -185,7 +186,8 @@ fn begin_promotion(pass: &mut Pass, root: &DatasetName, reason: &str) -> Result<
         "{promotion}; its primary does not fail back while this lasts, and the next receive fails"
     );
     let remedy = format!(
-        "stop what replicates to it now: a receive that is forced (-F) throws away what is written here; `f3skeys ready` mounts what is not mounted; `f3skeys demote {root}` ends the promotion"
+        "stop what replicates to it now: a receive that is forced (-F) throws away what is written here; `f3skeys ready` mounts what is not mounted; {} ends the promotion",
+        command!("f3skeys demote {}", root)
     );
     let subject = root.as_str();
     pass.report.find(Severity::Warning, subject, &what, &remedy);
@@ -298,7 +300,10 @@ fn not_recorded(value: &str, why: &str, root: &DatasetName) -> Stop {
     Stop::new(
         Fault::Unavailable,
         format!("`{value}` could not be recorded: {why}"),
-        format!("see why `zfs set {PROPERTY}=... {root}` fails, then again"),
+        format!(
+            "see why {} fails, then again",
+            command!("zfs set {}=... {}", PROPERTY, root)
+        ),
     )
 }
 
@@ -455,7 +460,11 @@ fn not_kept(root: &DatasetName, trouble: &Trouble) -> Stop {
         format!(
             "it is read-only again and counts as promoted, since what was written could not be kept: {trouble}"
         ),
-        format!("see why `zfs snapshot -r {root}@NAME` fails, then `f3skeys demote {root}` again"),
+        format!(
+            "see why {} fails, then {} again",
+            command!("zfs snapshot -r {}@NAME", root),
+            command!("f3skeys demote {}", root)
+        ),
     )
 }
 
@@ -498,7 +507,9 @@ fn tell_way_out(pass: &mut Pass, root: &DatasetName, kept: Option<String>) {
         "what was written is in the snapshots @{name} of it and of all below it; receives fail until a person has decided"
     );
     let remedy = format!(
-        "COMMON being the newest snapshot that the primary has, too: `zfs send -w -I @COMMON {root}@{name}` brings it to the primary; or `zfs rollback -r {root}@COMMON` gives it up; for each dataset below it likewise"
+        "COMMON being the newest snapshot that the primary has, too: {} brings it to the primary; or {} gives it up; for each dataset below it likewise",
+        command!("zfs send -w -I @COMMON {}@{}", root, &name),
+        command!("zfs rollback -r {}@COMMON", root)
     );
     pass.report.find(Severity::Warning, subject, &what, &remedy);
 }

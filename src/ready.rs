@@ -16,6 +16,7 @@ use crate::plan::{
 };
 use crate::report::{Finding, Report, RootLine, Severity};
 use crate::roles;
+use crate::shell::command;
 use crate::sorted::{Map, Set};
 use crate::time::Deadline;
 use crate::verdict;
@@ -244,11 +245,17 @@ fn step_left(step: &Step, why: &str) -> (String, String) {
     match step {
         Step::Mount { at, .. } => (
             format!("not mounted on {}: {why}", at.display()),
-            format!("see why `zfs mount {dataset}` fails, then `f3skeys ready`"),
+            format!(
+                "see why {} fails, then `f3skeys ready`",
+                command!("zfs mount {}", dataset)
+            ),
         ),
         _ => (
             format!("this replica could not be made read-only: {why}"),
-            format!("see why `zfs set readonly=on {dataset}` fails"),
+            format!(
+                "see why {} fails",
+                command!("zfs set readonly=on {}", dataset)
+            ),
         ),
     }
 }
@@ -281,7 +288,10 @@ pub(crate) fn not_mounted(why: &NotMounted) -> (String, String) {
         ),
         NotMounted::WouldBury(below) => (
             format!("not mounted: that would bury {below}, which is mounted below its directory"),
-            format!("stop what uses {below}, `zfs unmount {below}`, then `f3skeys ready`"),
+            format!(
+                "stop what uses {below}, {}, then `f3skeys ready`",
+                command!("zfs unmount {}", below)
+            ),
         ),
         NotMounted::Writable => (
             "not mounted: this replica could be written".to_owned(),
@@ -345,8 +355,8 @@ fn not_open(root: &Root, verdict: &Verdict) -> Option<Finding> {
         Verdict::Locked(Refusal::PoolNotSeen(why)) => (
             format!("whether it is open is not known, so nothing of it was mounted: {why}"),
             format!(
-                "`zpool status {}`, then `f3skeys ready`; where all is only slow, raise `budget_seconds`",
-                root.dataset.pool()
+                "{}, then `f3skeys ready`; where all is only slow, raise `budget_seconds`",
+                command!("zpool status {}", root.dataset.pool())
             ),
         ),
         Verdict::Locked(Refusal::NotUnderstood(damaged)) if damaged.name == root.dataset => (

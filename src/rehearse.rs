@@ -17,6 +17,7 @@ use crate::names::DatasetName;
 use crate::pass::{Node, ONE_CALL, Pass};
 use crate::plan::Verdict;
 use crate::report::{Finding, Report, RootLine, Severity, write_roots};
+use crate::shell;
 use crate::sorted::Set;
 use crate::verdict;
 use play::{Asked, Play};
@@ -329,9 +330,7 @@ fn gate_remedy(gate: &Asked) -> String {
     if let Some(root) = gate.locked.first() {
         return format!("name {root} in `roots`, so that it is opened");
     }
-    let names: Vec<&str> = gate.datasets.iter().map(DatasetName::as_str).collect();
-    format!(
-        "compare its conditions with `zfs get mountpoint,canmount,readonly {}`",
-        names.join(" ")
-    )
+    let get = "zfs get mountpoint,canmount,readonly";
+    let command = shell::command_on(get, &gate.datasets);
+    format!("compare its conditions with {command}")
 }

@@ -8,6 +8,7 @@ use crate::places::{self, Elsewhere};
 use crate::plan::{self, Observed};
 use crate::promotion::{Dispute, PROPERTY, Promoted};
 use crate::report::{Finding, Severity};
+use crate::shell::command;
 use crate::sorted::{Map, Set};
 use crate::trouble::Trouble;
 use crate::zfs::{KeyStatus, Past};
@@ -78,7 +79,11 @@ pub fn mounted_elsewhere(found: &Elsewhere) -> Finding {
         "this replica is mounted where it must not be: {}",
         found.what()
     );
-    let remedy = format!("`zfs unmount {name}`; then {}", found.remedy());
+    let remedy = format!(
+        "{}; then {}",
+        command!("zfs unmount {}", name),
+        found.remedy()
+    );
     Finding::new(Severity::Alarm, name.as_str(), &what, &remedy)
 }
 
@@ -109,7 +114,10 @@ fn promotion(root: &DatasetName, promoted: &Promoted) -> Option<Finding> {
         Promoted::Now(promotion) => (
             Severity::Warning,
             format!("this replica is written here: {promotion}"),
-            format!("once its primary is back: `f3skeys demote {root}`"),
+            format!(
+                "once its primary is back: {}",
+                command!("f3skeys demote {}", root)
+            ),
         ),
         Promoted::Unknown(value) => (
             Severity::Failure,
@@ -130,17 +138,21 @@ fn promotion(root: &DatasetName, promoted: &Promoted) -> Option<Finding> {
 /// What a person can do about a promotion that is not understood.
 pub fn way_out_of_unknown(root: &DatasetName) -> String {
     format!(
-        "`zfs inherit {PROPERTY} {root}` forgets a property that is not understood; a record that cannot be read (promotion-GUID.json in the state directory) is to be moved aside; then `f3skeys promote`, if that was meant"
+        "{} forgets a property that is not understood; a record that cannot be read (promotion-GUID.json in the state directory) is to be moved aside; then `f3skeys promote`, if that was meant",
+        command!("zfs inherit {} {}", PROPERTY, root)
     )
 }
 
 fn way_out_of_dispute(root: &DatasetName, dispute: &Dispute) -> String {
+    let promote = command!("f3skeys promote {} --reason ...", root);
     match dispute.is_unrecorded() {
         true => format!(
-            "if a person has promoted it on this node (a version that kept no record, or a run that was cut): `f3skeys promote {root} --reason ...` confirms it; if nobody has: `zfs inherit {PROPERTY} {root}`, and see who may set properties here"
+            "if a person has promoted it on this node (a version that kept no record, or a run that was cut): {promote} confirms it; if nobody has: {}, and see who may set properties here",
+            command!("zfs inherit {} {}", PROPERTY, root)
         ),
         false => format!(
-            "`f3skeys demote {root}` keeps what was written and ends it; `f3skeys promote {root} --reason ...` begins anew"
+            "{} keeps what was written and ends it; {promote} begins anew",
+            command!("f3skeys demote {}", root)
         ),
     }
 }

@@ -23,6 +23,7 @@ use crate::exit::Fault;
 use crate::names::{KeyName, NodeName};
 use crate::pass::{Node, Pass};
 use crate::report::{Finding, Report, Severity};
+use crate::shell::command;
 use crate::store::state::Generation;
 use crate::store::work::{Merge, Work, Worked};
 use crate::time::Deadline;
@@ -300,6 +301,9 @@ impl Run<'_, '_> {
     }
 
     fn resume(&self) -> String {
-        format!("`f3skeys rotate {} --resume` goes on", self.key)
+        format!(
+            "{} goes on",
+            command!("f3skeys rotate {} --resume", self.key)
+        )
     }
 }

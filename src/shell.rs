@@ -28,8 +28,8 @@ pub fn word(text: impl AsRef<OsStr>) -> String {
 }
 
 fn is_bare(text: &str) -> bool {
-    let bare = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
-    !text.is_empty() && !text.starts_with(['-', '=']) && text.chars().all(bare)
+    let bare = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+".contains(c);
+    !text.is_empty() && !text.starts_with('-') && text.chars().all(bare)
 }
 
 fn is_quotable(c: char) -> bool {
@@ -49,6 +49,22 @@ fn printed(bytes: &[u8]) -> String {
         };
     }
     format!("\"$(printf '{format}')\"")
+}
+
+/// A command to be pasted, in backticks: a text with a `{}` for each word from outside, which is
+/// quoted by [`word`]. (A name inside the braces does not compile, so that none goes in as it is.)
+macro_rules! command {
+    ($text:literal $(, $word:expr)* $(,)?) => {
+        format!(concat!("`", $text, "`") $(, $crate::shell::word($word))*)
+    };
+}
+pub(crate) use command;
+
+/// As [`command`], with any number of words at the end.
+pub fn command_on(text: &str, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
+    let words = words.into_iter().map(|name| format!(" {}", word(name)));
+    let whole: String = std::iter::once(text.to_owned()).chain(words).collect();
+    format!("`{whole}`")
 }
 
 #[cfg(test)]
@@ -76,7 +92,6 @@ mod tests {
             "f0.lan:zdata",
             "/dev/da0",
             "root@f1",
-            "a=b",
         ] {
             assert_eq!(word(name), name);
         }
@@ -86,6 +101,7 @@ mod tests {
             ("", "''"),
             ("-f", "'-f'"),
             ("=ls", "'=ls'"),
+            ("ufs=KEYS", "'ufs=KEYS'"),
             ("~root", "'~root'"),
             ("a;b", "'a;b'"),
             ("$(x)", "'$(x)'"),

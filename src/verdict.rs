@@ -6,6 +6,7 @@ use crate::exit::Fault;
 use crate::places::Elsewhere;
 use crate::plan::{Refusal, Verdict};
 use crate::report::{Finding, Severity};
+use crate::shell::command;
 use crate::store::state::Standing;
 
 /// What is to be said of a root.
@@ -90,8 +91,8 @@ fn by_other_generation(root: &Root, standing: Standing, fingerprint: &str) -> Co
             Severity::Alarm,
             format!("{what}, not by its current one"),
             format!(
-                "a rotation was cut short: `f3skeys rotate {} --resume` finishes it",
-                root.key
+                "a rotation was cut short: {} finishes it",
+                command!("f3skeys rotate {} --resume", &root.key)
             ),
         ),
     }
@@ -118,8 +119,8 @@ fn not_opened(root: &Root, why: &str) -> Complaint {
         (
             format!("stays locked: {why}"),
             format!(
-                "`zpool status {}`, then `f3skeys boot`",
-                root.dataset.pool()
+                "{}, then `f3skeys boot`",
+                command!("zpool status {}", root.dataset.pool())
             ),
         )
     };
@@ -162,17 +163,20 @@ fn locked(root: &Root, refusal: &Refusal) -> (String, String, Fault) {
     let (what, remedy, fault) = match refusal {
         Refusal::PoolNotImported(pool) => (
             format!("stays locked: pool {pool} is not imported"),
-            format!("`zpool import {pool}`, then `f3skeys boot`"),
+            format!("{}, then `f3skeys boot`", command!("zpool import {}", pool)),
             Fault::Unavailable,
         ),
         Refusal::PoolSuspended(pool) => (
             format!("stays locked: pool {pool} is suspended"),
-            format!("mend its disks, then `zpool clear {pool}` and `f3skeys boot`"),
+            format!(
+                "mend its disks, then {} and `f3skeys boot`",
+                command!("zpool clear {}", pool)
+            ),
             Fault::Unavailable,
         ),
         Refusal::PoolNotSeen(why) => (
             format!("not known whether it is open: {why}"),
-            format!("`zpool status {pool}`, then `f3skeys boot`"),
+            format!("{}, then `f3skeys boot`", command!("zpool status {}", pool)),
             Fault::Unavailable,
         ),
         Refusal::NoSuchDataset => (

@@ -1,5 +1,7 @@
 //! Invariants of the code that are absences: what must stand in one place only, or nowhere.
 
+mod literals;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -247,6 +249,40 @@ fn nothing_panics_on_purpose() {
         ]),
         [""; 0]
     );
+}
+
+/// `command!` quotes each word of a command that is to be pasted, and takes no name inside the braces.
+#[test]
+fn law_9_no_command_to_be_pasted_is_made_of_names_as_they_came() {
+    let mut commands = 0;
+    for (name, text) in sources() {
+        let found = literals::unquoted_commands(&text);
+        assert_eq!(found, [""; 0], "{name}: write it with command!");
+        commands += text.matches("command!(").count();
+    }
+    assert!(commands > 60, "{commands}");
+    // Control: each kind of offence, and what is none.
+    for (source, found) in [
+        (r#"format!("`zfs mount {dataset}`")"#, 1),
+        (
+            r#"format!("see \"x\" and `umount {}`, `zpool clear {pool}`", at)"#,
+            2,
+        ),
+        (r#"let c = '"'; format!("`{name}=YES`")"#, 1),
+        (r#"format!("first, `{command}`")"#, 1),
+        (r##"format!(r#"`rm "{path}"`"#)"##, 1),
+        (
+            r#"fn f<'a>() { format!("`{value:?}` is no `label` of {name}") }"#,
+            0,
+        ),
+        (r#"// format!("`zfs mount {dataset}`")"#, 0),
+        (
+            r#"format!("`f3skeys boot` opens {root}; `awk {{print}}`")"#,
+            0,
+        ),
+    ] {
+        assert_eq!(literals::unquoted_commands(source).len(), found, "{source}");
+    }
 }
 
 /// The names in the last column of SECURITY.md's table of promises: whether each is a scenario of the

@@ -9,6 +9,7 @@ use crate::device::Kind;
 use crate::exit::Fault;
 use crate::plan::Pool;
 use crate::report::Severity;
+use crate::shell::command;
 use crate::sorted::Set;
 
 /// Adds the findings.
@@ -104,8 +105,14 @@ fn label(facts: &Facts, proposal: &mut Proposal) {
     };
     let node = store.device.node.display().to_string();
     let command = match store.filesystem.kind {
-        Kind::Ufs1 | Kind::Ufs2 => format!("on FreeBSD `tunefs -L {LABEL} {node}`"),
-        Kind::Ext => format!("on Linux `e2label {node} {LABEL}`"),
+        Kind::Ufs1 | Kind::Ufs2 => format!(
+            "on FreeBSD {}",
+            command!("tunefs -L {} {}", LABEL, &store.device.node)
+        ),
+        Kind::Ext => format!(
+            "on Linux {}",
+            command!("e2label {} {}", &store.device.node, LABEL)
+        ),
     };
     let remedy = format!("unmount it, {command}, then run `f3skeys adopt` again");
     proposal.find(

@@ -9,6 +9,7 @@ use crate::exit::Fault;
 use crate::names::NodeName;
 use crate::pass::{Node, Pass};
 use crate::report::date;
+use crate::shell::command;
 use crate::store::state::Generation;
 use crate::stores::{self, counted};
 use crate::time::Deadline;
@@ -218,16 +219,16 @@ impl Look<'_, '_> {
         if let Some((_, remedy)) = stock.trouble(self.own) {
             return remedy;
         }
-        let peer = &self.visit.peer.name;
+        let again = command!("f3skeys backup --to {}", &self.visit.peer.name);
         match seen {
             Some(seen) if seen.is_damaged_here() => {
-                format!("`f3skeys verify --repair` here, then `f3skeys backup --to {peer}`")
+                format!("`f3skeys verify --repair` here, then {again}")
             }
-            Some(seen) if seen.is_only_otherwise() => format!(
-                "`f3skeys backup --to {peer}`; what that leaves, `f3skeys verify --repair` there mends"
-            ),
-            Some(_) => format!("`f3skeys backup --to {peer}`"),
-            None => format!("see why it does not answer, then `f3skeys backup --to {peer}`"),
+            Some(seen) if seen.is_only_otherwise() => {
+                format!("{again}; what that leaves, `f3skeys verify --repair` there mends")
+            }
+            Some(_) => again,
+            None => format!("see why it does not answer, then {again}"),
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::exit::Fault;
 use crate::handover;
 use crate::names::{KeyName, NodeName};
 use crate::pass::Pass;
+use crate::shell::command;
 use crate::store::merge::recordable;
 use crate::store::state::{Generation, Standing};
 use crate::store::survey::{Copies, survey};
@@ -35,7 +36,8 @@ impl Stock {
             (true, true) => Some((
                 "is not on this node's store",
                 format!(
-                    "if a peer holds it: `f3skeys receive --rebuild` here, `f3skeys backup --to {own} --rebuild` there"
+                    "if a peer holds it: `f3skeys receive --rebuild` here, {} there",
+                    command!("f3skeys backup --to {} --rebuild", own)
                 ),
             )),
         }

@@ -9,6 +9,7 @@ use crate::places::Places;
 use crate::plan::{self, KeyState, Observed, Pool, Refusal, Verdict};
 use crate::report::{Findings, Severity};
 use crate::roles;
+use crate::shell::command;
 use crate::verdict;
 use crate::zfs::{Damaged, Dataset, KeyFormat, KeyStatus, Kind, Mountpoint, Source};
 use std::path::Path;
@@ -66,12 +67,15 @@ fn state(config: &Config, name: &str, pool: &Pool, said: &mut Findings) {
                 "is not imported, so these stay locked: {}",
                 roots.join(", ")
             ),
-            &format!("`zpool import {name}`, or correct the configuration"),
+            &format!(
+                "{}, or correct the configuration",
+                command!("zpool import {}", name)
+            ),
         ),
         Pool::Suspended => said.fail(
             &subject,
             "is suspended: nothing on it could be looked at",
-            &format!("mend its disks, then `zpool clear {name}`"),
+            &format!("mend its disks, then {}", command!("zpool clear {}", name)),
         ),
         Pool::NotSeen(why) => said.unknown(&subject, why),
     }
@@ -217,12 +221,15 @@ fn mountable(subject: &str, found: &Dataset, path: Option<&Path>, said: &mut Fin
         (None, _) if found.mountpoint == Mountpoint::Legacy => {
             let what =
                 format!("waits for {name}, which f3skeys does not mount (mountpoint=legacy)");
-            let remedy = format!("`zfs set mountpoint=` its path on {name}");
+            let remedy = command!("zfs set mountpoint=ITS-PATH {}", name);
             said.warn(subject, &what, &remedy);
         }
         (None, _) => {
             let what = format!("never opens: {name} is never mounted on this node");
-            let remedy = format!("see `zfs get type,canmount,mountpoint,jailed,zoned {name}`");
+            let remedy = format!(
+                "see {}",
+                command!("zfs get type,canmount,mountpoint,jailed,zoned {}", name)
+            );
             said.fail(subject, &what, &remedy);
         }
     }
@@ -261,7 +268,7 @@ fn replica(facts: &Facts, root: &Root, said: &mut Findings) {
         "is the sink of the replica {} and not read-only: what is received into it can be written until the next boot",
         root.dataset
     );
-    let remedy = format!("`zfs set readonly=on {}`", sink.name);
+    let remedy = command!("zfs set readonly=on {}", &sink.name);
     said.warn(sink.name.as_str(), &what, &remedy);
 }
 
@@ -300,9 +307,8 @@ fn received_mountpoint(dataset: &Dataset, at: &Path, said: &mut Findings) {
     }
     let what = "its mountpoint comes with the stream: once the sender changes it, its key stays locked at the next boot";
     let remedy = format!(
-        "`zfs set mountpoint={} {}`, and have the receiver take no properties from the stream (docs/replication.md)",
-        at.display(),
-        dataset.name
+        "{}, and have the receiver take no properties from the stream (docs/replication.md)",
+        command!("zfs set mountpoint={} {}", at, &dataset.name)
     );
     said.warn(dataset.name.as_str(), what, &remedy);
 }
@@ -329,7 +335,7 @@ fn writable(config: &Config, facts: &Facts, dataset: &Dataset, said: &mut Findin
         false => (Severity::Warning, "can be written"),
     };
     let what = format!("this replica {can}: {why}");
-    let remedy = format!("`zfs set readonly=on {name}`");
+    let remedy = command!("zfs set readonly=on {}", name);
     said.push(severity, name.as_str(), &what, &remedy);
 }
 

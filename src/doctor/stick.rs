@@ -6,6 +6,7 @@ use crate::device::{self, Candidate, Choice};
 use crate::key::Fingerprint;
 use crate::names::KeyName;
 use crate::report::Findings;
+use crate::shell::command;
 use crate::store::Damage;
 use crate::store::state::Standing;
 
@@ -136,7 +137,8 @@ fn rotation(config: &Config, key: &KeyName, open: &[(Fingerprint, Standing)], sa
                 key.as_str(),
                 &format!("a rotation to {print} is open"),
                 &format!(
-                    "`f3skeys rotate {key} --status` shows how far it came, `--resume` finishes it"
+                    "{} shows how far it came, `--resume` finishes it",
+                    command!("f3skeys rotate {} --status", key)
                 ),
             ),
             (Standing::Staged, false) => {
@@ -148,7 +150,8 @@ fn rotation(config: &Config, key: &KeyName, open: &[(Fingerprint, Standing)], sa
             }
             (Standing::Retained, true) => {
                 let what = format!(
-                    "boots still try {print}, which was replaced; once every replica has followed, `f3skeys rotate {key} --retire` ends that"
+                    "boots still try {print}, which was replaced; once every replica has followed, {} ends that",
+                    command!("f3skeys rotate {} --retire", key)
                 );
                 said.note(key.as_str(), &what);
             }
@@ -207,7 +210,7 @@ fn mountpoint(config: &Config, facts: &Facts, said: &mut Findings) {
                 false => "read-write: a power cut may damage it, and keys can be read there",
             };
             let what = format!("{} is mounted on it, {danger}", mount.source);
-            said.warn(&shown, &what, &format!("`umount {shown}`"));
+            said.warn(&shown, &what, &command!("umount {}", at));
         }
         Ok(_) => {}
     }
@@ -218,9 +221,9 @@ fn elsewhere(facts: &Facts, said: &mut Findings) {
         Err(why) => said.unknown("mounts of the key device", why),
         Ok(places) => {
             for place in places {
-                let place = place.display().to_string();
+                let shown = place.display().to_string();
                 let what = "the key device is mounted on it: keys can be read there, and a power cut may damage a store that is mounted for writing";
-                said.warn(&place, what, &format!("`umount {place}`"));
+                said.warn(&shown, what, &command!("umount {}", place));
             }
         }
     }

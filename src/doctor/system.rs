@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::device::{self, Choice};
 use crate::host::{FstabLine, InitSystem, Setting};
 use crate::report::{Findings, Report, Severity};
+use crate::shell::command;
 use std::path::Path;
 
 pub(super) fn check(config: &Config, facts: &Facts, said: &mut Findings) {
@@ -60,7 +61,7 @@ fn daily(facts: &Facts, verb: &str, report: Option<&Report>, said: &mut Findings
             (InitSystem::Systemd, "verify") => "`systemctl enable --now f3skeys-daily.timer`",
             (InitSystem::Systemd, _) => "`systemctl enable --now f3skeys-copies.timer`",
         };
-        let remedy = format!("`f3skeys {verb}` now, and each day: {job}");
+        let remedy = format!("{} now, and each day: {job}", command!("f3skeys {}", verb));
         said.warn(&subject, &what, &remedy);
     }
 }
@@ -303,7 +304,11 @@ fn last(facts: &Facts, pass: &str, report: Option<&Report>, said: &mut Findings)
         && then != now
     {
         let what = "was in an earlier boot: f3skeys did not run in this one";
-        said.fail(&subject, what, &format!("see why, then `f3skeys {pass}`"));
+        said.fail(
+            &subject,
+            what,
+            &format!("see why, then {}", command!("f3skeys {}", pass)),
+        );
         return;
     }
     let alarms = report
@@ -318,7 +323,10 @@ fn last(facts: &Facts, pass: &str, report: Option<&Report>, said: &mut Findings)
     }
     if report.status != 0 && !alarmed {
         let what = format!("ended with exit status {}", report.status);
-        let remedy = format!("`f3skeys status` shows why; mend it, then `f3skeys {pass}`");
+        let remedy = format!(
+            "`f3skeys status` shows why; mend it, then {}",
+            command!("f3skeys {}", pass)
+        );
         said.fail(&subject, &what, &remedy);
     }
 }

@@ -7,6 +7,7 @@
 use super::{Host, InitSystem, rc_hooks, systemd_hooks};
 use crate::os::PATHS;
 use crate::report::{Finding, Findings};
+use crate::shell::command;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -130,17 +131,17 @@ impl<'a> Found<'a> {
         if about.uid() != self.host.owner() {
             let what = format!("belongs to user {}, who could change it", about.uid());
             self.findings
-                .fail(path, &what, &format!("`chown root {path}`"));
+                .fail(path, &what, &command!("chown root {}", path));
         }
         if mode & 0o022 != 0 {
             let what = format!("others may write it (mode {mode:04o})");
             self.findings
-                .fail(path, &what, &format!("`chmod go-w {path}`"));
+                .fail(path, &what, &command!("chmod go-w {}", path));
         }
         if wanted.executable && mode & 0o111 == 0 {
             let what = format!("cannot be run (mode {mode:04o})");
             self.findings
-                .fail(path, &what, &format!("`chmod 755 {path}`"));
+                .fail(path, &what, &command!("chmod 755 {}", path));
         }
         self.is_there_early(path, wanted.early);
         true

@@ -2,6 +2,7 @@
 
 use super::hooks::{Found, INSTALL, Wanted, fitted, program};
 use super::{InitSystem, RcConf, Setting, rc_conf};
+use crate::shell::command;
 use crate::sorted;
 use std::os::unix::fs::MetadataExt;
 
@@ -206,7 +207,7 @@ fn is_on(found: &mut Found, conf: &RcConf, service: &str, variable: &str) -> boo
             let what = format!("is not YES, so rc skips {SCRIPTS}/{service}");
             found
                 .findings
-                .fail(variable, &what, &format!("`sysrc {variable}=YES`"));
+                .fail(variable, &what, &command!("sysrc {}=YES", variable));
         }
         Err(why) => found.findings.unknown(variable, &why),
     }

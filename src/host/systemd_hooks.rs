@@ -3,6 +3,7 @@
 
 use super::InitSystem::Systemd;
 use super::hooks::{Found, INSTALL, Wanted, fitted, program};
+use crate::shell::command;
 use std::path::Path;
 
 const UNITS: &str = "/usr/lib/systemd/system";
@@ -204,8 +205,8 @@ fn hides(found: &mut Found, part: &Part, path: &str) -> bool {
             let what = format!("masks this version's: {}", part.without);
             let name = part.name;
             let remedy = match part.wanted_by.is_some() {
-                true => format!("`systemctl unmask {name}`"),
-                false => format!("`rm {path}`, `systemctl daemon-reload`"),
+                true => command!("systemctl unmask {}", name),
+                false => format!("{}, `systemctl daemon-reload`", command!("rm {}", path)),
             };
             say(found, part, path, &what, &remedy);
             return true;
@@ -263,7 +264,7 @@ fn pulled_in(found: &mut Found, target: &str, unit: &str, without: &str, vital: 
     if wanted {
         return;
     }
-    let remedy = format!("`systemctl enable {unit}`");
+    let remedy = command!("systemctl enable {}", unit);
     match wanted_besides(found, unit) {
         Some(other) => {
             let what = format!("is not enabled: it starts only because {other} wants it");

@@ -3,6 +3,7 @@
 
 use crate::device::{Candidate, Filesystem};
 use crate::os::Signature;
+use crate::shell::command;
 use crate::sorted::Set;
 use std::fmt;
 use std::path::PathBuf;
@@ -257,15 +258,15 @@ impl Refusal {
 
     /// What to do about it; `serial_hint` tells how serial numbers are read on this system.
     pub fn remedy(&self, request: &Request, serial_hint: &str) -> String {
-        let device = request.device.display();
+        let fixed = command!("--fixed {}", &request.device);
         match self {
             Refusal::BadLabel(_) => format!(
                 "`--label` takes 1 to {LONGEST_LABEL} letters, digits, `_` and `-`"
             ),
             Refusal::NotUsb => format!(
-                "`boot` looks for keys on USB disks alone; if you mean it, add `--fixed {device}`"
+                "`boot` looks for keys on USB disks alone; if you mean it, add {fixed}"
             ),
-            Refusal::OtherFixed(_) => format!("repeat the device: `--fixed {device}`"),
+            Refusal::OtherFixed(_) => format!("repeat the device: {fixed}"),
             Refusal::NoSerial => {
                 "take another stick; or format it by hand, and name it by its label".to_owned()
             }
@@ -286,8 +287,8 @@ impl Refusal {
             }
             Refusal::Opaque(_) => "see that it holds no key, then wipe it by hand".to_owned(),
             Refusal::NotNamed(holds) | Refusal::OtherNamed(holds) => format!(
-                "if all of that may be lost, add `--overwrite '{}'`",
-                holds.replace('\'', "'\\''")
+                "if all of that may be lost, add {}",
+                command!("--overwrite {}", holds)
             ),
             Refusal::CannotTell(_) => {
                 "what cannot be told counts as in use; see what the kernel says of it".to_owned()

@@ -9,6 +9,7 @@ use crate::marker;
 use crate::names::NodeName;
 use crate::pass::Node;
 use crate::report::Severity;
+use crate::shell::command;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -92,7 +93,8 @@ fn allowed(config: &Config, from: Option<&NodeName>, minutes: u32) -> String {
     );
     let _ = writeln!(
         text,
-        "  on a peer whose store is whole: `f3skeys backup --to {node} --rebuild`"
+        "  on a peer whose store is whole: {}",
+        command!("f3skeys backup --to {} --rebuild", node)
     );
     let _ = writeln!(
         text,

@@ -11,6 +11,7 @@ use crate::pass::Pass;
 use crate::plan::NotMounted;
 use crate::ready;
 use crate::report::{Finding, Severity};
+use crate::shell::command;
 use crate::sorted::Set;
 
 /// What came of it.
@@ -88,8 +89,11 @@ fn lasting_remedy(missing: ready::Missing) -> Finding {
     let dataset = missing.dataset;
     match missing.why {
         Some(NotMounted::WouldBury(below)) => Finding {
-            remedy: format!("`zfs set canmount=on {dataset}`: the boot mounts it before {below}")
-                .into(),
+            remedy: format!(
+                "{}: the boot mounts it before {below}",
+                command!("zfs set canmount=on {}", dataset)
+            )
+            .into(),
             ..missing.finding
         },
         _ => missing.finding,

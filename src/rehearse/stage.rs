@@ -12,6 +12,7 @@ use crate::os::{Mount, PoolState};
 use crate::pass::{Node, ONE_CALL};
 use crate::plan::Step;
 use crate::report::{Finding, Severity};
+use crate::shell::command;
 use crate::sorted::{Map, Set};
 use crate::store::work::{Work, Worked};
 use crate::store::{Reading, Wanted};
@@ -92,7 +93,7 @@ impl<'a> Stage<'a> {
             .filter_map(|pool| {
                 let why = self.see(pool, one_call()).err()?;
                 let what = format!("not known what the boot would mount of this pool: {why}");
-                Some(failure(pool, &what, &format!("`zpool status {pool}`")))
+                Some(failure(pool, &what, &command!("zpool status {}", pool)))
             })
             .collect()
     }

@@ -8,6 +8,7 @@ use super::facts::{Facts, PeerFacts};
 use crate::key::Fingerprint;
 use crate::names::NodeName;
 use crate::report::{Finding, Findings, Severity};
+use crate::shell;
 use crate::sorted::Set;
 use crate::store::state::Standing;
 use crate::stores::{Copy, counted};
@@ -173,9 +174,8 @@ fn why(wanted: Wanted) -> &'static str {
 }
 
 fn way_out(count: usize, again: &str) -> String {
-    format!(
-        "bring the peers up, each with its own stick; or, in words, for this run: `{again} --copies {count}`"
-    )
+    let again = shell::command_on(again, ["--copies", &count.to_string()]);
+    format!("bring the peers up, each with its own stick; or, in words, for this run: {again}")
 }
 
 /// That there is one copy, which is not refused: without peers, or in words.

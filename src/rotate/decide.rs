@@ -9,6 +9,7 @@ use crate::key::Fingerprint;
 use crate::names::DatasetName;
 use crate::peers::Opens;
 use crate::report::{Finding, Findings, Severity};
+use crate::shell::{self, command};
 use crate::store::state::{Generation, Standing};
 use crate::store::work::Held;
 use crate::stores;
@@ -26,7 +27,10 @@ pub fn start(facts: &Facts, take_over: bool) -> Vec<Finding> {
             said.fail(
                 key,
                 &format!("a rotation to {} is open", staged.fingerprint),
-                &format!("`f3skeys rotate {key} --resume` finishes it, `--abort` gives it up"),
+                &format!(
+                    "{} finishes it, `--abort` gives it up",
+                    command!("f3skeys rotate {} --resume", key)
+                ),
             );
             return said.0;
         }
@@ -98,7 +102,7 @@ pub fn copies(facts: &Facts, target: Fingerprint) -> Vec<Finding> {
 }
 
 fn resume(facts: &Facts) -> String {
-    format!("f3skeys rotate {} --resume", facts.key)
+    format!("f3skeys rotate {} --resume", shell::word(&facts.key))
 }
 
 /// What is to be known of the copies when every root has the target already: nothing is refused then,
@@ -118,7 +122,10 @@ pub fn abort(facts: &Facts) -> Vec<Finding> {
         return said.0;
     };
     let key = facts.key.as_str();
-    let resume = format!("`f3skeys rotate {key} --resume` finishes it");
+    let resume = format!(
+        "{} finishes it",
+        command!("f3skeys rotate {} --resume", key)
+    );
     let Some(staged) = own.with(Standing::Staged) else {
         said.fail(key, "no rotation is open", "there is nothing to give up");
         return said.0;
@@ -162,7 +169,7 @@ pub fn retire(facts: &Facts) -> Vec<Finding> {
         return said.0;
     };
     let key = facts.key.as_str();
-    let resume = format!("`f3skeys rotate {key} --resume`");
+    let resume = command!("f3skeys rotate {} --resume", key);
     if own.with(Standing::Staged).is_some() {
         said.fail(key, "a rotation is open", &resume);
     }
@@ -284,7 +291,10 @@ fn not_opened(root: &RootFacts, opens: &Opens, said: &mut Findings) {
     match opens {
         Opens::CouldNotAsk(why) => {
             let what = format!("not known which key opens it: {why}");
-            let remedy = format!("`zpool status {}`, then try again", root.dataset.pool());
+            let remedy = format!(
+                "{}, then try again",
+                command!("zpool status {}", root.dataset.pool())
+            );
             said.fail(subject, &what, &remedy);
         }
         _ => said.fail(
@@ -307,7 +317,7 @@ fn before_change<'a>(
         match &root.seen {
             Ok(seen) => root_itself(root, seen, said),
             Err(why) => {
-                let remedy = format!("`zpool status {}`", root.dataset.pool());
+                let remedy = command!("zpool status {}", root.dataset.pool());
                 said.fail(root.dataset.as_str(), why, &remedy);
             }
         }

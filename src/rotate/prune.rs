@@ -11,6 +11,7 @@ use crate::pass::{Node, ONE_CALL, Pass};
 use crate::peers::Opens;
 use crate::plan::Pool;
 use crate::report::{Finding, Findings, Severity};
+use crate::shell::command;
 use crate::sorted::Set;
 use crate::store::state::{Generation, Standing};
 use crate::store::work::{self, Work};
@@ -52,7 +53,7 @@ impl Run<'_, '_> {
         let generation = match named(own, digits) {
             Ok(generation) => generation.clone(),
             Err(what) => {
-                let remedy = format!("`f3skeys prune {}` shows them", self.key);
+                let remedy = format!("{} shows them", command!("f3skeys prune {}", self.key));
                 let finding = Finding::new(Severity::Failure, self.key.as_str(), &what, &remedy);
                 return self.refuse(finding);
             }
@@ -116,10 +117,11 @@ impl Run<'_, '_> {
                 }
                 None => {
                     let key = &facts.key;
-                    let command = format!("f3skeys prune {key} --generation {print}");
+                    let command =
+                        command!("f3skeys prune {} --generation {}", key, print.to_string());
                     let _ = writeln!(
                         text,
-                        "    opens nothing that could be asked; `{command}` takes it off this store\n    {}",
+                        "    opens nothing that could be asked; {command} takes it off this store\n    {}",
                         LOST
                     );
                 }
@@ -193,7 +195,8 @@ impl Run<'_, '_> {
         let why = match self.pass.node.zfs.has_checkpoint(pool, deadline) {
             Ok(false) => return None,
             Ok(true) => format!(
-                "it has a checkpoint, and that cannot be asked; `zpool checkpoint -d {pool}` discards it"
+                "it has a checkpoint, and that cannot be asked; {} discards it",
+                command!("zpool checkpoint -d {}", pool)
             ),
             Err(trouble) => trouble.to_string(),
         };
@@ -269,8 +272,11 @@ pub fn why_not(facts: &Facts, generation: &Generation, others: &[Other]) -> Vec<
 fn standing(facts: &Facts, generation: &Generation, said: &mut Findings) {
     let key = facts.key.as_str();
     let subject = format!("{} of {key}", generation.fingerprint);
-    let resume = format!("`f3skeys rotate {key} --resume`, or `--abort`");
-    let retire = format!("`f3skeys rotate {key} --retire` first");
+    let resume = format!(
+        "{}, or `--abort`",
+        command!("f3skeys rotate {} --resume", key)
+    );
+    let retire = format!("{} first", command!("f3skeys rotate {} --retire", key));
     match generation.state {
         Standing::Current => said.fail(&subject, "is the current generation", "rotate it first"),
         Standing::Staged => said.fail(&subject, "a rotation to it is open", &resume),
@@ -351,7 +357,8 @@ fn gone(facts: &Facts, generation: &Generation) -> Vec<Finding> {
             .any(|held| held.generation.fingerprint == print)
         {
             let what = format!(
-                "holds {print} still; `f3skeys prune {key} --generation {print}` there takes it off"
+                "holds {print} still; {} there takes it off",
+                command!("f3skeys prune {} --generation {}", key, print.to_string())
             );
             notes.push(note(peer.name.as_str(), &what));
         }

@@ -4,6 +4,7 @@ use super::decide;
 use super::facts::{Facts, Own, PeerFacts};
 use crate::peers::Opens;
 use crate::report::{Finding, Severity};
+use crate::shell::command;
 use crate::store::state::{Generation, Standing};
 use crate::stores;
 use std::fmt::Write as _;
@@ -36,11 +37,13 @@ pub fn status(facts: &Facts) -> String {
     let _ = match (staged, retained) {
         (Some(_), _) => writeln!(
             text,
-            "  a rotation is open: `f3skeys rotate {key} --resume` finishes it"
+            "  a rotation is open: {} finishes it",
+            command!("f3skeys rotate {} --resume", key)
         ),
         (None, true) => writeln!(
             text,
-            "  no rotation is open; once all is opened by the current generation, `f3skeys rotate {key} --retire`"
+            "  no rotation is open; once all is opened by the current generation, {}",
+            command!("f3skeys rotate {} --retire", key)
         ),
         (None, false) => writeln!(text, "  no rotation is open"),
     };

@@ -8,6 +8,7 @@ use crate::key::{Fingerprint, Key};
 use crate::pass::{ONE_CALL, Pass};
 use crate::plan::{self, Refusal, Verdict};
 use crate::report::{RootLine, Severity};
+use crate::shell::command;
 use crate::store::state::Standing;
 use crate::store::{Holding, Keyring};
 use crate::time::Deadline;
@@ -151,7 +152,10 @@ fn tell_unlisted(told: &mut Verification, root: &Root, fingerprint: Fingerprint,
 
 fn tell_not_asked(told: &mut Verification, root: &Root, why: &str) {
     let what = format!("not known whether its key still opens it: {why}");
-    let remedy = format!("`zpool status {}`, then try again", root.dataset.pool());
+    let remedy = format!(
+        "{}, then try again",
+        command!("zpool status {}", root.dataset.pool())
+    );
     told.find(Severity::Failure, root.dataset.as_str(), &what, &remedy);
     told.fail(Fault::Unavailable);
     told.roots

@@ -951,7 +951,7 @@ mod tests {
         with_worker(echo, |direct, deadline| {
             let told = |state: u64| {
                 let why = direct.mount(&root(), deadline).unwrap_err().to_string();
-                assert!(why.ends_with(&format!("m{state}\ntank/enc")), "{why}");
+                assert!(why.ends_with(&format!("m{state}\\ntank/enc")), "{why}");
             };
             told(0);
             told(0);
@@ -1011,7 +1011,7 @@ mod tests {
         with_worker(rows, |direct, deadline| {
             let part = Part::tree(root());
             let whole = Part::tree("tank".parse().unwrap());
-            for (asked, heard) in [(&part, "o0\nttank/enc"), (&whole, "o2\nttank")] {
+            for (asked, heard) in [(&part, "o0\\nttank/enc"), (&whole, "o2\\nttank")] {
                 direct.begin("tank", 1, Some(&part));
                 let why = direct.observe_part("tank", asked, deadline).unwrap_err();
                 assert!(why.to_string().trim_end().ends_with(heard), "{why}");
@@ -1035,7 +1035,7 @@ mod tests {
     #[test]
     fn what_is_observed_is_read_as_strictly_as_the_program_s_words() {
         let nonsense = |question: &[u8]| {
-            assert_eq!(question, b"o1\nttank\n");
+            assert_eq!(question, b"o1\\nttank\n");
             (DONE, "tank\treadonly\toff".to_owned())
         };
         let why = with_worker(nonsense, |direct, deadline| {

@@ -9,6 +9,7 @@ use crate::key::Key;
 use crate::names::DatasetName;
 use crate::os::JAILED_PROPERTY;
 use crate::promotion::Promoted;
+use crate::shell::command;
 use crate::sorted::{self, Set};
 use crate::time::Deadline;
 use crate::trouble::Trouble;
@@ -163,15 +164,17 @@ impl Damaged {
     /// How a person gets out of it.
     pub fn remedy(&self) -> String {
         let Damaged { name, property, .. } = self;
-        let name = name.as_str();
+        let look = command!("zfs get all {}", name);
         match *property {
             "keylocation" => {
-                format!("`zfs get all {name}`, then `zfs set keylocation=prompt {name}`")
+                let set = command!("zfs set keylocation=prompt {}", name);
+                format!("{look}, then {set}")
             }
             property if SETTABLE.contains(&property) || property.contains(':') => {
-                format!("`zfs get all {name}`, then `zfs inherit {property} {name}`")
+                let inherit = command!("zfs inherit {} {}", property, name);
+                format!("{look}, then {inherit}")
             }
-            _ => format!("see what `zfs get all {name}` says"),
+            _ => format!("see what {look} says"),
         }
     }
 }
