@@ -1035,7 +1035,7 @@ mod tests {
     #[test]
     fn what_is_observed_is_read_as_strictly_as_the_program_s_words() {
         let nonsense = |question: &[u8]| {
-            assert_eq!(question, b"o1\\nttank\n");
+            assert_eq!(question, b"o1\nttank\n");
             (DONE, "tank\treadonly\toff".to_owned())
         };
         let why = with_worker(nonsense, |direct, deadline| {
