@@ -269,8 +269,7 @@ fn look_now(questions: &Questions) -> io::Result<Live> {
         live.covering.insert(path.clone(), answer);
     }
     for path in &questions.files {
-        let answer = path.try_exists().map_err(|e| e.to_string());
-        live.files.insert(path.clone(), answer);
+        live.files.insert(path.clone(), is_there(path));
     }
     for dataset in &questions.volumes {
         let answer = has_device(dataset).map_err(|e| e.to_string());
@@ -281,6 +280,38 @@ fn look_now(questions: &Questions) -> io::Result<Live> {
         live.snapshots.insert(dataset.clone(), answer);
     }
     Ok(live)
+}
+
+/// Whether a file of any kind is there. A link that leads nowhere is neither there nor absent: whoever
+/// made it meant something by it. The same goes for such a link on the way.
+fn is_there(path: &Path) -> Result<bool, String> {
+    match fs::symlink_metadata(path) {
+        Ok(about) if about.is_symlink() => leads(path).map(|()| true),
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => way_to(path).map(|()| false),
+        Err(e) => Err(e.to_string()),
+    }
+}
+
+/// Whether a link leads somewhere.
+fn leads(link: &Path) -> Result<(), String> {
+    match fs::metadata(link) {
+        Ok(_) => Ok(()),
+        Err(e) => Err(format!("the link {} leads nowhere: {e}", link.display())),
+    }
+}
+
+/// Whether the way to a name that is not there ends at a directory, and not at a link that leads nowhere.
+fn way_to(path: &Path) -> Result<(), String> {
+    for above in path.ancestors().skip(1) {
+        match fs::symlink_metadata(above) {
+            Ok(about) if about.is_symlink() => return leads(above),
+            Ok(_) => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(format!("{}: {e}", above.display())),
+        }
+    }
+    Ok(())
 }
 
 fn seconds_since_1970() -> u64 {
@@ -329,3 +360,6 @@ fn places_of(dataset: &DatasetName, mounts: &[Mount]) -> Vec<PathBuf> {
         .map(|mount| mount.at.clone())
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -914,3 +914,79 @@ fn an_owner_that_has_forgotten_what_was_pruned_is_still_listened_to() {
     let why = refusal(&store(&pruned), &put(&[(2, Current)], &[]));
     assert!(why.contains("lacks generation 1"), "{why}");
 }
+
+/// The numbers around the greatest, and an ordinary one.
+const NUMBERS: [u32; 4] = [1, u32::MAX - 2, u32::MAX - 1, u32::MAX];
+
+#[test]
+fn law_7_the_greatest_number_of_a_generation_is_an_error_that_loses_nothing() {
+    for number in NUMBERS {
+        let files = store(&[(number, Current)]);
+        let next = number.checked_add(1);
+        match (work(&Work::Stage(zdata()), &files, 1), next) {
+            (Ok((staged, _)), Some(next)) => {
+                assert_eq!(standings(&staged), [(number, Current), (next, Staged)]);
+            }
+            (Err(why), None) => {
+                assert!(
+                    why.contains(&u32::MAX.to_string()) && why.contains("new-key"),
+                    "{why}"
+                );
+                let (medium, _) = perform(&Work::Stage(zdata()), &files, true, None, 1);
+                assert_eq!(medium.files(), files);
+            }
+            (staged, _) => panic!("{number}: {:?}", staged.map(|(_, worked)| worked)),
+        }
+        assert_eq!(keys_alive(), 0);
+    }
+}
+
+/// A whole key at the top that opens a root becomes the newest generation; where no number is left for
+/// it, it stays where it is and is named.
+#[test]
+fn law_7_a_key_for_which_no_number_is_left_stays_where_it_is() {
+    for number in NUMBERS {
+        for is_lost in [false, true] {
+            let mut files = store(&[(number, Current)]);
+            files.insert(layout::top_path(&zdata()), bytes(7).to_vec());
+            if is_lost {
+                files.remove(layout::STATE);
+            }
+            let opens = Opens::from([(zdata(), [print(7)].into_iter().collect())]);
+            let (mended, worked) = work(&Work::Repair { opens }, &files, 1).unwrap();
+            assert_eq!(mended[&layout::top_path(&zdata())], bytes(7), "{number}");
+            let generation = layout::generation_path(&zdata(), number, print(number));
+            assert_eq!(mended[&generation], bytes(number), "{number}");
+            match number.checked_add(1) {
+                Some(next) => {
+                    assert_eq!(standings(&mended), [(number, Retained), (next, Current)]);
+                    assert_eq!(worked.left, []);
+                }
+                None => {
+                    assert_eq!(standings(&mended).len(), 1);
+                    let [left] = &worked.left[..] else {
+                        panic!("{:?}", worked.left);
+                    };
+                    assert_eq!(left.path, layout::top_path(&zdata()));
+                    assert!(left.what.contains("no higher number"), "{left}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_list_with_the_greatest_numbers_is_taken_in_and_no_larger_number_is_read() {
+    let numbers: Vec<(u32, Standing)> = vec![(u32::MAX - 1, Current), (u32::MAX, Staged)];
+    let files = store(&numbers);
+    let (merged, _) = work(&put(&numbers, &[]), &files, 1).unwrap();
+    assert_eq!(standings(&merged), numbers);
+    let path = layout::generation_path(&zdata(), u32::MAX, print(u32::MAX));
+    let mut beyond = files.clone();
+    let content = beyond.remove(&path).unwrap();
+    let greater = (u64::from(u32::MAX) + 1).to_string();
+    beyond.insert(path.replace(&u32::MAX.to_string(), &greater), content);
+    let survey = surveyed(&beyond);
+    assert!(!survey.keys[&zdata()].good.contains_key(&print(u32::MAX)));
+    assert_eq!(standings(&beyond), numbers);
+}

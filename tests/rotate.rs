@@ -11,7 +11,8 @@ use f3skeys::report::{Report, Severity};
 use f3skeys::rotate::{self, Rotated, What, prune, rotate};
 use f3skeys::sorted::Set;
 use f3skeys::store::Wanted;
-use f3skeys::store::state::Standing;
+use f3skeys::store::layout;
+use f3skeys::store::state::{Standing, State};
 use f3skeys::store::survey::{Copies, Survey, survey};
 use f3skeys::zfs::{KeyFormat, KeyStatus};
 use sim::{Sim, Stick, at, encrypted, reading};
@@ -1020,4 +1021,45 @@ fn law_7_a_resume_counts_the_stores_anew() {
     assert_eq!(report.status, 0, "{}", report.complaints());
     assert_eq!(states(&world.f0), [Standing::Retained, Standing::Current]);
     world.comes_back("resumed in words");
+}
+
+#[test]
+fn law_7_a_rotation_at_the_greatest_number_is_refused_before_anything_is_made() {
+    for number in [1, u32::MAX - 1, u32::MAX] {
+        let world = World::one_root("greatest");
+        renumbered(&world.f0, number);
+        let before = sticks(&world);
+        let report = world.rotate(START);
+        assert_eq!(
+            report.status == 0,
+            number < u32::MAX,
+            "{}",
+            report.complaints()
+        );
+        if number == u32::MAX {
+            assert_eq!(subjects(&report, Severity::Failure), [KEY]);
+            assert_eq!(sticks(&world), before);
+            assert!(world.f0.wrapped.borrow().values().all(|w| *w == OLD));
+            assert_eq!(
+                std::fs::read_dir(world.f0.db()).unwrap().count(),
+                1,
+                "the report"
+            );
+        }
+        world.comes_back(&number.to_string());
+    }
+}
+
+/// The only generation of the key under another number.
+fn renumbered(sim: &Sim, number: u32) {
+    let mut sticks = sim.sticks.borrow_mut();
+    let files = &mut sticks[0].files;
+    let print = Print::of(&OLD);
+    let content = files
+        .remove(&layout::generation_path(&key(), 1, print))
+        .unwrap();
+    files.insert(layout::generation_path(&key(), number, print), content);
+    let mut state = State::parse(&files[layout::STATE]).unwrap();
+    state.keys.get_mut(&key()).unwrap()[0].generation = number;
+    files.insert(layout::STATE.to_owned(), state.to_bytes());
 }

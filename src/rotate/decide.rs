@@ -34,6 +34,10 @@ pub fn start(facts: &Facts, take_over: bool) -> Vec<Finding> {
             );
             return said.0;
         }
+        (None, Some(_)) if own.list.iter().any(|g| g.generation == u32::MAX) => {
+            let what = "has a generation with the highest number there is";
+            said.fail(key, what, ANOTHER_KEY);
+        }
         (None, Some(_)) => {}
         (None, None) if take_over && own.list.is_empty() => {}
         (None, None) => said.fail(key, "the store has no current generation of it", NEW_KEY),
@@ -46,6 +50,8 @@ pub fn start(facts: &Facts, take_over: bool) -> Vec<Finding> {
     said.0
 }
 
+const ANOTHER_KEY: &str =
+    "make another with `f3skeys new-key`, name it in `roots`, and `rotate --take-over`";
 const NEW_KEY: &str = "`f3skeys new-key`, or `--take-over` for a root that is loaded";
 
 /// Why an open rotation may not go on; empty when it may. Roots that no key of the store opens go with

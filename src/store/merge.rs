@@ -105,16 +105,21 @@ pub fn next(key: &KeyName, copies: &Copies) -> Result<Next, String> {
         [] if copies.known.len() >= MOST_GENERATIONS => Err(format!(
             "{key} has {MOST_GENERATIONS} generations, the most there may be"
         )),
-        [] => number_after(copies).map(Next::New),
+        [] => match copies.next_number() {
+            Some(number) => Ok(Next::New(number)),
+            None => Err(last_number(key)),
+        },
         [left] => Ok(Next::Left(left.clone())),
         _ => Err(damaged("several generations are on no list")),
     }
 }
 
-fn number_after(copies: &Copies) -> Result<u32, String> {
-    let highest = copies.known.values().map(|known| known.number).max();
-    let next = highest.unwrap_or(0).checked_add(1);
-    next.ok_or_else(|| "there is no higher number for a generation".to_owned())
+/// That a key can have no further generation, and the way out.
+pub fn last_number(key: &KeyName) -> String {
+    format!(
+        "{key} has generation {}, and there is no higher number; its keys stay as they are. Make another key with `f3skeys new-key`, name it in `roots`, and give it to the roots with `f3skeys rotate --take-over`",
+        u32::MAX
+    )
 }
 
 /// The key's own generations, with a staged one behind them.

@@ -137,8 +137,9 @@ fn rewrite(
     let mut state = survey.state.clone().unwrap_or_else(|| empty(id));
     for (name, copies) in &survey.keys {
         let none = Set::new();
-        let entry = entry(copies, opens.get(name).unwrap_or(&none));
-        if meant(copies) {
+        let (entry, whole) = entry(copies, opens.get(name).unwrap_or(&none));
+        // Its copy at the top may be the only one of a key that opens something: it stays where it is.
+        if meant(copies) && whole {
             changes.extend(files(name, copies, &entry));
         }
         if !entry.is_empty() {
@@ -156,8 +157,9 @@ fn rewrite(
     changes
 }
 
-/// The generations that the state is to list for a key, in the order of their numbers.
-fn entry(copies: &Copies, opens: &Set<Fingerprint>) -> Vec<Generation> {
+/// The generations that the state is to list for a key, in the order of their numbers, and whether no
+/// key is left out of them because there is no higher number for it.
+fn entry(copies: &Copies, opens: &Set<Fingerprint>) -> (Vec<Generation>, bool) {
     let standings = copies.standings(opens);
     let mut entry: Vec<Generation> = copies
         .known
@@ -175,21 +177,22 @@ fn entry(copies: &Copies, opens: &Set<Fingerprint>) -> Vec<Generation> {
         // A whole key that opens a root is worth more than a list that lacks it.
         opens.contains(&key.fingerprint())
     });
-    if let Some(key) = newcomer.or_else(|| unvouched(copies)) {
-        let newest = copies.known.values().map(|known| known.number).max();
+    let newcomer = newcomer.or_else(|| unvouched(copies));
+    let number = copies.next_number();
+    if let (Some(key), Some(number)) = (newcomer, number) {
         for generation in &mut entry {
             if generation.state == Standing::Current {
                 generation.state = Standing::Retained;
             }
         }
         entry.push(Generation {
-            generation: newest.unwrap_or(0) + 1,
+            generation: number,
             fingerprint: key.fingerprint(),
             state: Standing::Current,
         });
     }
     sorted::sort_by_key(&mut entry, |generation| generation.generation);
-    entry
+    (entry, newcomer.is_none() || number.is_some())
 }
 
 /// The key at the top that nothing vouches for yet.
@@ -238,6 +241,12 @@ fn write_key(path: String, name: &KeyName, fingerprint: Fingerprint) -> Change {
 }
 
 impl Copies {
+    /// The number of the next generation; `None` when there is no higher one.
+    pub fn next_number(&self) -> Option<u32> {
+        let numbers = self.known.values().map(|known| known.number);
+        numbers.max().unwrap_or(0).checked_add(1)
+    }
+
     /// The whole bytes of this fingerprint.
     pub fn find(&self, fingerprint: Fingerprint) -> Option<&Key> {
         let unlisted = self.unlisted.as_ref();

@@ -215,7 +215,10 @@ impl Copies {
             Place::Generations => false,
         };
         if !fits {
-            let what = mismatch(name, found, whose);
+            let mut what = mismatch(name, found, whose);
+            if file.place == Place::Top && self.next_number().is_none() {
+                what += "; there is no higher number under which it could be taken in";
+            }
             self.damage.push(Damage { path, what });
             if file.place == Place::Top {
                 self.unlisted = Some(key);
