@@ -11,7 +11,9 @@
 use crate::foreign;
 use crate::key::{Fingerprint, Nonce, Proof};
 use crate::names::{DatasetName, KeyName, NodeName};
-use crate::peers::{Ask, KeyTold, Opens, Question, ReplicaState, Reply, RootTold, Told};
+use crate::peers::{
+    Ask, Kept, KeyTold, Opens, Put, Question, ReplicaState, Reply, RootTold, Told, Vouched,
+};
 use crate::promotion::{Promoted, Promotion};
 use crate::receive::MOST as MOST_ASKED;
 use crate::store::MOST_GENERATIONS;
@@ -181,6 +183,22 @@ fn put_text(text: &str, longest: usize, out: &mut Vec<u8>) -> Result<(), Unfit> 
     Ok(())
 }
 
+/// Writes a text that is as short as a name.
+///
+/// # Errors
+/// It is longer.
+pub(crate) fn put_name(text: &str, out: &mut Vec<u8>) -> Result<(), Unfit> {
+    put_text(text, LONGEST_NAME, out)
+}
+
+/// Writes a list of generations.
+///
+/// # Errors
+/// There are more than there may be of one key.
+pub(crate) fn put_list(list: &[Generation], out: &mut Vec<u8>) -> Result<(), Unfit> {
+    put_all(list, MOST_GENERATIONS, out)
+}
+
 /// Words to be shown: on one line, cut, and without what a terminal would take for a command.
 impl Flat for String {
     fn put(&self, out: &mut Vec<u8>) -> Result<(), Unfit> {
@@ -271,7 +289,7 @@ impl Flat for Ask {
                 put_tagged(1, key, out)?;
                 nonce.put(out)
             }
-            Ask::Put(merge) => put_tagged(2, merge, out),
+            Ask::Put(put) => put_tagged(2, put, out),
         }
     }
     fn take(from: &mut Row) -> Result<Self, Unfit> {
@@ -284,6 +302,54 @@ impl Flat for Ask {
             2 => Flat::take(from).map(Ask::Put),
             _ => Err(NO_SUCH),
         }
+    }
+}
+
+impl Flat for Put {
+    fn put(&self, out: &mut Vec<u8>) -> Result<(), Unfit> {
+        let Put { merge, vouched } = self;
+        merge.put(out)?;
+        vouched.put(out)
+    }
+    fn take(from: &mut Row) -> Result<Self, Unfit> {
+        Ok(Put {
+            merge: Flat::take(from)?,
+            vouched: Flat::take(from)?,
+        })
+    }
+}
+
+impl Flat for Vouched {
+    fn put(&self, out: &mut Vec<u8>) -> Result<(), Unfit> {
+        let Vouched {
+            by,
+            challenge,
+            proof,
+        } = self;
+        by.put(out)?;
+        challenge.put(out)?;
+        proof.put(out)
+    }
+    fn take(from: &mut Row) -> Result<Self, Unfit> {
+        Ok(Vouched {
+            by: Flat::take(from)?,
+            challenge: Flat::take(from)?,
+            proof: Flat::take(from)?,
+        })
+    }
+}
+
+impl Flat for Kept {
+    fn put(&self, out: &mut Vec<u8>) -> Result<(), Unfit> {
+        let Kept { fingerprint, why } = self;
+        fingerprint.put(out)?;
+        why.put(out)
+    }
+    fn take(from: &mut Row) -> Result<Self, Unfit> {
+        Ok(Kept {
+            fingerprint: Flat::take(from)?,
+            why: Flat::take(from)?,
+        })
     }
 }
 
@@ -466,11 +532,15 @@ impl Flat for KeyTold {
             held,
             sound,
             roots,
+            challenge,
+            kept,
         } = self;
         store.put(out)?;
         put_all(held, MOST_HELD, out)?;
         sound.put(out)?;
-        put_all(roots, MOST_DATASETS, out)
+        put_all(roots, MOST_DATASETS, out)?;
+        challenge.put(out)?;
+        put_all(kept, MOST_GENERATIONS, out)
     }
     fn take(from: &mut Row) -> Result<Self, Unfit> {
         Ok(KeyTold {
@@ -478,6 +548,8 @@ impl Flat for KeyTold {
             held: take_all(from, MOST_HELD)?,
             sound: Flat::take(from)?,
             roots: take_all(from, MOST_DATASETS)?,
+            challenge: Flat::take(from)?,
+            kept: take_all(from, MOST_GENERATIONS)?,
         })
     }
 }
@@ -582,8 +654,18 @@ mod tests {
                 key: name("f0:z"),
                 nonce: Nonce::from([7; 32]),
             },
-            Ask::Put(merge(&[4, 5], Some(Nonce::from([8; 32])))),
-            Ask::Put(merge(&[], None)),
+            Ask::Put(Put {
+                merge: merge(&[4, 5], Some(Nonce::from([8; 32]))),
+                vouched: Some(Vouched {
+                    by: Fingerprint::from([3; 32]),
+                    challenge: Nonce::from([9; 32]),
+                    proof: Proof::from([6; 32]),
+                }),
+            }),
+            Ask::Put(Put {
+                merge: merge(&[], None),
+                vouched: None,
+            }),
         ];
         let question = |ask| Question {
             version: 1,
@@ -638,6 +720,11 @@ mod tests {
             ],
             sound: true,
             roots: opens.into_iter().map(root).collect(),
+            challenge: Some(Nonce::from([5; 32])),
+            kept: vec![Kept {
+                fingerprint: Fingerprint::from([2; 32]),
+                why: "pool z is suspended".to_owned(),
+            }],
         }
     }
 

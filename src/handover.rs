@@ -1,20 +1,45 @@
 //! What one node hands to another: the list of a key's generations as they are here, the bytes of
-//! those that the other lacks, and a number by which it proves that it has them. `rotate` and
-//! `backup` both go this way, and there is no other.
+//! those that the other lacks, the proof that the list is its owner's, and a number by which the other
+//! proves that it has them. `rotate` and `backup` both go this way, and there is no other.
 
 use crate::config::{Config, Peer};
 use crate::key::{Fingerprint, Key, Nonce};
-use crate::names::KeyName;
+use crate::names::{KeyName, NodeName};
 use crate::os;
 use crate::pass::Pass;
-use crate::peers::{Ask, KEY_PATIENCE, KeyTold, Question, Reply, Told, VERSION, speaks};
+use crate::peers::{
+    Ask, KEY_PATIENCE, KeyTold, Put, Question, Reply, Told, VERSION, Vouched, speaks,
+};
 use crate::sorted::Set;
+use crate::statement::Statement;
 use crate::store::merge::held;
-use crate::store::state::{Generation, Standing};
+use crate::store::state::{Generation, Standing, is_store_id};
 use crate::store::survey::Copies;
 use crate::store::work::{Held, Merge};
 use crate::time::Deadline;
 use crate::trouble::Trouble;
+
+/// A peer that is to take a list, and what it has said of the key.
+#[derive(Clone, Copy)]
+pub struct Receiver<'a> {
+    /// The key.
+    pub key: &'a KeyName,
+    /// This node.
+    pub from: &'a NodeName,
+    /// The peer.
+    pub to: &'a NodeName,
+    /// What it said last.
+    pub told: &'a KeyTold,
+}
+
+/// Whether the bytes that the peer lacks go with the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bytes {
+    /// They do.
+    Go,
+    /// The list goes alone.
+    Stay,
+}
 
 /// What is sent to a peer that lacks something.
 pub struct Handing<'k> {
@@ -26,47 +51,79 @@ pub struct Handing<'k> {
     pub nonce: Nonce,
 }
 
-/// Makes what gives a peer this list, with the bytes of what it does not say to hold whole. Without
-/// `copies` no byte is sent.
+/// Makes what gives a peer this list, with the bytes of what it does not say to hold whole. The list
+/// is vouched for with a generation that both have; a peer that holds none takes it as a new key.
 ///
 /// # Errors
-/// The kernel gave no random bytes.
+/// The kernel gave no random bytes, or the list is too long.
 pub fn handing<'k>(
-    key: &KeyName,
-    told: &KeyTold,
+    receiver: Receiver,
     list: &[Generation],
-    copies: Option<&'k Copies>,
+    copies: &'k Copies,
+    bytes: Bytes,
 ) -> Result<Handing<'k>, Trouble> {
     let whole = |print: Fingerprint| {
-        let mut held = told.held.iter();
+        let mut held = receiver.told.held.iter();
         held.any(|held| held.whole && held.generation.fingerprint == print)
     };
     let lacking = |g: &&Generation| g.state != Standing::Pruned && !whole(g.fingerprint);
-    let keys: Vec<&Key> = match copies {
-        Some(copies) => list
+    let keys: Vec<&Key> = match bytes {
+        Bytes::Go => list
             .iter()
             .filter(lacking)
             .filter_map(|g| copies.good.get(&g.fingerprint))
             .collect(),
-        None => Vec::new(),
+        Bytes::Stay => Vec::new(),
     };
     let nonce = nonce()?;
     let merge = Merge {
-        key: key.clone(),
+        key: receiver.key.clone(),
         list: list.to_vec(),
         bring: keys.iter().map(|key| key.fingerprint()).collect(),
         nonce: Some(nonce),
     };
+    let vouched = vouched(receiver, list, copies)?;
     Ok(Handing {
-        ask: Ask::Put(merge),
+        ask: Ask::Put(Put { merge, vouched }),
         keys,
         nonce,
     })
 }
 
+/// The proof that the list is the owner's, for a peer that gave a number for it and holds a generation
+/// that is here as well: one that boots try, if there is any.
+fn vouched(
+    receiver: Receiver,
+    list: &[Generation],
+    copies: &Copies,
+) -> Result<Option<Vouched>, Trouble> {
+    let told = receiver.told;
+    let common = told.held.iter().filter(|held| held.whole);
+    let common = common.filter_map(|held| {
+        let key = copies.good.get(&held.generation.fingerprint)?;
+        Some((held.generation.state, key))
+    });
+    let by = common.min_by_key(|(state, _)| *state);
+    let (Some((_, by)), Some(challenge)) = (by, told.challenge) else {
+        return Ok(None);
+    };
+    let statement = Statement {
+        key: receiver.key,
+        from: receiver.from,
+        to: receiver.to,
+        store: &told.store,
+        challenge,
+        list,
+    };
+    let vouched = statement.vouched(by);
+    vouched
+        .map(Some)
+        .map_err(|unfit| Trouble::failed(receiver.key.as_str(), unfit))
+}
+
 /// The generations of a key that this node's store lists, by number.
 pub fn list(copies: &Copies) -> Vec<Generation> {
-    let held = held(copies, None, None).into_iter();
+    let held = held(copies, None).into_iter();
     held.map(|held| held.generation).collect()
 }
 
@@ -117,11 +174,17 @@ pub fn nonce() -> Result<Nonce, Trouble> {
 }
 
 /// The generations that a peer has proven to hold, held against the bytes here.
-pub fn proven(told: &KeyTold, nonce: &Nonce, copies: &Copies) -> Set<Fingerprint> {
+pub fn proven(
+    told: &KeyTold,
+    prover: &NodeName,
+    nonce: &Nonce,
+    copies: &Copies,
+) -> Set<Fingerprint> {
     let is_proven = |held: &&Held| {
         let print = held.generation.fingerprint;
         let key = copies.good.get(&print);
-        key.is_some_and(|key| held.proof == Some(key.prove(nonce, &told.store)))
+        let is_it = |key: &Key| Some(key.prove(nonce, prover.as_str(), &told.store)) == held.proof;
+        is_store_id(&told.store) && key.is_some_and(is_it)
     };
     let held = told.held.iter().filter(is_proven);
     held.map(|held| held.generation.fingerprint).collect()

@@ -16,6 +16,8 @@ pub const KEY_LEN: usize = 32;
 
 /// What separates an f3skeys fingerprint from any other use of BLAKE3 over the same bytes.
 const CONTEXT: &str = "f3skeys 2026-11 key fingerprint v1";
+/// Makes the key of a vouched list out of a generation, so that no proof of possession is ever one.
+const LIST: &str = "f3skeys 2026-11 list of generations v1";
 
 thread_local! {
     static ALIVE: Cell<usize> = const { Cell::new(0) };
@@ -163,12 +165,21 @@ of_bytes!(Fingerprint, Nonce, Proof);
 
 /// Hashes in a stack frame of its own, which [`burn_stack`] reaches afterwards.
 #[inline(never)]
-fn keyed_hash(key: &[u8; KEY_LEN], parts: [&[u8]; 3]) -> Proof {
+fn keyed_hash(key: &[u8; KEY_LEN], parts: &[&[u8]]) -> Proof {
     let mut hasher = blake3::Hasher::new_keyed(key);
     for part in parts {
         hasher.update(part);
     }
     Proof(*hasher.finalize().as_bytes())
+}
+
+/// As [`keyed_hash`], with a key that is derived for lists alone.
+#[inline(never)]
+fn list_hash(key: &[u8; KEY_LEN], statement: &[u8]) -> Proof {
+    let mut derived = blake3::derive_key(LIST, key);
+    let proof = keyed_hash(&derived, &[statement]);
+    derived.zeroize();
+    proof
 }
 
 /// Hashes in a stack frame of its own, which [`burn_stack`] reaches afterwards.
@@ -277,11 +288,25 @@ impl Key {
             .any(|blank| bytes.iter().all(|byte| byte == blank))
     }
 
-    /// Proves that these bytes are on the store of this identity: `blake3::keyed_hash` with the key
-    /// over the nonce, the store's identity and the fingerprint.
-    pub fn prove(&self, nonce: &Nonce, store: &str) -> Proof {
-        let parts = [&nonce.0, store.as_bytes(), &self.fingerprint.0];
-        let proof = keyed_hash(self.bytes.expose_secret(), parts);
+    /// Proves that the node `prover` has these bytes on the store of this identity:
+    /// `blake3::keyed_hash` with the key over the nonce, the prover's name, the store's identity and
+    /// the fingerprint. The identity must be 32 bytes, so that the name's end is known.
+    pub fn prove(&self, nonce: &Nonce, prover: &str, store: &str) -> Proof {
+        let parts: [&[u8]; 4] = [
+            &nonce.0,
+            prover.as_bytes(),
+            store.as_bytes(),
+            &self.fingerprint.0,
+        ];
+        let proof = keyed_hash(self.bytes.expose_secret(), &parts);
+        burn_stack();
+        proof
+    }
+
+    /// Vouches for a list of generations: `blake3::keyed_hash` over the statement, with a key that
+    /// `blake3::derive_key` makes of this one.
+    pub fn vouch(&self, statement: &[u8]) -> Proof {
+        let proof = list_hash(self.bytes.expose_secret(), statement);
         burn_stack();
         proof
     }
@@ -358,11 +383,14 @@ mod tests {
             })
         };
         let (one, other) = (nonce(1).unwrap(), nonce(2).unwrap());
-        let proof = key(7).prove(&one, "store");
-        assert_eq!(proof, key(7).prove(&one, "store"));
-        assert_ne!(proof, key(8).prove(&one, "store"));
-        assert_ne!(proof, key(7).prove(&other, "store"));
-        assert_ne!(proof, key(7).prove(&one, "stor"));
+        let proof = key(7).prove(&one, "f1", "store");
+        assert_eq!(proof, key(7).prove(&one, "f1", "store"));
+        assert_ne!(proof, key(8).prove(&one, "f1", "store"));
+        assert_ne!(proof, key(7).prove(&other, "f1", "store"));
+        assert_ne!(proof, key(7).prove(&one, "f1", "stor"));
+        assert_ne!(proof, key(7).prove(&one, "f2", "store"));
+        let message = [&one.0[..], b"f1store", &key(7).fingerprint().0].concat();
+        assert_ne!(proof, key(7).vouch(&message), "a proof vouches for no list");
         assert_ne!(String::from(proof), key(7).fingerprint().hex());
         for (given, good) in [
             (String::from(proof), true),
@@ -377,12 +405,15 @@ mod tests {
     }
 
     #[test]
-    fn the_proof_of_version_1_never_changes() {
+    fn the_proofs_of_version_2_never_change() {
         let nonce = Nonce([1; 32]);
         let fingerprint = key(0).fingerprint();
-        let message = [&[1; 32][..], b"ab", &fingerprint.0].concat();
+        let message = [&[1; 32][..], b"f1", b"ab", &fingerprint.0].concat();
         let by_hand = blake3::keyed_hash(&[0; 32], &message);
-        assert_eq!(key(0).prove(&nonce, "ab").0, *by_hand.as_bytes());
+        assert_eq!(key(0).prove(&nonce, "f1", "ab").0, *by_hand.as_bytes());
+        let derived = blake3::derive_key("f3skeys 2026-11 list of generations v1", &[0; 32]);
+        let by_hand = blake3::keyed_hash(&derived, b"a list");
+        assert_eq!(key(0).vouch(b"a list").0, *by_hand.as_bytes());
     }
 
     #[test]

@@ -101,6 +101,7 @@ pub mod rotate;
 pub mod services;
 pub mod shell;
 pub mod sorted;
+pub mod statement;
 pub mod status;
 pub mod store;
 pub mod stores;

@@ -22,6 +22,8 @@ const LOCKED: &str = "locked";
 pub const LOCK_WAIT: Duration = Duration::from_secs(15);
 // A `reconcile` has the lock while it asks peers; nobody is to be turned away for that.
 const _: () = assert!(LOCK_WAIT.as_secs() > crate::peers::PATIENCE.as_secs());
+/// The longest wait of whoever gives way.
+pub const SHORT_WAIT: Duration = Duration::from_secs(5);
 /// Between two tries for the lock.
 pub const LOCK_POLL: Duration = Duration::from_millis(20);
 
@@ -194,6 +196,35 @@ pub fn clear_pending(run: &Path, gate: &GateName) -> io::Result<()> {
     }
 }
 
+/// How often in a row a verb of this boot found another run at work, this time included.
+///
+/// # Errors
+/// The run directory could not be written.
+pub fn turned_away(run: &Path, verb: &str, boot: &str) -> io::Result<u32> {
+    let path = run.join(format!("turned-away-{verb}"));
+    let before = read_file(&path)?.and_then(|text| {
+        let text = String::from_utf8(text).ok()?;
+        let (of_boot, count) = text.split_once(' ')?;
+        (of_boot == boot).then(|| count.parse().ok())?
+    });
+    let count = before.unwrap_or(0_u32).saturating_add(1);
+    make_directory(run)?;
+    // Nobody has the lock here, and nothing is lost with a count.
+    replace_unwaited(&path, format!("{boot} {count}").as_bytes())?;
+    Ok(count)
+}
+
+/// Remembers that a verb was not turned away.
+///
+/// # Errors
+/// The run directory could not be written.
+pub fn let_in(run: &Path, verb: &str) -> io::Result<()> {
+    match fs::remove_file(run.join(format!("turned-away-{verb}"))) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
 /// Makes a directory that all may read and only root may write, with those above it.
 ///
 /// # Errors
@@ -253,14 +284,22 @@ pub fn try_lock(run: &Path) -> io::Result<Option<Lock>> {
     try_lock_file(&run.join("lock"))
 }
 
-fn try_lock_file(path: &Path) -> io::Result<Option<Lock>> {
-    let file = File::options()
+fn lockable(path: &Path) -> io::Result<File> {
+    File::options()
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
         .custom_flags(nix::libc::O_NOFOLLOW)
-        .open(path)?;
+        .open(path)
+}
+
+fn try_lock_file(path: &Path) -> io::Result<Option<Lock>> {
+    lock_opened(path, lockable(path)?)
+}
+
+/// Locks a file that was opened by this path.
+fn lock_opened(path: &Path, file: File) -> io::Result<Option<Lock>> {
     match file.try_lock() {
         Ok(()) => {}
         Err(fs::TryLockError::WouldBlock) => return Ok(None),
@@ -279,7 +318,43 @@ fn try_lock_file(path: &Path) -> io::Result<Option<Lock>> {
 /// # Errors
 /// The run directory could not be written.
 pub fn lock(run: &Path, clock: &dyn Clock) -> io::Result<Option<Lock>> {
-    wait_for(clock, LOCK_WAIT, || try_lock(run))
+    lock_until(run, clock, Deadline::after(clock, LOCK_WAIT))
+}
+
+/// As [`lock`], for as long as there is time. Whoever gives way sees that somebody waits.
+///
+/// # Errors
+/// The run directory could not be written.
+pub fn lock_until(run: &Path, clock: &dyn Clock, deadline: Deadline) -> io::Result<Option<Lock>> {
+    if let Some(lock) = try_lock(run)? {
+        return Ok(Some(lock));
+    }
+    let waiting = waiting_file(run)?;
+    wait_until(clock, deadline, || {
+        // Several may wait at once. It fails while somebody asks whether anybody waits.
+        let _ = waiting.try_lock_shared();
+        try_lock(run)
+    })
+}
+
+/// Takes the lock, but only while nobody waits for it that does not give way, and waits but shortly;
+/// `None` when others come first. For what the network asks: a person and `reconcile` outrank it.
+///
+/// # Errors
+/// The run directory could not be written.
+pub fn lock_giving_way(run: &Path, clock: &dyn Clock) -> io::Result<Option<Lock>> {
+    make_directory(run)?;
+    wait_for(clock, SHORT_WAIT, || match waiting_file(run)?.try_lock() {
+        // Given back at once: it only asks.
+        Ok(()) => try_lock(run),
+        Err(fs::TryLockError::WouldBlock) => Ok(None),
+        Err(fs::TryLockError::Error(e)) => Err(e),
+    })
+}
+
+/// The file of which everybody who waits for the lock holds a shared lock.
+fn waiting_file(run: &Path) -> io::Result<File> {
+    lockable(&run.join("lock-waiting"))
 }
 
 /// Takes a lock of its own file, made when it is not there, waiting at most this long for whoever
@@ -296,7 +371,14 @@ fn wait_for(
     longest: Duration,
     take: impl Fn() -> io::Result<Option<Lock>>,
 ) -> io::Result<Option<Lock>> {
-    let deadline = Deadline::after(clock, longest);
+    wait_until(clock, Deadline::after(clock, longest), take)
+}
+
+fn wait_until(
+    clock: &dyn Clock,
+    deadline: Deadline,
+    take: impl Fn() -> io::Result<Option<Lock>>,
+) -> io::Result<Option<Lock>> {
     loop {
         match take()? {
             None if !deadline.passed(clock) => clock.sleep(LOCK_POLL),
@@ -371,6 +453,37 @@ mod tests {
         assert_eq!(remove_stale(&run.0, None).unwrap(), ["nfs"]);
     }
 
+    /// Everything about the file behind the link is as it should be: only that it is a link is not.
+    #[test]
+    fn law_4_a_marker_that_is_a_link_is_refused_whatever_it_leads_to() {
+        let run = Scratch::new("marker-link");
+        let marker = marker("nfs", "b");
+        write(&run.0, &marker).unwrap();
+        let file = path(&run.0, &marker.gate);
+        let real = directory(&run.0).join("elsewhere");
+        fs::rename(&file, &real).unwrap();
+        assert!(
+            read_file(&real).unwrap().is_some(),
+            "the file itself is good"
+        );
+        std::os::unix::fs::symlink(&real, &file).unwrap();
+        let refused = read(&run.0, &marker.gate).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(nix::libc::ELOOP));
+        // Nor is the marker written through it.
+        let before = fs::read(&real).unwrap();
+        let other = super::tests::marker("nfs", "c");
+        write(&run.0, &other).unwrap();
+        assert_eq!(fs::read(&real).unwrap(), before);
+        assert!(!fs::symlink_metadata(&file).unwrap().is_symlink());
+        // Neither is its temporary file, nor a lock.
+        let temporary = directory(&run.0).join(".nfs.new");
+        std::os::unix::fs::symlink(&real, &temporary).unwrap();
+        assert!(write(&run.0, &marker).is_err());
+        assert_eq!(fs::read(&real).unwrap(), before);
+        std::os::unix::fs::symlink(&real, run.0.join("lock")).unwrap();
+        assert!(try_lock(&run.0).is_err());
+    }
+
     #[test]
     fn a_marker_that_others_may_write_or_that_is_a_link_is_refused() {
         let run = Scratch::new("marker-loose");
@@ -393,5 +506,61 @@ mod tests {
         assert!(try_lock(&run.0).unwrap().is_none());
         drop(first);
         assert!(try_lock(&run.0).unwrap().is_some());
+    }
+
+    /// As `cleanvar` empties the run directory between the opening of the file and its locking.
+    #[test]
+    fn a_lock_of_a_file_that_is_gone_or_another_by_now_is_no_lock() {
+        let run = Scratch::new("lock-gone");
+        make_directory(&run.0).unwrap();
+        let path = run.0.join("lock");
+        let gone = lockable(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(lock_opened(&path, gone).unwrap().is_none());
+        let replaced = lockable(&path).unwrap();
+        fs::rename(&path, run.0.join("moved")).unwrap();
+        let held = try_lock(&run.0).unwrap();
+        assert!(held.is_some());
+        assert!(lock_opened(&path, replaced).unwrap().is_none());
+        let same = lockable(&path).unwrap();
+        assert!(lock_opened(&path, same).unwrap().is_none(), "it is held");
+        drop(held);
+        let same = lockable(&path).unwrap();
+        assert!(lock_opened(&path, same).unwrap().is_some());
+    }
+
+    #[test]
+    fn law_6_whoever_gives_way_gets_no_lock_that_others_wait_for() {
+        let run = Scratch::new("lock-way");
+        let clock = crate::time::SystemClock::start();
+        let held = try_lock(&run.0).unwrap();
+        let (run, taken) = (&run.0, std::sync::atomic::AtomicBool::new(false));
+        let waits = || waiting_file(run).unwrap().try_lock().is_err();
+        assert!(!waits(), "nobody waits yet");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let clock = crate::time::SystemClock::start();
+                let lock = lock(run, &clock).unwrap();
+                taken.store(true, std::sync::atomic::Ordering::SeqCst);
+                // Others see that it waits no more, and wait for it.
+                std::thread::sleep(Duration::from_millis(100));
+                drop(lock);
+            });
+            while !waits() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(100));
+                drop(held);
+            });
+            let lock = lock_giving_way(run, &clock).unwrap();
+            assert!(lock.is_some() && taken.load(std::sync::atomic::Ordering::SeqCst));
+        });
+        // It waits but shortly, and not at all where the lock is free.
+        assert!(lock_giving_way(run, &clock).unwrap().is_some());
+        let _held = try_lock(run).unwrap();
+        let begun = clock.now();
+        assert!(lock_giving_way(run, &clock).unwrap().is_none());
+        assert!((SHORT_WAIT..LOCK_WAIT).contains(&(clock.now() - begun)));
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::config::Config;
 use crate::exit::Fault;
-use crate::marker::{self, LOCK_POLL, LOCK_WAIT, Lock};
+use crate::marker::{self, LOCK_WAIT, Lock};
 use crate::names::DatasetName;
 use crate::os::PoolState;
 use crate::peers::Peers;
@@ -158,26 +158,20 @@ impl<'a> Pass<'a> {
     }
 
     fn wait_for_lock(&mut self, deadline: Deadline) -> Option<Lock> {
-        loop {
-            match marker::try_lock(self.node.run) {
-                Ok(Some(lock)) => return Some(lock),
-                Ok(None) if !deadline.passed(self.clock()) => self.clock().sleep(LOCK_POLL),
-                Ok(None) => {
-                    self.report.find(
-                        Severity::Failure,
-                        "lock",
-                        "another f3skeys is at work",
-                        "wait until it is done, then try again",
-                    );
-                    self.report.fail(Fault::Busy);
-                    return None;
-                }
-                Err(e) => {
-                    self.system_failure(&self.node.run.display().to_string(), &e.to_string());
-                    return None;
-                }
+        match marker::lock_until(self.node.run, self.clock(), deadline) {
+            Ok(Some(lock)) => return Some(lock),
+            Ok(None) => {
+                self.report.find(
+                    Severity::Failure,
+                    "lock",
+                    "another f3skeys is at work",
+                    "wait until it is done, then try again",
+                );
+                self.report.fail(Fault::Busy);
             }
+            Err(e) => self.system_failure(&self.node.run.display().to_string(), &e.to_string()),
         }
+        None
     }
 
     /// Removes markers of other boots. If that fails the pass goes on, and writes none.

@@ -8,7 +8,7 @@ use crate::child::{Finished, Look, Running};
 use crate::config::{Config, Gate, Peer, ReplicaOf};
 use crate::foreign;
 use crate::gate::{self, Answer};
-use crate::key::{Fingerprint, Key, Nonce};
+use crate::key::{Fingerprint, Key, Nonce, Proof};
 use crate::names::{DatasetName, KeyName, NodeName};
 use crate::os::PoolState;
 use crate::pass::{Node, ONE_CALL};
@@ -23,8 +23,8 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::time::Duration;
 
-/// The version of questions and answers.
-pub const VERSION: u32 = 1;
+/// The version of questions and answers. Version 2 brought the proof of a list's owner.
+pub const VERSION: u32 = 2;
 /// The largest question and the largest answer, in bytes.
 pub const LARGEST: usize = 1 << 20;
 /// The longest that all peers of a gate together may take to answer.
@@ -53,7 +53,30 @@ pub enum Ask {
     },
     /// Take the asker's generations of its key as they are here; in a rebuild, of any key that the
     /// peer's store holds nothing of.
-    Put(Merge),
+    Put(Put),
+}
+
+/// A list of generations, and the proof that the key's owner made it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Put {
+    /// The list.
+    pub merge: Merge,
+    /// The proof. Without it, a list changes nothing that the store has of the key already.
+    pub vouched: Option<Vouched>,
+}
+
+/// The proof that a list was made by somebody who has the bytes of a generation that the receiver
+/// holds; see [`crate::statement`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vouched {
+    /// The generation.
+    pub by: Fingerprint,
+    /// The number that the receiver gave for this one list.
+    pub challenge: Nonce,
+    /// The keyed hash.
+    pub proof: Proof,
 }
 
 /// A question to a peer.
@@ -71,7 +94,7 @@ pub struct Question {
 impl Ask {
     /// Whether keys follow the question.
     pub fn brings_keys(&self) -> bool {
-        matches!(self, Ask::Put(merge) if !merge.bring.is_empty())
+        matches!(self, Ask::Put(put) if !put.merge.bring.is_empty())
     }
 }
 
@@ -82,7 +105,7 @@ impl Question {
     /// It cannot be written, or these are not the keys that belong to it.
     pub fn line(&self, keys: &[&Key]) -> Result<Vec<u8>, String> {
         let named = match &self.ask {
-            Ask::Put(merge) => merge.bring.as_slice(),
+            Ask::Put(put) => put.merge.bring.as_slice(),
             Ask::Replicas(_) | Ask::Key { .. } => &[],
         };
         if !keys
@@ -148,6 +171,21 @@ pub struct KeyTold {
     /// Its configured roots with this key. After [`Ask::Put`], and to a node that
     /// does not own the key, none is told.
     pub roots: Vec<RootTold>,
+    /// The number over which the key's owner vouches for its next list. It is good for one list, in
+    /// this boot of the peer, for an hour. Others than the owner get none.
+    pub challenge: Option<Nonce>,
+    /// After [`Ask::Put`]: generations that the list retires or prunes, and that the peer keeps.
+    pub kept: Vec<Kept>,
+}
+
+/// A generation that a peer goes on trying, whatever the list says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kept {
+    /// The generation.
+    pub fingerprint: Fingerprint,
+    /// Why: the root that may need it.
+    pub why: String,
 }
 
 /// How it stands with a root on a peer.
@@ -720,7 +758,7 @@ mod tests {
     fn silence_and_riddles_are_not_taken_as_fine() {
         type Change = fn(&mut Reply);
         let table: [(Change, &str); 9] = [
-            (|r| r.version = 2, "version 2"),
+            (|r| r.version = 1, "version 1"),
             (|r| r.version = 0, "version 0"),
             (|r| r.node = name("f2"), "answers as f2"),
             (|r| told(r).clear(), "says nothing of t/sink/nfs"),
@@ -762,10 +800,10 @@ mod tests {
         assert!(reply(good.as_bytes()).is_ok());
         assert!(reply(format!("{good}\n").as_bytes()).is_ok());
         for (from, to) in [
-            ("\"version\":1", "\"version\":1,\"more\":1"),
-            ("\"version\":1", "\"version\":-1"),
-            ("\"version\":1", "\"version\":1,\"version\":1"),
-            ("\"version\":1,", ""),
+            ("\"version\":2", "\"version\":2,\"more\":1"),
+            ("\"version\":2", "\"version\":-1"),
+            ("\"version\":2", "\"version\":2,\"version\":1"),
+            ("\"version\":2,", ""),
             ("\"written\":0", "\"written\":null"),
             ("\"written\":0,", ""),
             ("\"Never\"", "\"never\""),

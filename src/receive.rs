@@ -4,6 +4,7 @@
 //! while a person has opened it for that ([`rebuild`]); hands no key out, and tells of nothing else.
 
 mod keys;
+pub mod ledger;
 pub(crate) mod question;
 pub mod rebuild;
 
@@ -11,9 +12,9 @@ use crate::audit::log::Caller;
 use crate::config::{Config, Role};
 use crate::exit::{DATA, Fault, REFUSED};
 use crate::names::{DatasetName, KeyName, NodeName};
-use crate::os::PoolState;
+use crate::os::{Intake, PoolState};
 use crate::pass::Node;
-use crate::peers::{Ask, LARGEST, Question, ReplicaState, Reply, Told, VERSION, speaks};
+use crate::peers::{Ask, LARGEST, Put, Question, ReplicaState, Reply, Told, VERSION, speaks};
 use crate::promotion::Promoted;
 use crate::report::Finding;
 use crate::sorted::{Map, Set};
@@ -86,6 +87,13 @@ impl Refused {
         }
     }
 
+    /// Keeps that a list was refused, which is nobody's fault but the peer's.
+    fn keep_if_refused(&self, node: Node, from: &NodeName) {
+        if self.status == REFUSED {
+            complain(Caller::peer(from).refused(node, &self.what));
+        }
+    }
+
     fn unavailable(what: impl Into<String>) -> Refused {
         Refused::new(Fault::Unavailable.status(), what)
     }
@@ -111,17 +119,31 @@ pub fn serve(
 ) -> Result<Vec<u8>, Refused> {
     let time = Time::begin(node.system.clock());
     let input = input.map_err(|e| Refused::new(DATA, e.to_string()))?;
-    let question = question::ask(READING, input.as_fd())?;
+    let incoming = question::Incoming::new(input.as_fd(), READING);
+    let question = incoming.question()?;
     let ask = allowed(config, from, question, &rebuild::admits(node, from))
         .inspect_err(|why| why.keep(node, from))?;
-    answer(node, config, from, ask, time)
+    let brought = brought(&incoming, &ask).inspect_err(|why| why.keep(node, from))?;
+    answer(node, config, from, ask, brought, time)
+}
+
+/// The keys that come with a question, all of them: nothing is waited for any more after that.
+fn brought(incoming: &question::Incoming, ask: &Ask) -> Result<Option<Intake>, Refused> {
+    match ask {
+        Ask::Put(put) if ask.brings_keys() => {
+            let keys = incoming.keys(&put.merge.bring);
+            keys.map(Some).map_err(|refused| refused.of(ask))
+        }
+        _ => Ok(None),
+    }
 }
 
 fn too_long(what: &str) -> Refused {
     Refused::new(DATA, format!("the {what} has more than {LARGEST} bytes"))
 }
 
-/// Answers what was asked, and may be; gives one line of JSON.
+/// Answers what was asked, and may be; gives one line of JSON. `brought` are the keys that came with
+/// the question.
 ///
 /// # Errors
 /// ZFS or the store could not be asked, or the store takes no such keys.
@@ -130,14 +152,19 @@ pub fn answer(
     config: &Config,
     from: &NodeName,
     ask: Ask,
+    brought: Option<Intake>,
     time: Time,
 ) -> Result<Vec<u8>, Refused> {
     let answer = match ask {
         Ask::Replicas(datasets) => Told::Replicas(states(node, config, &datasets, time.replicas)?),
         Ask::Key { key, nonce } => {
-            Told::Key(keys::tell(node, config, from, &key, &nonce, time.keys)?)
+            Told::Key(keys::tell(node, config, from, (&key, &nonce), time.keys)?)
         }
-        Ask::Put(merge) => Told::Key(keys::put(node, config, from, merge, time.keys)?),
+        Ask::Put(put) => {
+            let handed = keys::Handed { put, brought };
+            let told = keys::put(node, config, from, handed, time.keys);
+            Told::Key(told.inspect_err(|why| why.keep_if_refused(node, from))?)
+        }
     };
     let reply = Reply {
         version: VERSION,
@@ -205,7 +232,7 @@ fn may_ask(
     match ask {
         Ask::Replicas(datasets) => may_ask_about(config, datasets),
         Ask::Key { key, .. } => may_touch(from, key, rebuild),
-        Ask::Put(merge) => {
+        Ask::Put(Put { merge, .. }) => {
             may_touch(from, &merge.key, rebuild)?;
             let shape = merge::shape(&merge.list, &merge.bring);
             shape.map_err(|why| Refused::new(DATA, why))
@@ -358,7 +385,7 @@ mod tests {
         ],
         peers: [(name: "f0", ssh: "root@f0"), (name: "f2", ssh: "root@f2")],
     )"#;
-    const GOOD: &str = r#"{"version":1,"from":"f0","ask":{"replicas":["z/sink/f0/nfs"]}}"#;
+    const GOOD: &str = r#"{"version":2,"from":"f0","ask":{"replicas":["z/sink/f0/nfs"]}}"#;
 
     fn understood(from: &str, question: &[u8]) -> Result<Ask, Refused> {
         let config = Config::parse(CONFIG).unwrap();
@@ -405,12 +432,12 @@ mod tests {
             ("{\"replicas\":", "{\"replicas\":[],\"replicas\":", DATA),
             ("{\"replicas\":[\"z/sink/f0/nfs\"]}", "\"replicas\"", DATA),
             ("\"replicas\"", "\"Replicas\"", DATA),
-            ("\"version\":1", "\"version\":2", DATA),
-            ("\"version\":1", "\"version\":\"1\"", DATA),
-            ("\"version\":1", "\"version\":1e0", DATA),
-            ("\"version\":1", "\"version\":1,\"version\":1", DATA),
-            ("\"version\":1", "\"version\":1,\"write\":true", DATA),
-            ("\"version\":1,", "", DATA),
+            ("\"version\":2", "\"version\":1", DATA),
+            ("\"version\":2", "\"version\":\"1\"", DATA),
+            ("\"version\":2", "\"version\":1e0", DATA),
+            ("\"version\":2", "\"version\":2,\"version\":2", DATA),
+            ("\"version\":2", "\"version\":2,\"write\":true", DATA),
+            ("\"version\":2,", "", DATA),
             ("{\"version\"", "[{\"version\"", DATA),
             ("\"f0\"", "\"f0\\n\"", DATA),
         ] {
@@ -433,12 +460,12 @@ mod tests {
 
     fn about_key() -> String {
         let nonce = "12".repeat(32);
-        format!(r#"{{"version":1,"from":"f0","ask":{{"key":{{"key":"f0:z","nonce":"{nonce}"}}}}}}"#)
+        format!(r#"{{"version":2,"from":"f0","ask":{{"key":{{"key":"f0:z","nonce":"{nonce}"}}}}}}"#)
     }
 
     fn put() -> String {
         format!(
-            r#"{{"version":1,"from":"f0","ask":{{"put":{{"key":"f0:z","list":[{{"generation":1,"fingerprint":"{PRINT}","state":"current"}}],"bring":["{PRINT}"],"nonce":null}}}}}}"#
+            r#"{{"version":2,"from":"f0","ask":{{"put":{{"merge":{{"key":"f0:z","list":[{{"generation":1,"fingerprint":"{PRINT}","state":"current"}}],"bring":["{PRINT}"],"nonce":null}},"vouched":null}}}}}}"#
         )
     }
 
@@ -459,7 +486,13 @@ mod tests {
         };
         for (line, ask) in [
             (about_key(), Ask::Key { key, nonce }),
-            (put(), Ask::Put(merge)),
+            (
+                put(),
+                Ask::Put(Put {
+                    merge,
+                    vouched: None,
+                }),
+            ),
         ] {
             let question = Question {
                 version: VERSION,

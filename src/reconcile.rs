@@ -17,6 +17,12 @@ use crate::sorted::Set;
 use crate::trouble::Trouble;
 use std::time::Duration;
 
+/// Its name, for the count of turns.
+const VERB: &str = "reconcile";
+/// What is said of a lock that another run keeps.
+const LOCK: &str = "the lock";
+/// So many turns in a row without the lock are news.
+const TURNS: u32 = 2;
 /// The longest that the service manager may take to say whether a service runs.
 const ASK_SERVICE: Duration = Duration::from_secs(5);
 /// The longest that a service may take to start or to stop.
@@ -25,17 +31,40 @@ const MOVE_SERVICE: Duration = Duration::from_secs(20);
 /// Runs the whole pass.
 pub fn reconcile(node: Node, config: &Config) -> Report {
     let mut pass = Pass::begin("reconcile", node, config);
-    if let Some(_lock) = pass.lock() {
-        run(&mut pass);
+    match pass.lock() {
+        Some(_lock) => {
+            // A count that stays makes the next complaint come too early, and no later.
+            let _ = marker::let_in(node.run, VERB);
+            run(&mut pass);
+        }
+        None if pass.report.fault == Some(Fault::Busy) => turned_away(&mut pass),
+        None => {}
     }
     pass.finish()
 }
 
+/// Tells, once, that nobody has looked at the gates for two turns. Unknown counts as the second turn.
+fn turned_away(pass: &mut Pass) {
+    let boot = pass.report.boot.clone().unwrap_or_default();
+    let count = marker::turned_away(pass.node.run, VERB, &boot);
+    if matches!(count, Ok(count) if count != TURNS) {
+        return;
+    }
+    let what = "another f3skeys has kept the lock for two turns of `reconcile`: no gate was looked at meanwhile, and nothing that should stop was stopped";
+    let lock = pass.node.run.join("lock");
+    let remedy = format!("see which run hangs: `fuser {}`; end it", lock.display());
+    pass.report.find(Severity::Failure, LOCK, what, &remedy);
+    pass.node
+        .system
+        .log(Severity::Failure, &format!("reconcile: {what}"));
+}
+
 /// Whether a run has something to say that the one before did not: it is started each minute, and
-/// what it says is mailed. One that met another at work says nothing; the next comes soon.
+/// what it says is mailed. One that met another at work says nothing, since the next comes soon; the
+/// second in a row does.
 pub fn is_news(report: &Report, before: Option<&Report>) -> bool {
     if report.fault == Some(Fault::Busy) {
-        return false;
+        return report.findings.iter().any(|found| found.subject == LOCK);
     }
     let told = before.filter(|before| before.boot == report.boot);
     report.status != 0

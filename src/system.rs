@@ -6,7 +6,7 @@ use crate::gate::{Live, Questions};
 use crate::guard;
 use crate::host::bare::{self, Beneath};
 use crate::names::{DatasetName, KeyName};
-use crate::os::{self, Mount, PoolState, worker};
+use crate::os::{self, Intake, Mount, PoolState, worker};
 use crate::progress::Watch;
 use crate::report::Severity;
 use crate::sorted::Set;
@@ -131,7 +131,8 @@ pub trait KeyDevices {
 
     /// Does a piece of work on the store: checks the file system, mounts it for writing at `at` (or
     /// uses it where a person has mounted it), writes durably, unmounts, and reads back what is on
-    /// the medium. Only while no key is in memory.
+    /// the medium. Only while no key is in memory, but for those that come with the work, which are in
+    /// `brought`.
     ///
     /// # Errors
     /// The store could not be mounted or written in time. Keys that were on it before are still on
@@ -142,6 +143,7 @@ pub trait KeyDevices {
         filesystem: &Filesystem,
         at: &Path,
         work: &Work,
+        brought: Option<&mut Intake>,
         deadline: Deadline,
     ) -> Result<Worked, Trouble>;
 }

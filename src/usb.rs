@@ -23,7 +23,6 @@ use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -319,6 +318,7 @@ impl KeyDevices for UsbDisks<'_> {
         filesystem: &Filesystem,
         at: &Path,
         work: &Work,
+        brought: Option<&mut Intake>,
         deadline: Deadline,
     ) -> Result<Worked, Trouble> {
         let what = format!("writing on the key store on {}", device.node.display());
@@ -328,12 +328,20 @@ impl KeyDevices for UsbDisks<'_> {
             at,
             note: self.note(),
         };
-        let stdin = io::stdin();
-        let input = work.brings().map(|_| stdin.as_fd());
-        worker::run_with(&what, self.clock, deadline, input, || {
-            write_mounted(&place, work, self.clock, deadline).map_err(|e| e.to_string())
-        })?
-        .map_err(|why| Trouble::failed(&what, &why))
+        let failed = |why: &str| Trouble::failed(&what, why);
+        let write = |brought: Option<&mut Intake>| {
+            worker::run(&what, self.clock, deadline, || {
+                let done = write_mounted(&place, work, brought, self.clock, deadline);
+                done.map_err(|e| e.to_string())
+            })
+        };
+        let worked = match brought {
+            // The one worker that may see it.
+            Some(intake) => intake.shown(|intake| write(Some(intake))),
+            None => Ok(write(None)),
+        };
+        let worked = worked.map_err(|e| failed(&e.to_string()))?;
+        worked?.map_err(|why| failed(&why))
     }
 }
 
@@ -493,27 +501,15 @@ fn read_mounted(place: &Place, read: impl FnOnce(&Path) -> io::Result<Told>) -> 
     })
 }
 
-/// The keys that come with the work, from standard input to its end. Not by way of `Stdin`, whose
-/// buffer is not guarded.
-fn take_in(work: &Work) -> io::Result<Vec<Key>> {
-    match work.brings() {
-        Some(merge) => {
-            let stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-            writer::incoming(merge, stdin)
-        }
-        None => Ok(Vec::new()),
-    }
-}
-
-/// Checks, writes, and reads back; in a worker, which may have keys of its own in memory. Keys that
-/// come in are there, and are the right ones, before anything is mounted.
+/// Checks, writes, and reads back; in a worker, which may have keys of its own in memory.
 fn write_mounted(
     place: &Place,
     work: &Work,
+    intake: Option<&mut Intake>,
     clock: &dyn Clock,
     deadline: Deadline,
 ) -> io::Result<Worked> {
-    let brought = take_in(work)?;
+    let brought = writer::brought(work, intake)?;
     let mut notes = Vec::new();
     let (done, back) = match place.found_mounted(&mut notes)? {
         Some(mount) if mount.read_only => {

@@ -84,6 +84,22 @@ fn by_other_generation(root: &Root, standing: Standing, fingerprint: &str) -> Co
         "opened by the {standing} generation {fingerprint} of {}",
         root.key
     );
+    if !standing.is_tried() {
+        let owner = root.key.owner();
+        return (
+            Severity::Alarm,
+            format!("{what}, which nothing should need any more"),
+            match root.role {
+                Role::Primary => format!(
+                    "`f3skeys rotate {} --resume` gives it the current one",
+                    root.key
+                ),
+                Role::Replica => format!(
+                    "have it receive what {owner} has sent since its last rotation; until then nobody may prune that generation"
+                ),
+            },
+        );
+    }
     match root.role {
         // A replica gets its primary's new key with the next raw receive, before or after us.
         Role::Replica => (Severity::Note, what, String::new()),

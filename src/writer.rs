@@ -3,15 +3,16 @@
 //! A file is written whole under a temporary name and synced; only then is what it replaces moved
 //! aside, the new name given, and the directory synced.
 
-use crate::key::{Fingerprint, Key};
+use crate::key::{Fingerprint, KEY_LEN, Key};
 use crate::names::KeyName;
+use crate::os::Intake;
 use crate::sorted::{Map, Set};
 use crate::store::layout;
 use crate::store::merge::{self, Next};
 use crate::store::repair::{self, Change, Content};
 use crate::store::state::{Generation, Standing};
 use crate::store::survey::{Copies, Survey};
-use crate::store::work::{Merge, Work, Worked};
+use crate::store::work::{Given, Merge, Work, Worked};
 use crate::store::{Damage, Reading, Wanted};
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fstatat, mkdirat};
@@ -62,7 +63,7 @@ pub trait Medium {
 pub type Random<'a> = &'a mut dyn FnMut(&mut [u8]) -> io::Result<()>;
 
 /// Does a piece of work on a store of which everything was read; tells what was done, and what
-/// could not be. `brought` are the keys that come with a [`Work::Merge`] or a [`Work::Add`].
+/// could not be. `brought` are the keys that come with a [`Work::Take`] or a [`Work::Add`].
 ///
 /// # Errors
 /// The work does not fit this store; nothing was changed then.
@@ -81,6 +82,7 @@ pub fn work(
         | Work::Found
         | Work::Stage(_)
         | Work::Merge(_)
+        | Work::Take(_)
         | Work::Add(_)
         | Work::Prune(_) => GoOn::WhileAllWorks,
         Work::TakeIn | Work::Repair { .. } => GoOn::Always,
@@ -110,7 +112,11 @@ fn decide(
         Work::NewKey(name) => new_key(name, survey, &id, random),
         Work::Stage(name) => stage(name, survey, random),
         Work::Merge(merge) => merge_in(merge, brought, survey),
-        Work::Add(merge) => {
+        Work::Take(given) => {
+            as_judged(given, survey)?;
+            merge_in(&given.merge, brought, survey)
+        }
+        Work::Add(Given { merge, .. }) => {
             if let Some(copies) = survey.keys.get(&merge.key) {
                 merge::may_add(&merge.key, copies, &merge.list)?;
             }
@@ -120,6 +126,18 @@ fn decide(
             merge::recordable(survey)?;
             merge::prune(survey, prune)
         }
+    }
+}
+
+/// The list was judged by what the store listed then.
+fn as_judged(given: &Given, survey: &Survey) -> Result<(), String> {
+    let none = Copies::default();
+    let copies = survey.keys.get(&given.merge.key).unwrap_or(&none);
+    match &given.seen {
+        Some(seen) if *seen != merge::listing(copies) => {
+            Err("the store was changed meanwhile; ask again".to_owned())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -194,26 +212,39 @@ fn stage(name: &KeyName, survey: &mut Survey, random: Random) -> Result<Vec<Chan
     merge::fits(&changes).map(|()| changes)
 }
 
-/// Takes the keys that come with a merge, and nothing behind them.
+/// Reads the keys of these generations into the first places of an intake, in this order, and nothing
+/// behind them.
 ///
 /// # Errors
 /// There are fewer or more bytes than were named, or others.
-pub fn incoming(merge: &Merge, mut from: impl Read) -> io::Result<Vec<Key>> {
-    let mut keys = Vec::with_capacity(merge.bring.len());
-    for fingerprint in &merge.bring {
-        let key = Key::take(|place| from.read_exact(place))?;
-        if key.fingerprint() != *fingerprint {
+pub fn incoming(bring: &[Fingerprint], mut from: impl Read, intake: &mut Intake) -> io::Result<()> {
+    for (index, fingerprint) in bring.iter().enumerate() {
+        let place = intake.place(index).ok_or(io::ErrorKind::InvalidInput)?;
+        from.read_exact(place)?;
+        let bytes = <&[u8; KEY_LEN]>::try_from(&*place).map_err(io::Error::other)?;
+        if Fingerprint::of(bytes) != *fingerprint {
             return Err(io::Error::other(format!(
                 "the key that came is not {fingerprint}; nothing was written"
             )));
         }
-        keys.push(key);
     }
     match from.read(&mut [0])? {
-        0 => Ok(keys),
+        0 => Ok(()),
         _ => Err(io::Error::other(
             "more came than was named; nothing was written",
         )),
+    }
+}
+
+/// The keys that came with a piece of work, out of the intake that they were read into.
+///
+/// # Errors
+/// There is no intake, or its memory could not be locked.
+pub fn brought(work: &Work, intake: Option<&mut Intake>) -> io::Result<Vec<Key>> {
+    match (work.brings(), intake) {
+        (None, _) => Ok(Vec::new()),
+        (Some(merge), Some(intake)) => (0..merge.bring.len()).map(|at| intake.take(at)).collect(),
+        (Some(_), None) => Err(io::Error::other("the keys are not at hand")),
     }
 }
 
@@ -403,12 +434,13 @@ pub fn worked(work: &Work, done: Done, back: &Survey, notes: Vec<String>) -> Wor
     let store = back.state.as_ref().map(|state| state.store.clone());
     let about = match work {
         Work::Stage(key) => Some((key, None)),
-        Work::Merge(merge) | Work::Add(merge) => Some((&merge.key, merge.nonce.as_ref())),
+        Work::Merge(merge) => Some((&merge.key, None)),
+        Work::Take(given) | Work::Add(given) => Some((&given.merge.key, Some(given))),
         Work::Prune(prune) => Some((&prune.key, None)),
         _ => None,
     };
-    let about = about.and_then(|(key, nonce)| Some((back.keys.get(key)?, nonce)));
-    let held = about.map(|(copies, nonce)| merge::held(copies, store.as_deref(), nonce));
+    let about = about.and_then(|(key, given)| Some((back.keys.get(key)?, given)));
+    let held = about.map(|(copies, given)| merge::held(copies, over(given, store.as_deref())));
     let sound = about.is_some_and(|(copies, _)| copies.damage.is_empty());
     let of_keys = back.keys.values().flat_map(|copies| &copies.damage);
     let left = done.could_not.into_iter();
@@ -423,6 +455,15 @@ pub fn worked(work: &Work, done: Done, back: &Survey, notes: Vec<String>) -> Wor
         sound,
         store,
     }
+}
+
+fn over<'a>(given: Option<&'a Given>, store: Option<&'a str>) -> Option<merge::Over<'a>> {
+    let given = given?;
+    Some(merge::Over {
+        nonce: given.merge.nonce.as_ref()?,
+        prover: &given.prover,
+        store: store?,
+    })
 }
 
 /// The current generation of every key, where its bytes are whole.

@@ -11,7 +11,7 @@ use f3skeys::host::InitSystem::Rc;
 use f3skeys::key::{Fingerprint, Key};
 use f3skeys::names::{KeyName, NodeName};
 use f3skeys::pass::Node;
-use f3skeys::peers::{Ask, Question, VERSION};
+use f3skeys::peers::{Ask, Put, Question, VERSION};
 use f3skeys::receive::{Time, answer, serve};
 use f3skeys::report::{Finding, Severity};
 use f3skeys::rotate::{self, prune};
@@ -87,8 +87,8 @@ fn repair(sim: &Sim) -> verify::Verification {
 }
 
 /// One more key of the peer, in its first generation.
-fn merge_of(key: &str) -> Merge {
-    Merge {
+fn list_of(key: &str) -> Ask {
+    let merge = Merge {
         key: name(key),
         list: vec![Generation {
             generation: 1,
@@ -97,14 +97,16 @@ fn merge_of(key: &str) -> Merge {
         }],
         bring: vec![Fingerprint::of(&NEW)],
         nonce: None,
-    }
+    };
+    let vouched = None;
+    Ask::Put(Put { merge, vouched })
 }
 
 /// Hands over a key as f1 does, past the reading of the question.
 fn put(sim: &Sim, key: &str) -> bool {
-    *sim.incoming.borrow_mut() = NEW.to_vec();
-    let (ask, from) = (Ask::Put(merge_of(key)), "f1".parse().unwrap());
-    let told = sim.verb(|node| answer(node, &config(), &from, ask, Time::begin(sim)));
+    let (ask, from) = (list_of(key), "f1".parse().unwrap());
+    let brought = sim::brought(&ask, &NEW).unwrap();
+    let told = sim.verb(|node| answer(node, &config(), &from, ask, brought, Time::begin(sim)));
     told.is_ok()
 }
 
@@ -126,6 +128,9 @@ fn ask(sim: &Sim, from: &str, what: Ask) -> bool {
         _ => question.line(&[]),
     };
     theirs.write_all(&line.unwrap()).unwrap();
+    if question.ask.brings_keys() {
+        theirs.write_all(&NEW).unwrap();
+    }
     drop(theirs);
     let f1 = "f1".parse().unwrap();
     sim.verb(|node| serve(node, &config(), &f1, Ok(ours)))
@@ -207,7 +212,7 @@ fn law_2_it_holds_no_key_and_no_whole_fingerprint() {
         .files
         .insert("f0:y.key".to_owned(), changed);
     assert_eq!(repair(&sim).status, 0);
-    assert!(!ask(&sim, "f1", Ask::Put(merge_of("f0:y"))));
+    assert!(!ask(&sim, "f1", list_of("f0:y")));
     assert_eq!(entries(&sim).len(), 3);
     let text = log(&sim);
     for bytes in [OWN, OF_PEER, NEW] {
@@ -232,7 +237,7 @@ fn every_put_that_is_refused_is_written_down_and_no_question_is() {
         ("f1", "f2:y", "f2:y is a key of f2, and f1 asks"),
         ("f2", "f2:y", "the key belongs to f1, and f2 asks"),
     ] {
-        assert!(!ask(&sim, from, Ask::Put(merge_of(key))));
+        assert!(!ask(&sim, from, list_of(key)));
         let (verb, by, what) = newest(&sim);
         assert_eq!((verb.as_str(), by.as_str()), ("receive", "f1"));
         assert!(
@@ -240,11 +245,11 @@ fn every_put_that_is_refused_is_written_down_and_no_question_is() {
             "{what:?}"
         );
     }
-    // The store itself refuses: another first generation of a key that is known.
+    // Another first generation of a key that is known, and nothing that vouches for it.
     assert!(!put(&sim, "f1:z"));
     let (_, by, what) = newest(&sim);
     assert_eq!(by, "f1");
-    assert!(matches!(what, What::Failed(_)), "{what:?}");
+    assert!(matches!(what, What::Refused(_)), "{what:?}");
     assert_eq!(sim.sticks.borrow()[0].files, before);
     let written = log(&sim);
     for question in [

@@ -19,6 +19,7 @@ use f3skeys::time::Clock;
 use f3skeys::verify;
 use nodes::{
     NODES, World, assert_all_there, bytes, config, key_of, nonce, own, print, put, putting, store,
+    vouched,
 };
 use sim::Stick;
 use sim::medium::{Fault, Files};
@@ -741,7 +742,16 @@ fn an_open_rebuild_changes_nothing_that_is_there() {
     // Forged bytes under the right names never get as far.
     let (merge, _) = putting("f2:new", &[Current]);
     let wrong = key_of("f2:new", 7);
-    assert!(world.ask("f0", "f1", Ask::Put(merge), &[&wrong]).is_err());
+    assert!(
+        world
+            .ask(
+                "f0",
+                "f1",
+                Ask::Put(vouched(&world, "f0", "f1", merge)),
+                &[&wrong]
+            )
+            .is_err()
+    );
     assert_eq!(world.files("f1"), before);
 }
 

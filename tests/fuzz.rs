@@ -24,9 +24,9 @@ mod sim;
 mod targets;
 
 use f3skeys::config::Config;
-use f3skeys::key::{Fingerprint, Nonce, keys_alive};
+use f3skeys::key::{Fingerprint, Key, Nonce, keys_alive};
 use f3skeys::names::KeyName;
-use f3skeys::peers::{Ask, KEY_PATIENCE, Question, VERSION};
+use f3skeys::peers::{Ask, KEY_PATIENCE, Put, Question, VERSION};
 use f3skeys::receive::{Refused, Time, answer, rebuild, serve, understand};
 use f3skeys::store::layout;
 use f3skeys::store::state::{Generation, Standing, State};
@@ -94,7 +94,20 @@ fn questions() -> (Vec<Vec<u8>>, usize) {
             bring: bring.iter().map(Fingerprint::of).collect(),
             nonce,
         };
-        (Ask::Put(merge), bring.concat())
+        let put = match key {
+            "f0:zdata" if states != [Standing::Current] => {
+                let by = Key::take(|place| {
+                    place.copy_from_slice(&OLD);
+                    Ok(())
+                });
+                sim::vouched("f1", &"00".repeat(16), "f0", merge, &by.unwrap())
+            }
+            _ => Put {
+                merge,
+                vouched: None,
+            },
+        };
+        (Ask::Put(put), bring.concat())
     };
     let key: KeyName = "f0:zdata".parse().unwrap();
     let replicas = ["z/sink/f0", "z/sink/f0/child"].map(|name| name.parse().unwrap());
@@ -156,13 +169,9 @@ impl Target {
         }
     }
 
-    fn ready(&self, input: &[u8]) {
+    fn ready(&self) {
         self.sim.sticks.borrow_mut()[0].files = self.before.clone();
-        let behind = input
-            .iter()
-            .position(|b| *b == b'\n')
-            .map_or(input.len(), |at| at + 1);
-        *self.sim.incoming.borrow_mut() = input[behind..].to_vec();
+        self.sim.gives_number("f0", "f0:zdata");
     }
 
     /// By way of the worker that reads it. All of the question is there at once, so only a machine
@@ -191,9 +200,23 @@ impl Target {
     /// The same in one process, which is much faster.
     fn understood(&self, input: &[u8]) -> Result<Vec<u8>, Refused> {
         let (from, config) = ("f0".parse().unwrap(), &self.config);
+        let end = input
+            .iter()
+            .position(|b| *b == b'\n')
+            .unwrap_or(input.len());
+        let (line, behind) = (&input[..end], input.get(end + 1..).unwrap_or_default());
         self.sim.verb(|node| {
-            let ask = understand(config, &from, input, &rebuild::admits(node, &from))?;
-            answer(node, config, &from, ask, Time::begin(&self.sim))
+            let ask = understand(config, &from, line, &rebuild::admits(node, &from))?;
+            let data = |what: &str| Refused {
+                status: 65,
+                what: what.to_owned(),
+                is_of_change: ask.brings_keys(),
+            };
+            if !ask.brings_keys() && !behind.is_empty() {
+                return Err(data("something stands behind the question"));
+            }
+            let brought = sim::brought(&ask, behind).map_err(|e| data(&e.to_string()))?;
+            answer(node, config, &from, ask, brought, Time::begin(&self.sim))
         })
     }
 
@@ -222,7 +245,7 @@ impl Target {
     fn judge_change(&self, input: &[u8], after: &Files) {
         let line = input.split(|b| *b == b'\n').next().unwrap();
         let question: Value = serde_json::from_slice(line).unwrap();
-        let key = question["ask"]["put"]["key"].as_str().unwrap();
+        let key = question["ask"]["put"]["merge"]["key"].as_str().unwrap();
         assert_eq!(
             (&question["from"], key.split(':').next()),
             (&json!("f0"), Some("f0"))
@@ -298,7 +321,7 @@ struct Done {
 
 /// One question in one way: answered or refused as it must be, in time and with little memory.
 fn ask_once(target: &mut Target, input: &[u8], by_worker: bool, done: &mut Done) -> Option<u8> {
-    target.ready(input);
+    target.ready();
     let begun = target.sim.now();
     let (told, memory) = memory_of(|| match by_worker {
         true => target.served(input),

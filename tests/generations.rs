@@ -5,12 +5,13 @@ mod sim;
 
 use f3skeys::key::{Fingerprint, Key, Nonce, keys_alive};
 use f3skeys::names::KeyName;
+use f3skeys::os::Intake;
 use f3skeys::sorted::Map;
 use f3skeys::store::layout;
 use f3skeys::store::repair::Opens;
 use f3skeys::store::state::{FORMAT, Generation, LARGEST_WRITTEN, Standing, State};
 use f3skeys::store::survey::{Survey, survey};
-use f3skeys::store::work::{Merge, Prune, Work, Worked};
+use f3skeys::store::work::{Given, Merge, Prune, Work, Worked};
 use f3skeys::store::{self, Keyring, MOST_GENERATIONS, MOST_OF_ONE_OWNER, Reading, Wanted, merge};
 use f3skeys::writer;
 use sim::medium::{Fault, Files, SimMedium};
@@ -117,7 +118,7 @@ fn tried(files: &Files, formatted: bool) -> BTreeSet<(KeyName, Fingerprint)> {
 fn standings(files: &Files) -> Vec<(u32, Standing)> {
     let survey = surveyed(files);
     let held = survey.keys.get(&zdata());
-    let held = held.map(|copies| merge::held(copies, None, None));
+    let held = held.map(|copies| merge::held(copies, None));
     let shown = |h: &store::work::Held| (h.generation.generation, h.generation.state);
     held.unwrap_or_default().iter().map(shown).collect()
 }
@@ -143,6 +144,16 @@ fn random(seed: u32) -> impl FnMut(&mut [u8]) -> std::io::Result<()> {
     }
 }
 
+/// The keys that come with a list, as they are read off the wire.
+fn incoming(merge: &Merge, behind: &[u8]) -> std::io::Result<Vec<Key>> {
+    if merge.bring.is_empty() && behind.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut intake = Intake::new(merge.bring.len().max(1))?;
+    writer::incoming(&merge.bring, behind, &mut intake)?;
+    (0..merge.bring.len()).map(|at| intake.take(at)).collect()
+}
+
 fn perform(
     work: &Work,
     files: &Files,
@@ -153,7 +164,7 @@ fn perform(
     let mut medium = SimMedium::new(files, fault);
     let reading = everything(files, formatted);
     let incoming = match work.list() {
-        Some(merge) => writer::incoming(merge, &brought(work)[..]).unwrap(),
+        Some(merge) => incoming(merge, &brought(work)).unwrap(),
         None => Vec::new(),
     };
     let done = writer::work(work, incoming, reading, &mut medium, &mut random(seed));
@@ -200,8 +211,16 @@ fn start(
 /// As a node gives it that does not own the key.
 fn add(said: &[(u32, Standing)], bring: &[u32]) -> Work {
     match put(said, bring) {
-        Work::Merge(merge) => Work::Add(merge),
+        Work::Merge(merge) => Work::Add(given(merge, None)),
         other => other,
+    }
+}
+
+fn given(merge: Merge, seen: Option<Vec<Generation>>) -> Given {
+    Given {
+        merge,
+        prover: "f1".parse().unwrap(),
+        seen,
     }
 }
 
@@ -389,8 +408,10 @@ fn what_is_merged_already_changes_nothing_and_all_is_told_and_proven() {
             bring: bring.iter().map(|number| print(*number)).collect(),
             nonce: Some(nonce.as_ref().unwrap().to_owned()),
         };
+        let seen = again.list.clone();
         again.list.reverse();
-        let (after, worked) = work(&Work::Merge(again), &files, 2).unwrap();
+        let again = Work::Take(given(again, Some(seen)));
+        let (after, worked) = work(&again, &files, 2).unwrap();
         assert_eq!(worked.did, [""; 0], "{}", start.name);
         assert_eq!(after, files, "{}", start.name);
         assert_eq!((worked.sound, worked.store), (true, Some("ab".repeat(16))));
@@ -398,7 +419,7 @@ fn what_is_merged_already_changes_nothing_and_all_is_told_and_proven() {
         let held = worked.held.iter();
         for held in held.filter(|held| held.generation.state != Pruned) {
             let key = &survey.keys[&zdata()].good[&held.generation.fingerprint];
-            let proof = key.prove(nonce.as_ref().unwrap(), &"ab".repeat(16));
+            let proof = key.prove(nonce.as_ref().unwrap(), "f1", &"ab".repeat(16));
             assert_eq!((held.whole, held.proof), (true, Some(proof)));
         }
         let told = worked
@@ -417,15 +438,19 @@ fn what_is_damaged_is_told_as_not_whole_and_without_a_proof() {
     let survey = surveyed(&files);
     let nonce = Nonce::random(|_| Ok(())).unwrap();
     let copies = &survey.keys[&zdata()];
-    let held = |store, nonce| {
-        let held = merge::held(copies, store, nonce).into_iter();
+    let held = |over| {
+        let held = merge::held(copies, over).into_iter();
         held.map(|h| (h.whole, h.proof.is_some()))
             .collect::<Vec<_>>()
     };
-    let id = Some("id");
-    assert_eq!(held(id, Some(&nonce)), [(false, false), (true, true)]);
-    assert_eq!(held(None, Some(&nonce)), [(false, false), (true, false)]);
-    assert_eq!(held(id, None), [(false, false), (true, false)]);
+    let prover = "f1".parse().unwrap();
+    let over = merge::Over {
+        nonce: &nonce,
+        prover: &prover,
+        store: "id",
+    };
+    assert_eq!(held(Some(over)), [(false, false), (true, true)]);
+    assert_eq!(held(None), [(false, false), (true, false)]);
 }
 
 /// What may be on the list, or on the store, of one generation.
@@ -473,7 +498,8 @@ fn is_allowed(here: &[(u32, Standing)], said: &[(u32, Standing)], bring: &[u32])
         (None, Some(_)) => bring.contains(&number),
         (Some(_), None) => false,
         (Some(_), Some(Pruned)) => !bring.contains(&number),
-        (Some(Retired), Some(state)) => state == Retired,
+        // Its bytes are there still, so its retirement can be taken back.
+        (Some(Retired), Some(_)) => true,
         (Some(Pruned), Some(_)) => false,
         (Some(_), Some(_)) => true,
     });
@@ -744,23 +770,20 @@ fn keys_that_are_not_those_that_were_named_are_refused() {
         unreachable!()
     };
     let good = [bytes(1), bytes(2)].concat();
-    assert_eq!(writer::incoming(&merge, &good[..]).unwrap().len(), 2);
+    assert_eq!(incoming(&merge, &good).unwrap().len(), 2);
     for length in 0..good.len() {
-        assert!(
-            writer::incoming(&merge, &good[..length]).is_err(),
-            "{length}"
-        );
+        assert!(incoming(&merge, &good[..length]).is_err(), "{length}");
     }
     let long = [&good[..], b"\n"].concat();
-    let why = writer::incoming(&merge, &long[..]).unwrap_err().to_string();
+    let why = incoming(&merge, &long).unwrap_err().to_string();
     assert!(why.contains("more came than was named"), "{why}");
     for bit in 0..good.len() * 8 {
         let mut flipped = good.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
-        assert!(writer::incoming(&merge, &flipped[..]).is_err(), "{bit}");
+        assert!(incoming(&merge, &flipped).is_err(), "{bit}");
     }
     let swapped = [bytes(2), bytes(1)].concat();
-    assert!(writer::incoming(&merge, &swapped[..]).is_err());
+    assert!(incoming(&merge, &swapped).is_err());
     assert_eq!(keys_alive(), 0);
     // Nor are they when the worker itself has lost some.
     let files = store(&[]);

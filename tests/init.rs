@@ -60,7 +60,14 @@ fn a_blank_stick_becomes_an_empty_store_that_takes_a_key() {
     let deadline = Deadline::after(&sim, Duration::from_secs(10));
     let work = Work::NewKey("f0:zdata".parse().unwrap());
     let worked = sim
-        .work(&device, &filesystem, Path::new("/keys"), &work, deadline)
+        .work(
+            &device,
+            &filesystem,
+            Path::new("/keys"),
+            &work,
+            None,
+            deadline,
+        )
         .unwrap();
     assert!(worked.left.is_empty() && worked.keys.len() == 1);
 }

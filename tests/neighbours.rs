@@ -8,8 +8,9 @@ use f3skeys::key::{Fingerprint, Key, Nonce, keys_alive};
 use f3skeys::marker;
 use f3skeys::names::KeyName;
 use f3skeys::os::PoolState;
-use f3skeys::peers::{Ask, KEY_PATIENCE, KeyTold, Opens, Peers, Question, Told, VERSION};
-use f3skeys::receive::{Time, answer, serve, understand};
+use f3skeys::peers::{Ask, KEY_PATIENCE, KeyTold, Opens, Peers, Put, Question, Told, VERSION};
+use f3skeys::receive::{Time, answer, serve};
+use f3skeys::statement::Statement;
 use f3skeys::store::state::{Generation, Standing};
 use f3skeys::store::work::Merge;
 use f3skeys::store::{self, Wanted, layout};
@@ -147,17 +148,44 @@ fn merge(of: &[([u8; 32], Standing)], bring: &[[u8; 32]]) -> Merge {
     }
 }
 
+/// A list as f0 vouches for it, with a generation that f1 holds whole.
+fn vouched(f0: &Sim, merge: Merge) -> Result<Ask, Trouble> {
+    let told = about_key(f0)?;
+    let by = told.held.iter().filter(|held| held.whole);
+    let vouched = by.min_by_key(|held| held.generation.state).and_then(|by| {
+        let is_it = |bytes: &[u8; 32]| print(*bytes) == by.generation.fingerprint;
+        let by = key([OLD, NEW].into_iter().find(is_it).unwrap());
+        let statement = Statement {
+            key: &merge.key,
+            from: &"f0".parse().unwrap(),
+            to: &"f1".parse().unwrap(),
+            store: &told.store,
+            challenge: told.challenge?,
+            list: &merge.list,
+        };
+        Some(statement.vouched(&by).unwrap())
+    });
+    Ok(Ask::Put(Put { merge, vouched }))
+}
+
+fn unvouched(merge: Merge) -> Ask {
+    let vouched = None;
+    Ask::Put(Put { merge, vouched })
+}
+
 const STAGED: [([u8; 32], Standing); 2] = [(OLD, Current), (NEW, Staged)];
 const COMMITTED: [([u8; 32], Standing); 2] = [(OLD, Retained), (NEW, Current)];
 
 /// Hands the staged generation over.
 fn put(f0: &Sim) -> Result<KeyTold, Trouble> {
-    ask(f0, Ask::Put(merge(&STAGED, &[NEW])), &[&key(NEW)])
+    let list = vouched(f0, merge(&STAGED, &[NEW]))?;
+    ask(f0, list, &[&key(NEW)])
 }
 
 /// Says that it is current now.
 fn commit(f0: &Sim) -> Result<KeyTold, Trouble> {
-    ask(f0, Ask::Put(merge(&COMMITTED, &[])), &[])
+    let list = vouched(f0, merge(&COMMITTED, &[]))?;
+    ask(f0, list, &[])
 }
 
 /// The generations that are told as whole, each with its proof.
@@ -165,7 +193,7 @@ fn proven(told: &KeyTold) -> Vec<([u8; 32], Standing)> {
     let of = |held: &store::work::Held| {
         let is_it = |bytes: &[u8; 32]| print(*bytes) == held.generation.fingerprint;
         let bytes = [OLD, NEW].into_iter().find(is_it).unwrap();
-        let proof = key(bytes).prove(&nonce(), &told.store);
+        let proof = key(bytes).prove(&nonce(), "f1", &told.store);
         assert_eq!((held.whole, held.proof), (true, Some(proof)));
         (bytes, held.generation.state)
     };
@@ -342,7 +370,15 @@ fn what_is_handed_over_is_on_the_store_proven_and_handing_it_over_again_changes_
     let path = layout::generation_path(&key_name(), 2, print(NEW));
     assert_eq!(files(&neighbour.0)[&path], NEW);
     let before = files(&neighbour.0);
-    assert_eq!(put(&f0).unwrap(), told);
+    let again = put(&f0).unwrap();
+    assert_ne!(again.challenge, told.challenge, "a number is given once");
+    assert_eq!(
+        KeyTold {
+            challenge: told.challenge,
+            ..again
+        },
+        told
+    );
     assert_eq!(files(&neighbour.0), before);
     let told = commit(&f0).unwrap();
     assert_eq!(proven(&told), COMMITTED);
@@ -361,10 +397,13 @@ fn law_2_no_answer_holds_a_key_byte() {
             key: key_name(),
             nonce: nonce(),
         },
-        Ask::Put(merge(&COMMITTED, &[])),
+        vouched(&f0, merge(&COMMITTED, &[])).unwrap(),
     ] {
         let line = sim
-            .verb(|node| answer(node, config, &"f0".parse().unwrap(), what, Time::begin(sim)))
+            .verb(|node| {
+                let from = "f0".parse().unwrap();
+                answer(node, config, &from, what, None, Time::begin(sim))
+            })
             .unwrap();
         let text = String::from_utf8(line).unwrap();
         for bytes in [OLD, NEW] {
@@ -482,7 +521,7 @@ fn a_list_that_the_peer_must_not_take_is_refused_there() {
             "no generation on the list is current",
         ),
     ] {
-        let why = ask(&f0, Ask::Put(merge(of, &[])), &[])
+        let why = ask(&f0, vouched(&f0, merge(of, &[])).unwrap(), &[])
             .unwrap_err()
             .to_string();
         assert!(why.contains(words), "{why}\nnot {words}");
@@ -498,7 +537,8 @@ fn keys_that_the_question_does_not_name_never_leave_the_node() {
         key: key_name(),
         nonce: nonce(),
     };
-    let handing = |bring: &[[u8; 32]]| Ask::Put(merge(&STAGED, bring));
+    let handing = |bring: &[[u8; 32]]| unvouched(merge(&STAGED, bring));
+    let before = files(&f0.neighbour("f1").0);
     for (what, keys) in [
         (about(), vec![&old]),
         (handing(&[]), vec![&new]),
@@ -510,7 +550,7 @@ fn keys_that_the_question_does_not_name_never_leave_the_node() {
         let why = ask(&f0, what, &keys).unwrap_err().to_string();
         assert!(why.contains("not those that the question names"), "{why}");
     }
-    assert!(f0.neighbour("f1").0.incoming.borrow().is_empty());
+    assert_eq!(files(&f0.neighbour("f1").0), before);
 }
 
 #[test]
@@ -527,16 +567,21 @@ fn bytes_that_are_short_or_more_or_others_leave_the_store_as_it_was() {
         flipped[n] ^= 1;
         flipped
     }));
-    let question = serde_json::to_vec(&question(Ask::Put(merge(&STAGED, &[OLD, NEW])))).unwrap();
+    let store = "00".repeat(16);
+    let list = || sim::vouched("f1", &store, "f0", merge(&STAGED, &[OLD, NEW]), &key(OLD));
+    let line = serde_json::to_vec(&question(Ask::Put(list()))).unwrap();
     let handed = |bytes: Vec<u8>| {
-        *sim.incoming.borrow_mut() = bytes;
-        let (from, closed) = ("f0".parse().unwrap(), Err(String::new()));
-        let what = understand(&config, &from, &question, &closed).unwrap();
-        sim.verb(|node| answer(node, &config, &from, what, Time::begin(&sim)))
+        sim.gives_number("f0", "f0:zdata");
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs
+            .write_all(&[&line[..], b"\n", &bytes].concat())
+            .unwrap();
+        drop(theirs);
+        sim.verb(|node| serve(node, &config, &"f0".parse().unwrap(), Ok(ours)))
     };
     let count = cases.len();
     for bytes in cases {
-        assert_eq!(handed(bytes).unwrap_err().status, 69);
+        assert_eq!(handed(bytes).unwrap_err().status, 65);
         assert_eq!(files(&sim), before);
     }
     assert!(handed(two).is_ok());
@@ -545,7 +590,7 @@ fn bytes_that_are_short_or_more_or_others_leave_the_store_as_it_was() {
 }
 
 #[test]
-fn a_question_ends_where_it_says_and_keys_behind_it_are_left_to_who_writes_them() {
+fn a_question_ends_where_it_says_and_all_that_is_behind_it_is_read() {
     let sim = f1("serve");
     let config = Config::parse(F1).unwrap();
     let serve = |input: &[u8]| {
@@ -566,7 +611,7 @@ fn a_question_ends_where_it_says_and_keys_behind_it_are_left_to_who_writes_them(
         },
         &[],
     );
-    let without = line(Ask::Put(merge(&[(OLD, Current)], &[])), &[]);
+    let without = line(unvouched(merge(&[(OLD, Current)], &[])), &[]);
     for good in [&about, &without] {
         assert!(serve(good).0.is_ok());
         assert!(
@@ -577,12 +622,19 @@ fn a_question_ends_where_it_says_and_keys_behind_it_are_left_to_who_writes_them(
             assert_eq!(serve(&[good, more].concat()).0, Err(65));
         }
     }
-    let with = line(Ask::Put(merge(&STAGED, &[NEW])), &[&key(NEW)]);
-    let before = files(&sim);
+    sim.gives_number("f0", "f0:zdata");
+    let list = sim::vouched(
+        "f1",
+        &"00".repeat(16),
+        "f0",
+        merge(&STAGED, &[NEW]),
+        &key(OLD),
+    );
+    let with = line(Ask::Put(list), &[&key(NEW)]);
     let (told, left) = serve(&[&with[..], &NEW].concat());
-    // In the simulation they come another way, and have not come.
-    assert_eq!((told, left), (Err(69), NEW.to_vec()));
-    assert_eq!(files(&sim), before);
+    assert!(told.is_ok() && left.is_empty(), "{told:?} {left:?}");
+    let path = layout::generation_path(&key_name(), 2, print(NEW));
+    assert_eq!(files(&sim)[&path], NEW);
 }
 
 /// How far f1 may have come: what its store lists is one of these.
@@ -679,7 +731,7 @@ fn a_peer_that_is_away_or_too_slow_is_no_answer() {
     // It does what it is asked, and the answer comes too late.
     let peer = &Config::parse(F0).unwrap().peers[0];
     let soon = Deadline::after(&f0, std::time::Duration::from_millis(1));
-    let what = question(Ask::Put(merge(&STAGED, &[NEW])));
+    let what = question(vouched(&f0, merge(&STAGED, &[NEW])).unwrap());
     let late = f0.ask(peer, &what, &[&key(NEW)], soon);
     assert!(late.unwrap_err().is_timeout());
     assert_eq!(proven(&about_key(&f0).unwrap()), STAGED);

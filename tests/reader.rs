@@ -37,6 +37,8 @@ fn good() -> Reply {
             }],
             sound: true,
             roots: vec![root],
+            challenge: Some([7; 32].into()),
+            kept: Vec::new(),
         }),
     }
 }

@@ -471,3 +471,38 @@ fn a_file_system_without_immutable_directories_is_told() {
     let report = sim.verb(|node| ready(node, &config()));
     told(&report, Severity::Warning, "is not guarded");
 }
+
+#[test]
+fn law_6_a_reconcile_that_is_turned_away_twice_in_a_row_is_news_once() {
+    let sim = booted("turned-away", true);
+    let busy = |_: u32| {
+        let report = run(&sim);
+        assert_eq!(report.status, 75, "{}", report.complaints());
+        let failures = || {
+            sim.logged
+                .borrow()
+                .iter()
+                .filter(|(severity, _)| *severity == Severity::Failure)
+                .count()
+        };
+        (is_news(&report, None), failures())
+    };
+    for boot in ["boot-1", "boot-2"] {
+        *sim.boot_id.borrow_mut() = Some(boot.to_owned());
+        sim.logged.borrow_mut().clear();
+        let held = marker::try_lock(&sim.run()).unwrap();
+        let told: Vec<(bool, usize)> = (1..=4).map(busy).collect();
+        assert_eq!(
+            told,
+            [(false, 0), (true, 1), (false, 1), (false, 1)],
+            "{boot}"
+        );
+        drop(held);
+    }
+    // One that was let in begins the count anew.
+    assert_ne!(run(&sim).status, 75);
+    let _held = marker::try_lock(&sim.run()).unwrap();
+    sim.logged.borrow_mut().clear();
+    let told: Vec<(bool, usize)> = (1..=2).map(busy).collect();
+    assert_eq!(told, [(false, 0), (true, 1)]);
+}

@@ -954,7 +954,7 @@ const PRIMARY: &str = r#"(
 fn told(f1: &Sim, from: &NodeName, question: &[u8]) -> Result<Vec<u8>, Refused> {
     let closed = Err("closed".to_owned());
     let ask = understand(&config(), from, question, &closed)?;
-    f1.verb(|node| answer(node, &config(), from, ask, Time::begin(f1)))
+    f1.verb(|node| answer(node, &config(), from, ask, None, Time::begin(f1)))
 }
 
 /// The wire between the two: what f0 asks, f1 answers, in bytes.
@@ -1111,7 +1111,7 @@ fn replicas(line: &[u8]) -> Vec<ReplicaState> {
 fn a_replica_below_a_promoted_root_is_told_as_promoted() {
     let f1 = booted("f1-below", From::Sink);
     promote_now(&f1);
-    let question = br#"{"version":1,"from":"f0","ask":{"replicas":["z/sink/f0/a"]}}"#;
+    let question = br#"{"version":2,"from":"f0","ask":{"replicas":["z/sink/f0/a"]}}"#;
     let from = "f0".parse().unwrap();
     let line = told(&f1, &from, question);
     let below = replicas(&line.unwrap());
@@ -1119,7 +1119,7 @@ fn a_replica_below_a_promoted_root_is_told_as_promoted() {
     assert_eq!(names, ["z/sink/f0/a", "z/sink/f0/a/b"]);
     let now = |promoted: &Promoted| matches!(promoted, Promoted::Now(_));
     assert!(below.iter().all(|replica| now(&replica.promoted)));
-    let other = br#"{"version":1,"from":"f0","ask":{"replicas":["z/sink/f0/f2"]}}"#;
+    let other = br#"{"version":2,"from":"f0","ask":{"replicas":["z/sink/f0/f2"]}}"#;
     let line = told(&f1, &from, other);
     let below = replicas(&line.unwrap());
     assert!(

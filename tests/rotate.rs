@@ -736,7 +736,7 @@ fn law_7_nothing_is_pruned_that_opens_something_or_of_which_that_is_not_known() 
     stays("root", "zdata/more: is opened by", |w| {
         set(&w.f0, "zdata/more", OLD)
     });
-    stays("replica", "nothing that is tried there opens it", |w| {
+    stays("replica", "nothing on its store opens it", |w| {
         set(&w.f0.neighbour("f1").0, "zsink/f0", OLD);
     });
     stays("nobody-names-it", "zroot/forgotten: is opened by", |w| {

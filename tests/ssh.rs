@@ -3,7 +3,7 @@
 
 use f3skeys::config::{Config, Peer};
 use f3skeys::key::Key;
-use f3skeys::peers::{Ask, Asking, Peers, Question, Reply, Ssh, Talk, VERSION};
+use f3skeys::peers::{Ask, Asking, Peers, Put, Question, Reply, Ssh, Talk, VERSION};
 use f3skeys::store::work::Merge;
 use f3skeys::time::{Deadline, SystemClock};
 use f3skeys::trouble::Trouble;
@@ -81,7 +81,7 @@ fn one_that_hangs_is_given_up_on_and_keys_go_to_the_other_whole() {
         "hangs",
         r#"case "$*" in
         *root@f1*) exec sleep 1000 ;;
-        *) cat > HERE/input; printf '{"version":1,"node":"f2","answer":{"replicas":[]}}' ;;
+        *) cat > HERE/input; printf '{"version":2,"node":"f2","answer":{"replicas":[]}}' ;;
         esac"#,
     );
     let config = Config::parse(CONFIG).unwrap();
@@ -99,10 +99,16 @@ fn one_that_hangs_is_given_up_on_and_keys_go_to_the_other_whole() {
         bring: keys.iter().map(Key::fingerprint).collect(),
         nonce: None,
     };
+    let ask = |merge: &Merge| {
+        Ask::Put(Put {
+            merge: merge.clone(),
+            vouched: None,
+        })
+    };
     let put = |peer, time| Once {
         asking: Some(Asking {
             peer,
-            question: question(Ask::Put(merge.clone())),
+            question: question(ask(&merge)),
             keys: keys.iter().collect(),
             deadline: Deadline::after(&clock, time),
         }),
@@ -116,7 +122,7 @@ fn one_that_hangs_is_given_up_on_and_keys_go_to_the_other_whole() {
     };
     assert_eq!(late.to_string(), "ssh to f1: no answer in time; given up");
     assert!(f2.answers[0].is_ok(), "{:?}", f2.answers);
-    let mut expected = serde_json::to_vec(&question(Ask::Put(merge))).unwrap();
+    let mut expected = serde_json::to_vec(&question(ask(&merge))).unwrap();
     expected.push(b'\n');
     expected.extend((1..=64).flat_map(|byte| [byte; 32]));
     assert_eq!(fs::read(fake.0.join("input")).unwrap(), expected);
@@ -152,7 +158,7 @@ fn several_peers_are_talked_with_at_once_and_one_that_fails_keeps_nobody() {
         case "$*" in
         *root@f1*)
             until [ -e HERE/twice ]; do sleep 0.01; done
-            printf '{"version":1,"node":"f1","answer":{"replicas":[]}}' ;;
+            printf '{"version":2,"node":"f1","answer":{"replicas":[]}}' ;;
         *)
             [ -e HERE/once ] && : > HERE/twice
             : > HERE/once

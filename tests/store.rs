@@ -487,7 +487,11 @@ impl Real {
     /// With the bytes of keys that come with the work.
     fn work_with(&self, work: &Work, incoming: &[u8]) -> std::io::Result<Worked> {
         let brought = match work {
-            Work::Merge(merge) => writer::incoming(merge, incoming)?,
+            Work::Merge(merge) => {
+                let mut intake = Intake::new(8)?;
+                writer::incoming(&merge.bring, incoming, &mut intake)?;
+                writer::brought(work, Some(&mut intake))?
+            }
             _ => Vec::new(),
         };
         let mut medium = Directory::open(&self.0)?;

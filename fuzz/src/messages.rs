@@ -69,7 +69,7 @@ fn check_allowed(config: &Config, from: &NodeName, ask: &Ask, rebuild: bool) {
             return;
         }
         Ask::Key { key, .. } => key,
-        Ask::Put(merge) => &merge.key,
+        Ask::Put(put) => &put.merge.key,
     };
     assert!(rebuild || key.owner() == from.as_str(), "{from}: {key}");
 }
@@ -159,6 +159,9 @@ fn check_words(reply: &Reply) {
                 if let Opens::CouldNotAsk(why) = &root.opens {
                     super::assert_plain(why);
                 }
+            }
+            for kept in &told.kept {
+                super::assert_plain(&kept.why);
             }
         }
     }

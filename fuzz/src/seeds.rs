@@ -58,15 +58,15 @@ fn texts(of: &[impl AsRef<str>]) -> Vec<Vec<u8>> {
 const HASH: &str = "0909090909090909090909090909090909090909090909090909090909090909";
 
 const QUESTIONS: [&str; 9] = [
-    r#"{"version":1,"from":"f0","ask":{"replicas":["z/sink/f0","z/sink/f0/child"]}}"#,
-    r#"{"version":1,"from":"f0","ask":{"key":{"key":"f0:zdata","nonce":"HASH"}}}"#,
-    r#"{"version":1,"from":"f0","ask":{"put":{"key":"f0:zdata","list":[{"generation":1,"fingerprint":"HASH","state":"current"}],"bring":["HASH"],"nonce":"HASH"}}}"#,
-    r#"{"version":1,"from":"f0","ask":{"put":{"key":"f0:zdata","list":[{"generation":1,"fingerprint":"HASH","state":"current"}],"bring":[],"nonce":null}}}"#,
-    r#"{"version":1,"from":"f2","ask":{"key":{"key":"f0:zdata","nonce":"HASH"}}}"#,
-    r#"{"version":1,"from":"f0","ask":{"replicas":["z/enc"]}}"#,
-    r#"{"version":2,"from":"f0","ask":{"other":[]}}"#,
-    r#"{"version":1,"from":"f0","ask":{"replicas":["z/sink/f0"]},"more":"\u001b[2J"}"#,
-    r#"{"version":1,"from":"../f0","ask":{"replicas":[]}}"#,
+    r#"{"version":2,"from":"f0","ask":{"replicas":["z/sink/f0","z/sink/f0/child"]}}"#,
+    r#"{"version":2,"from":"f0","ask":{"key":{"key":"f0:zdata","nonce":"HASH"}}}"#,
+    r#"{"version":2,"from":"f0","ask":{"put":{"merge":{"key":"f0:zdata","list":[{"generation":1,"fingerprint":"HASH","state":"current"}],"bring":["HASH"],"nonce":"HASH"},"vouched":{"by":"HASH","challenge":"HASH","proof":"HASH"}}}}"#,
+    r#"{"version":2,"from":"f0","ask":{"put":{"merge":{"key":"f0:zdata","list":[{"generation":1,"fingerprint":"HASH","state":"current"}],"bring":[],"nonce":null},"vouched":null}}}"#,
+    r#"{"version":2,"from":"f2","ask":{"key":{"key":"f0:zdata","nonce":"HASH"}}}"#,
+    r#"{"version":2,"from":"f0","ask":{"replicas":["z/enc"]}}"#,
+    r#"{"version":3,"from":"f0","ask":{"other":[]}}"#,
+    r#"{"version":2,"from":"f0","ask":{"replicas":["z/sink/f0"]},"more":"\u001b[2J"}"#,
+    r#"{"version":2,"from":"../f0","ask":{"replicas":[]}}"#,
 ];
 
 /// As they go over the wire: a line, and keys behind it where it brings any.
@@ -80,14 +80,14 @@ fn questions() -> Vec<Vec<u8>> {
 }
 
 const ANSWERS: [&str; 8] = [
-    r#"{"version":1,"node":"f1","answer":{"replicas":[{"dataset":"z/sink/f0","promoted":"Never","written":0,"newest":[7,"m"]}]}}"#,
-    r#"{"version":1,"node":"f1","answer":{"replicas":[{"dataset":"z/sink/f0","promoted":"Never","written":0,"newest":[7,"m"]},{"dataset":"z/sink/f0/child","promoted":{"Over":3},"written":0,"newest":[7,"m"]}]}}"#,
-    r#"{"version":1,"node":"f1","answer":{"replicas":[{"dataset":"z/sink/f0","promoted":{"Now":{"epoch":1,"since":2,"reason":"fire \u001b[2J"}},"written":5,"newest":[8,"m\n"]}]}}"#,
-    r#"{"version":1,"node":"f1","answer":{"replicas":[{"dataset":"z/sink/f0","promoted":{"Unknown":"yes"},"written":0,"newest":null}]}}"#,
-    r#"{"version":1,"node":"f1","answer":{"key":{"store":"00","sound":true,"held":[{"generation":{"generation":1,"fingerprint":"HASH","state":"current"},"whole":true,"proof":null}],"roots":[{"dataset":"z/enc","opens":{"couldnotask":"why"},"inheriting":["z/a"]}]}}}"#,
-    r#"{"version":2,"node":"f1","answer":"other"}"#,
-    r#"{"version":1,"node":"f1","answer":{"replicas":[{"dataset":"z/../f0","promoted":"Never","written":0,"newest":null}]}}"#,
-    r#"{"version":1,"node":"f2","answer":{"replicas":[]},"more":1}"#,
+    r#"{"version":2,"node":"f1","answer":{"replicas":[{"dataset":"z/sink/f0","promoted":"Never","written":0,"newest":[7,"m"]}]}}"#,
+    r#"{"version":2,"node":"f1","answer":{"replicas":[{"dataset":"z/sink/f0","promoted":"Never","written":0,"newest":[7,"m"]},{"dataset":"z/sink/f0/child","promoted":{"Over":3},"written":0,"newest":[7,"m"]}]}}"#,
+    r#"{"version":2,"node":"f1","answer":{"replicas":[{"dataset":"z/sink/f0","promoted":{"Now":{"epoch":1,"since":2,"reason":"fire \u001b[2J"}},"written":5,"newest":[8,"m\n"]}]}}"#,
+    r#"{"version":2,"node":"f1","answer":{"replicas":[{"dataset":"z/sink/f0","promoted":{"Unknown":"yes"},"written":0,"newest":null}]}}"#,
+    r#"{"version":2,"node":"f1","answer":{"key":{"store":"00","sound":true,"held":[{"generation":{"generation":1,"fingerprint":"HASH","state":"current"},"whole":true,"proof":null}],"roots":[{"dataset":"z/enc","opens":{"couldnotask":"why"},"inheriting":["z/a"]}],"challenge":"HASH","kept":[{"fingerprint":"HASH","why":"z is suspended"}]}}}"#,
+    r#"{"version":3,"node":"f1","answer":"other"}"#,
+    r#"{"version":2,"node":"f1","answer":{"replicas":[{"dataset":"z/../f0","promoted":"Never","written":0,"newest":null}]}}"#,
+    r#"{"version":2,"node":"f2","answer":{"replicas":[]},"more":1}"#,
 ];
 
 /// What a process without rights makes of all these.

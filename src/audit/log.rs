@@ -6,6 +6,7 @@ use crate::device::{Candidate, Filesystem};
 use crate::foreign;
 use crate::marker;
 use crate::names::NodeName;
+use crate::os::Intake;
 use crate::pass::Node;
 use crate::report::{Finding, Severity};
 use crate::store::work::{Work, Worked};
@@ -61,14 +62,27 @@ impl<'a> Caller<'a> {
     pub fn work(
         self,
         node: Node,
-        (device, filesystem): (&Candidate, &Filesystem),
+        store: (&Candidate, &Filesystem),
         at: &Path,
         work: &Work,
         deadline: Deadline,
     ) -> (Result<Worked, Trouble>, Option<Finding>) {
+        self.take_in(node, store, at, (work, None), deadline)
+    }
+
+    /// As [`Caller::work`], with the keys that come with it.
+    pub fn take_in(
+        self,
+        node: Node,
+        (device, filesystem): (&Candidate, &Filesystem),
+        at: &Path,
+        (work, brought): (&Work, Option<&mut Intake>),
+        deadline: Deadline,
+    ) -> (Result<Worked, Trouble>, Option<Finding>) {
         // Without the note only a cut would be missed; that nothing can be written is told below.
         let _ = with_log(node, |files| begin(files, &self.begun(node)));
-        let worked = node.devices.work(device, filesystem, at, work, deadline);
+        let devices = node.devices;
+        let worked = devices.work(device, filesystem, at, work, brought, deadline);
         let unwritten = self.keep(node, &worked);
         if unwritten.is_none() {
             // One that stays says more than is so, and never less.

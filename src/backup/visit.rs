@@ -5,7 +5,7 @@ use super::receipts::{self, Proven, Receipts};
 use super::stock::Stock;
 use crate::config::{Config, Peer};
 use crate::foreign;
-use crate::handover::{self, Handing};
+use crate::handover::{self, Bytes, Handing, Receiver};
 use crate::key::{Fingerprint, Nonce};
 use crate::names::KeyName;
 use crate::peers::{Ask, Asking, KEY_PATIENCE, KeyTold, Reply, Talk};
@@ -238,7 +238,7 @@ impl<'k> Visit<'k> {
     /// Holds what a peer tells against the bytes here, and keeps a receipt of what it has proven.
     fn see(&mut self, stock: &Stock, told: &KeyTold, nonce: &Nonce) -> Seen {
         self.compare_store(&stock.key, &told.store);
-        let proven = handover::proven(told, nonce, &stock.copies);
+        let proven = handover::proven(told, &self.peer.name, nonce, &stock.copies);
         if !proven.is_empty() {
             let proven = Proven {
                 key: &stock.key,
@@ -276,7 +276,13 @@ impl<'k> Visit<'k> {
         told: &KeyTold,
         mut before: Seen,
     ) -> Option<Asking<'k>> {
-        match handover::handing(&stock.key, told, &stock.list, Some(&stock.copies)) {
+        let receiver = Receiver {
+            key: &stock.key,
+            from: &self.round.config.node,
+            to: &self.peer.name,
+            told,
+        };
+        match handover::handing(receiver, &stock.list, &stock.copies, Bytes::Go) {
             Ok(Handing { ask, keys, nonce }) => {
                 self.now = Some((Step::HandOver(before), stock, nonce));
                 Some(Asking {

@@ -14,6 +14,16 @@ const LEAVE_OUT_OF_CORES: libc::c_int = libc::MADV_DONTDUMP;
 #[cfg(target_os = "freebsd")]
 const LEAVE_OUT_OF_CORES: libc::c_int = libc::MADV_NOCORE;
 
+/// Whether processes that are forked later inherit a mapping.
+#[cfg(target_os = "linux")]
+const HIDE: libc::c_int = libc::MADV_DONTFORK;
+#[cfg(target_os = "freebsd")]
+const HIDE: libc::c_int = libc::INHERIT_NONE;
+#[cfg(target_os = "linux")]
+const SHOW: libc::c_int = libc::MADV_DOFORK;
+#[cfg(target_os = "freebsd")]
+const SHOW: libc::c_int = libc::INHERIT_SHARE;
+
 /// Once they are used: what of a library is never touched need not be in memory.
 #[cfg(target_os = "linux")]
 const ALL_MEMORY: libc::c_int = libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT;
@@ -110,18 +120,45 @@ impl Intake {
         Ok((intake, reader))
     }
 
+    /// Lets the one worker inherit it that `start` forks.
+    ///
+    /// # Errors
+    /// The kernel would not show it or hide it again.
+    pub fn shown<T>(&mut self, start: impl FnOnce(&mut Intake) -> T) -> io::Result<T> {
+        self.inherit(SHOW)?;
+        let started = start(self);
+        self.inherit(HIDE)?;
+        Ok(started)
+    }
+
     fn hide(&self) -> io::Result<()> {
+        self.inherit(HIDE)
+    }
+
+    fn inherit(&self, how: libc::c_int) -> io::Result<()> {
         let (start, length) = (self.start.as_ptr(), self.places * KEY_LEN);
         // SAFETY: the range is a mapping of our own, which this process keeps.
         #[cfg(target_os = "linux")]
-        let done = unsafe { libc::madvise(start, length, libc::MADV_DONTFORK) };
+        let done = unsafe { libc::madvise(start, length, how) };
         // SAFETY: as above.
         #[cfg(target_os = "freebsd")]
-        let done = unsafe { libc::minherit(start, length, libc::INHERIT_NONE) };
+        let done = unsafe { libc::minherit(start, length, how) };
         match done {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }
+    }
+
+    /// Copies key number `index` into a box of its own; the place keeps it as well.
+    ///
+    /// # Errors
+    /// There is no such place, or the box could not be locked.
+    pub fn copy(&mut self, index: usize) -> io::Result<Key> {
+        let place = self.place(index).ok_or(io::ErrorKind::InvalidInput)?;
+        Key::take(|bytes| {
+            bytes.copy_from_slice(place);
+            Ok(())
+        })
     }
 
     /// How many keys it can hold.
@@ -147,12 +184,10 @@ impl Intake {
     /// # Errors
     /// There is no such place, or its box could not be locked.
     pub fn take(&mut self, index: usize) -> io::Result<Key> {
-        let place = self.place(index).ok_or(io::ErrorKind::InvalidInput)?;
-        let key = Key::take(|bytes| {
-            bytes.copy_from_slice(place);
-            Ok(())
-        });
-        place.zeroize();
+        let key = self.copy(index);
+        if let Some(place) = self.place(index) {
+            place.zeroize();
+        }
         key
     }
 }

@@ -1,21 +1,24 @@
 //! What a peer may ask about its own keys, and have written: how they stand on this node's store,
 //! what opens this node's roots with them, and new generations. No key byte ever goes back.
 
-use super::{Refused, complain, owns};
+use super::{Refused, complain, ledger, owns, rebuild};
 use crate::audit::log::Caller;
 use crate::boot;
 use crate::config::{Config, Root};
 use crate::device::{Candidate, Filesystem};
-use crate::exit::Fault;
-use crate::key::Nonce;
+use crate::exit::{Fault, REFUSED};
+use crate::key::{Key, Nonce};
 use crate::marker;
 use crate::names::{DatasetName, KeyName, NodeName};
+use crate::os::Intake;
 use crate::pass::{Node, ONE_CALL, Pass};
-use crate::peers::{KeyTold, Opens, RootTold};
+use crate::peers::{Kept, KeyTold, Opens, Put, RootTold, Vouched};
 use crate::plan::Pool;
-use crate::store::survey::{Survey, survey};
-use crate::store::work::{Merge, Work};
-use crate::store::{self, Generation, Reading, Wanted, merge};
+use crate::statement::Statement;
+use crate::store::merge::Over;
+use crate::store::survey::{Copies, Survey, survey};
+use crate::store::work::{Given, Held, Work, Worked};
+use crate::store::{self, Reading, Wanted, accept, merge};
 use crate::time::Deadline;
 use crate::trouble::Trouble;
 use crate::zfs::{Answer, Dataset, Try};
@@ -26,12 +29,60 @@ pub(super) fn tell(
     node: Node,
     config: &Config,
     from: &NodeName,
-    key: &KeyName,
-    nonce: &Nonce,
+    (key, nonce): (&KeyName, &Nonce),
     deadline: Deadline,
 ) -> Result<KeyTold, Refused> {
+    if owns(from, key) {
+        ledger::count(node, from)?;
+    }
+    let (store, copies) = look(node, config, key, deadline)?;
+    let over = store.as_deref().map(|store| Over {
+        nonce,
+        prover: &config.node,
+        store,
+    });
+    let held = merge::held(&copies, over);
+    let challenge = challenge(node, from, key, &held)?;
+    let sound = copies.damage.is_empty();
+    let usable = store::holding(copies).generations;
+    let keys: Vec<&Key> = usable.iter().map(|generation| &generation.key).collect();
+    Ok(KeyTold {
+        store: store.unwrap_or_default(),
+        held,
+        sound,
+        // What opens what is the owner's business alone.
+        roots: match owns(from, key) {
+            true => ask_roots(node, config, key, &keys, deadline),
+            false => Vec::new(),
+        },
+        challenge,
+        kept: Vec::new(),
+    })
+}
+
+/// The number over which the owner may vouch for its next list, where there is anything to vouch with.
+fn challenge(
+    node: Node,
+    from: &NodeName,
+    key: &KeyName,
+    held: &[Held],
+) -> Result<Option<Nonce>, Refused> {
+    match owns(from, key) && held.iter().any(|held| held.whole) {
+        true => ledger::number(node, from, key).map(Some),
+        false => Ok(None),
+    }
+}
+
+/// Reads what the store holds of a key, under the lock; and the store's identity.
+fn look(
+    node: Node,
+    config: &Config,
+    key: &KeyName,
+    deadline: Deadline,
+) -> Result<(Option<String>, Copies), Refused> {
     let names = [key.clone()];
     let at = &config.store.mountpoint;
+    let lock = lock(node)?;
     let reading = with_store(node, config, |device, filesystem| {
         let wanted = Wanted::These(&names);
         let reading = node
@@ -45,27 +96,23 @@ pub(super) fn tell(
             false => Ok(reading),
         }
     })?;
+    drop(lock);
     let mut survey = sort(&names, reading)?;
     let id = survey.state.take().map(|state| state.store);
-    let copies = survey.keys.remove(key).unwrap_or_default();
-    let held = merge::held(&copies, id.as_deref(), Some(nonce));
-    let sound = copies.damage.is_empty();
-    let usable = store::holding(copies).generations;
-    Ok(KeyTold {
-        store: id.unwrap_or_default(),
-        held,
-        sound,
-        // What opens what is the owner's business alone.
-        roots: match owns(from, key) {
-            true => ask_roots(node, config, key, &usable, deadline),
-            false => Vec::new(),
-        },
-    })
+    Ok((id, survey.keys.remove(key).unwrap_or_default()))
 }
 
 fn sort(names: &[KeyName], reading: Reading) -> Result<Survey, Refused> {
     let survey = survey(Wanted::These(names), reading);
     survey.map_err(|format| Refused::unavailable(format.to_string()))
+}
+
+/// A list as it came in, with the keys that came with it.
+pub(super) struct Handed {
+    /// The list and its proof.
+    pub put: Put,
+    /// The keys.
+    pub brought: Option<Intake>,
 }
 
 /// Has the owner's generations written as the list says, or those of another node of whose key the
@@ -74,45 +121,191 @@ pub(super) fn put(
     node: Node,
     config: &Config,
     from: &NodeName,
-    merge: Merge,
+    handed: Handed,
     deadline: Deadline,
 ) -> Result<KeyTold, Refused> {
-    let at = &config.store.mountpoint;
-    let work = match owns(from, &merge.key) {
-        true => Work::Merge(merge),
-        false => Work::Add(merge),
-    };
-    let worked = with_store(node, config, |device, filesystem| {
-        let store = (device, filesystem);
-        let (worked, unlogged) = Caller::peer(from).work(node, store, at, &work, deadline);
-        complain(unlogged);
-        worked
-    })?;
+    match owns(from, &handed.put.merge.key) {
+        true => take(node, config, from, handed, deadline),
+        false => add(node, config, from, handed, deadline),
+    }
+}
+
+/// The list is judged by what the store holds, before anything is written and without the lock: its
+/// proof, and whether the roots here can do without what it gives up.
+fn take(
+    node: Node,
+    config: &Config,
+    from: &NodeName,
+    mut handed: Handed,
+    deadline: Deadline,
+) -> Result<KeyTold, Refused> {
+    ledger::count(node, from)?;
+    let key = handed.put.merge.key.clone();
+    if let Some(Vouched { challenge, .. }) = &handed.put.vouched {
+        ledger::spend(node, from, &key, *challenge)?;
+    }
+    let (store, copies) = look(node, config, &key, deadline)?;
+    judge(config, from, &handed.put, store.as_deref(), &copies)?;
+    let seen = merge::listing(&copies);
+    let kept = keep(node, config, &mut handed, copies, deadline)?;
+    let lock = lock(node)?;
+    let work = Work::Take(Given {
+        merge: handed.put.merge,
+        prover: config.node.clone(),
+        seen: Some(seen),
+    });
+    let worked = work_on(node, config, from, (&work, handed.brought), deadline)?;
+    drop(lock);
+    ledger::settle(node, from, &key)?;
     Ok(KeyTold {
+        challenge: challenge(node, from, &key, &worked.held)?,
+        kept,
+        ..told(worked)
+    })
+}
+
+/// Whether the list is its owner's, as far as that must be proven.
+fn judge(
+    config: &Config,
+    from: &NodeName,
+    put: &Put,
+    store: Option<&str>,
+    copies: &Copies,
+) -> Result<(), Refused> {
+    let Put { merge, vouched } = put;
+    let refused = |why: String| Refused::new(REFUSED, why);
+    let Some(vouched) = vouched else {
+        return accept::unvouched(&merge.key, copies, &merge.list).map_err(refused);
+    };
+    let by = match accept::vouchers(copies).contains(&vouched.by) {
+        true => copies.find(vouched.by),
+        false => None,
+    };
+    let statement = Statement {
+        key: &merge.key,
+        from,
+        to: &config.node,
+        store: store.unwrap_or_default(),
+        challenge: vouched.challenge,
+        list: &merge.list,
+    };
+    match by.is_some_and(|by| statement.is_vouched(by, vouched)) {
+        true => Ok(()),
+        false => Err(refused(format!(
+            "the proof of the list of {} is not made with a generation that boots of {} try",
+            merge.key, config.node
+        ))),
+    }
+}
+
+/// Changes the list so that it gives up nothing that a root here may need; tells what that is.
+fn keep(
+    node: Node,
+    config: &Config,
+    handed: &mut Handed,
+    copies: Copies,
+    deadline: Deadline,
+) -> Result<Vec<Kept>, Refused> {
+    let merge = &mut handed.put.merge;
+    let given_up = accept::given_up(&copies, &merge.list);
+    if given_up.is_empty() {
+        return Ok(Vec::new());
+    }
+    let kept = accept::keeping(&copies, &merge.list, &given_up);
+    let brought = copies_of(handed.brought.as_mut(), merge.bring.len());
+    let brought = brought.map_err(|e| Refused::new(Fault::System.status(), e.to_string()))?;
+    let usable = store::holding(copies).generations;
+    let keys = usable.iter().map(|generation| &generation.key);
+    let keys: Vec<&Key> = keys.chain(&brought).collect();
+    let roots = ask_roots(node, config, &merge.key, &keys, deadline);
+    let roots: Vec<_> = roots.into_iter().map(|r| (r.dataset, r.opens)).collect();
+    let Some(why) = accept::needed_by(&roots, &merge.list) else {
+        return Ok(Vec::new());
+    };
+    merge.list = kept;
+    let told = |fingerprint| Kept {
+        fingerprint,
+        why: why.clone(),
+    };
+    Ok(given_up.into_iter().map(told).collect())
+}
+
+/// The keys that came with the list, for a probe.
+fn copies_of(brought: Option<&mut Intake>, count: usize) -> std::io::Result<Vec<Key>> {
+    match brought {
+        Some(intake) => (0..count).map(|at| intake.copy(at)).collect(),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Takes a key over from a node that does not own it, if a person has opened the store for that: still
+/// so, now that nobody else is at work.
+fn add(
+    node: Node,
+    config: &Config,
+    from: &NodeName,
+    handed: Handed,
+    deadline: Deadline,
+) -> Result<KeyTold, Refused> {
+    let _lock = lock(node)?;
+    rebuild::admits(node, from).map_err(|why| Refused::new(REFUSED, why))?;
+    let work = Work::Add(Given {
+        merge: handed.put.merge,
+        prover: config.node.clone(),
+        seen: None,
+    });
+    work_on(node, config, from, (&work, handed.brought), deadline).map(told)
+}
+
+fn told(worked: Worked) -> KeyTold {
+    KeyTold {
         store: worked.store.unwrap_or_default(),
         held: worked.held,
         sound: worked.sound,
         roots: Vec::new(),
+        challenge: None,
+        kept: Vec::new(),
+    }
+}
+
+/// Has a list written on the store of this node, under its lock.
+fn work_on(
+    node: Node,
+    config: &Config,
+    from: &NodeName,
+    (work, mut brought): (&Work, Option<Intake>),
+    deadline: Deadline,
+) -> Result<Worked, Refused> {
+    let at = &config.store.mountpoint;
+    with_store(node, config, |device, filesystem| {
+        let store = (device, filesystem);
+        let work = (work, brought.as_mut());
+        let (worked, unlogged) = Caller::peer(from).take_in(node, store, at, work, deadline);
+        complain(unlogged);
+        worked
     })
 }
 
-/// Does something with the store of this node, under its lock.
+fn lock(node: Node) -> Result<marker::Lock, Refused> {
+    match marker::lock_giving_way(node.run, node.system.clock()) {
+        Ok(Some(lock)) => Ok(lock),
+        Ok(None) => {
+            let busy = Fault::Busy.status();
+            Err(Refused::new(busy, "another f3skeys is at work"))
+        }
+        Err(e) => {
+            let what = format!("{}: {e}", node.run.display());
+            Err(Refused::new(Fault::System.status(), what))
+        }
+    }
+}
+
+/// Does something with the store of this node.
 fn with_store<T>(
     node: Node,
     config: &Config,
     job: impl FnOnce(&Candidate, &Filesystem) -> Result<T, Trouble>,
 ) -> Result<T, Refused> {
-    let _lock = match marker::lock(node.run, node.system.clock()) {
-        Ok(Some(lock)) => lock,
-        Ok(None) => {
-            let busy = Fault::Busy.status();
-            return Err(Refused::new(busy, "another f3skeys is at work"));
-        }
-        Err(e) => {
-            let what = format!("{}: {e}", node.run.display());
-            return Err(Refused::new(Fault::System.status(), what));
-        }
-    };
     let mut pass = Pass::begin("answer", node, config);
     let found = boot::key_device(&mut pass, Duration::ZERO);
     let (device, filesystem) = found.map_err(|why| {
@@ -127,7 +320,7 @@ fn ask_roots(
     node: Node,
     config: &Config,
     key: &KeyName,
-    usable: &[Generation],
+    usable: &[&Key],
     deadline: Deadline,
 ) -> Vec<RootTold> {
     let mut pass = Pass::begin("answer", node, config);
@@ -135,7 +328,7 @@ fn ask_roots(
     let roots = config.roots.iter().filter(|root| root.key == *key);
     let mut told = Vec::new();
     for Root { dataset, .. } in roots {
-        let (opens, inheriting) = match look(&mut pass, dataset) {
+        let (opens, inheriting) = match see(&mut pass, dataset) {
             Ok(inheriting) => (probe(&mut pass, dataset, usable), inheriting),
             Err(why) => (Opens::CouldNotAsk(why), Vec::new()),
         };
@@ -153,7 +346,7 @@ fn one_call(pass: &Pass) -> Deadline {
 }
 
 /// What inherits its key from this root, if it is one.
-fn look(pass: &mut Pass, root: &DatasetName) -> Result<Vec<DatasetName>, String> {
+fn see(pass: &mut Pass, root: &DatasetName) -> Result<Vec<DatasetName>, String> {
     let pool = root.pool();
     if !pass.observed.pools.contains_key(pool) {
         let deadline = one_call(pass);
@@ -192,14 +385,14 @@ fn inheriting(root: &DatasetName, seen: &[Dataset]) -> Vec<DatasetName> {
 }
 
 /// Which of these generations opens a root.
-fn probe(pass: &mut Pass, root: &DatasetName, usable: &[Generation]) -> Opens {
-    for generation in usable {
+fn probe(pass: &mut Pass, root: &DatasetName, usable: &[&Key]) -> Opens {
+    for key in usable {
         if pass.is_given_up(root.pool()) {
             return Opens::CouldNotAsk(format!("pool {} did not answer before", root.pool()));
         }
         let (zfs, deadline) = (pass.node.zfs, one_call(pass));
-        match zfs.try_key(root, &generation.key, Try::Probe, deadline) {
-            Answer::Opens => return Opens::By(generation.key.fingerprint()),
+        match zfs.try_key(root, key, Try::Probe, deadline) {
+            Answer::Opens => return Opens::By(key.fingerprint()),
             Answer::WrongKey => {}
             Answer::CouldNotAsk(trouble) => {
                 pass.note_trouble(root.pool(), &trouble);

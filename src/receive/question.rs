@@ -1,33 +1,77 @@
 //! How a question comes in: a worker without rights reads it off the wire and understands it; root
-//! takes what that hands over, as [`crate::flat`] has it, and nothing of the wire.
+//! takes what that hands over, as [`crate::flat`] has it, and nothing of the wire. Keys behind it are
+//! read by a worker that understands no words, into locked memory. All of it is read before any lock
+//! is taken.
 
 use super::Refused;
 use crate::exit::{DATA, Fault};
 use crate::flat;
 use crate::foreign;
-use crate::os::worker;
+use crate::key::Fingerprint;
+use crate::os::{Intake, worker};
 use crate::peers::{Question, other_version, speaks};
 use crate::time::{Deadline, SystemClock};
+use crate::writer;
+use std::fs::File;
 use std::io::Read;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 /// The longest question, in bytes: as many datasets with the longest names as it may name, twice.
 const LARGEST: usize = 1 << 17;
 
-/// Reads one question from `input` in this time, and leaves the keys behind it where they are.
-pub(super) fn ask(time: Duration, input: BorrowedFd) -> Result<Question, Refused> {
-    let what = "reading the question";
-    // Of its own, since what is waited for is real also where the rest of the node is simulated.
-    let clock = &SystemClock::start();
-    let deadline = Deadline::after(clock, time);
-    let job = |input: &std::fs::File| told(input);
-    let told = worker::run_without_rights(what, clock, deadline, input, flat::LARGEST, job);
-    let told = told.map_err(|trouble| match trouble.is_timeout() {
-        true => Refused::new(DATA, "the question does not end"),
-        false => Refused::new(Fault::System.status(), foreign::words(&trouble.to_string())),
-    })?;
-    taken(&told)
+/// One question as it comes in.
+pub(super) struct Incoming<'a> {
+    input: BorrowedFd<'a>,
+    /// Of its own, since what is waited for is real also where the rest of the node is simulated.
+    clock: SystemClock,
+    deadline: Deadline,
+}
+
+impl<'a> Incoming<'a> {
+    /// A question that must have come in this time, with the keys behind it.
+    pub fn new(input: BorrowedFd<'a>, time: Duration) -> Incoming<'a> {
+        let clock = SystemClock::start();
+        Incoming {
+            deadline: Deadline::after(&clock, time),
+            clock,
+            input,
+        }
+    }
+
+    /// Reads the question, and leaves the keys behind it where they are.
+    pub fn question(&self) -> Result<Question, Refused> {
+        let (what, input) = ("reading the question", self.input);
+        let (clock, deadline) = (&self.clock, self.deadline);
+        let job = |input: &std::fs::File| told(input);
+        let told = worker::run_without_rights(what, clock, deadline, input, flat::LARGEST, job);
+        let told = told.map_err(|trouble| match trouble.is_timeout() {
+            true => Refused::new(DATA, "the question does not end"),
+            false => Refused::new(Fault::System.status(), foreign::words(&trouble.to_string())),
+        })?;
+        taken(&told)
+    }
+
+    /// Reads the keys behind a question that names these generations, to the end of all that comes.
+    /// No process but the one that writes them on the store inherits them.
+    pub fn keys(&self, bring: &[Fingerprint]) -> Result<Intake, Refused> {
+        let what = "reading the keys";
+        let system = |why: String| Refused::new(Fault::System.status(), foreign::words(&why));
+        let read = |intake: &mut Intake| {
+            let input = Some(self.input);
+            worker::run_with(what, &self.clock, self.deadline, input, || {
+                read_keys(bring, intake).map_err(|e| e.to_string())
+            })
+        };
+        let (intake, done) =
+            Intake::with_reader(bring.len(), read).map_err(|e| system(e.to_string()))?;
+        match done {
+            Ok(Ok(())) => Ok(intake),
+            Ok(Err(why)) => Err(Refused::new(DATA, why)),
+            Err(trouble) if trouble.is_timeout() => Err(Refused::new(DATA, "the keys do not end")),
+            Err(trouble) => Err(system(trouble.to_string())),
+        }
+    }
 }
 
 /// All that root does with what the worker hands over.
@@ -74,6 +118,13 @@ fn next(input: &mut impl Read) -> Result<Option<u8>, String> {
     }
 }
 
+/// Reads the keys off standard input, as the worker has it. Not by way of `Stdin`, whose buffer is not
+/// guarded.
+fn read_keys(bring: &[Fingerprint], intake: &mut Intake) -> std::io::Result<()> {
+    let input = std::io::stdin().as_fd().try_clone_to_owned()?;
+    writer::incoming(bring, File::from(input), intake)
+}
+
 fn understand(line: &[u8]) -> Result<Question, String> {
     serde_json::from_slice(line).map_err(|e| match other_version(line) {
         Some(version) => format!("the question {}", speaks(version)),
@@ -84,12 +135,12 @@ fn understand(line: &[u8]) -> Result<Question, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peers::{Ask, VERSION};
+    use crate::peers::{Ask, Put, VERSION};
     use std::io::Write;
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
 
-    const GOOD: &[u8] = br#"{"version":1,"from":"f0","ask":{"replicas":["z/sink/f0/nfs"]}}"#;
+    const GOOD: &[u8] = br#"{"version":2,"from":"f0","ask":{"replicas":["z/sink/f0/nfs"]}}"#;
     const LONG: Duration = Duration::from_secs(30);
     const SHORT: Duration = Duration::from_millis(50);
 
@@ -109,7 +160,7 @@ mod tests {
             let _ = theirs.write_all(&bytes);
             (!close).then_some(theirs)
         });
-        let asked = ask(time, ours.as_fd());
+        let asked = Incoming::new(ours.as_fd(), time).question();
         drop(ours);
         drop(writer.join());
         asked
@@ -150,7 +201,7 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(5));
             }
         });
-        let refused = ask(SHORT, ours.as_fd()).unwrap_err();
+        let refused = Incoming::new(ours.as_fd(), SHORT).question().unwrap_err();
         assert!(refused.what.contains("does not end"), "{refused:?}");
         drop(ours);
         writer.join().unwrap();
@@ -159,18 +210,21 @@ mod tests {
     #[test]
     fn what_stands_behind_the_line_is_left_for_who_writes_it_or_is_refused() {
         let put = Question {
-            ask: Ask::Put(crate::store::work::Merge {
-                key: "f0:z".parse().unwrap(),
-                list: Vec::new(),
-                bring: vec![crate::key::Fingerprint::of(&[1; 32])],
-                nonce: None,
+            ask: Ask::Put(Put {
+                merge: crate::store::work::Merge {
+                    key: "f0:z".parse().unwrap(),
+                    list: Vec::new(),
+                    bring: vec![crate::key::Fingerprint::of(&[1; 32])],
+                    nonce: None,
+                },
+                vouched: None,
             }),
             ..good()
         };
         let (mut ours, mut theirs) = UnixStream::pair().unwrap();
         let line = serde_json::to_vec(&put).unwrap();
         theirs.write_all(&[&line[..], b"\nkey"].concat()).unwrap();
-        assert_eq!(ask(LONG, ours.as_fd()), Ok(put));
+        assert_eq!(Incoming::new(ours.as_fd(), LONG).question(), Ok(put));
         let mut left = [0; 3];
         ours.read_exact(&mut left).unwrap();
         assert_eq!(&left, b"key");

@@ -8,7 +8,7 @@ use crate::gate::{Live, Questions};
 use crate::host::bare::Beneath;
 use crate::key::{Fingerprint, Key};
 use crate::names::DatasetName;
-use crate::os::{Mount, PoolState};
+use crate::os::{Intake, Mount, PoolState};
 use crate::pass::{Node, ONE_CALL};
 use crate::plan::Step;
 use crate::report::{Finding, Severity};
@@ -382,6 +382,7 @@ impl KeyDevices for Stage<'_> {
         _filesystem: &Filesystem,
         _at: &Path,
         _work: &Work,
+        _brought: Option<&mut Intake>,
         _deadline: Deadline,
     ) -> Result<Worked, Trouble> {
         let what = "writing on the key store";

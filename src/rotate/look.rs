@@ -128,7 +128,7 @@ pub fn read(pass: &mut Pass, key: &KeyName) -> Result<Stored, String> {
 }
 
 fn own(store: &Stored) -> Own {
-    let held = held(&store.copies, None, None);
+    let held = held(&store.copies, None);
     Own {
         id: store.id.clone(),
         whole: held
@@ -300,7 +300,7 @@ fn ask_peer(pass: &mut Pass, key: &KeyName, peer: &Peer, copies: Option<&Copies>
         Ok((told, nonce))
     });
     let proven = match (&told, copies) {
-        (Ok((told, nonce)), Some(copies)) => proven(told, nonce, copies),
+        (Ok((told, nonce)), Some(copies)) => proven(told, &peer.name, nonce, copies),
         _ => Set::new(),
     };
     if let (Ok((told, _)), Some(copies)) = (&told, copies) {

@@ -325,14 +325,10 @@ fn on_peer(peer: &PeerFacts, print: Fingerprint, said: &mut Findings) {
             Some(Opens::By(by)) if *by != print => {}
             Some(Opens::By(_)) => is_needed(&subject, print, said),
             Some(Opens::CouldNotAsk(why)) => not_asked(&subject, why, said),
-            // A peer does not try what is retired.
+            // It may need a copy that only another store has.
             Some(Opens::NoKey) | None => {
-                let what = "nothing that is tried there opens it";
-                said.fail(
-                    &subject,
-                    what,
-                    "it may need what is retired; find out first",
-                );
+                let what = "nothing on its store opens it";
+                said.fail(&subject, what, "it may need this one; find out first");
             }
         }
     }

@@ -2,9 +2,10 @@
 
 use super::facts::{Facts, Own, PeerFacts};
 use super::{Run, look};
-use crate::handover::{self, Handing, is_same};
+use crate::handover::{self, Bytes, Handing, Receiver, is_same};
 use crate::key::Fingerprint;
-use crate::peers::KeyTold;
+use crate::names::NodeName;
+use crate::peers::{Kept, KeyTold};
 use crate::sorted::Set;
 use crate::store::state::Generation;
 use crate::store::survey::Copies;
@@ -23,7 +24,7 @@ impl Run<'_, '_> {
         if peer.proven.contains(&target) && is_same(told, &own.list) {
             return;
         }
-        match self.put(peer, told, &own.list, Some(copies)) {
+        match self.put(peer, told, &own.list, copies, Bytes::Go) {
             Ok((told, proven)) => {
                 match proven.contains(&target) {
                     true => self.did(format!(
@@ -53,41 +54,75 @@ impl Run<'_, '_> {
         peer: &PeerFacts,
         told: &KeyTold,
         list: &[Generation],
-        copies: Option<&Copies>,
+        copies: &Copies,
+        bytes: Bytes,
     ) -> Result<(KeyTold, Set<Fingerprint>), Trouble> {
         let mut peers = self.pass.config.peers.iter();
         let to = peers.find(|one| one.name == peer.name);
         let to = to.ok_or_else(|| Trouble::failed(peer.name.as_str(), "is no peer"))?;
-        let Handing { ask, keys, nonce } = handover::handing(self.key, told, list, copies)?;
+        let receiver = Receiver {
+            key: self.key,
+            from: &self.pass.config.node,
+            to: &to.name,
+            told,
+        };
+        let Handing { ask, keys, nonce } = handover::handing(receiver, list, copies, bytes)?;
         let told = handover::ask(self.pass, to, ask, &keys)?;
-        let proven = copies.map(|copies| handover::proven(&told, &nonce, copies));
-        let proven = proven.unwrap_or_default();
+        let proven = handover::proven(&told, &to.name, &nonce, copies);
         look::note(self.pass, to, self.key, list, &told.store, &proven);
+        self.tell_kept(&to.name, &told);
         Ok((told, proven))
+    }
+
+    fn tell_kept(&mut self, peer: &NodeName, told: &KeyTold) {
+        for Kept { fingerprint, why } in &told.kept {
+            let what = format!("goes on trying {fingerprint} there: {why}");
+            let remedy = format!(
+                "once that is opened by a newer generation, `f3skeys backup --to {peer}` or {}",
+                self.resume()
+            );
+            self.warn(peer, &what, &remedy);
+        }
     }
 
     /// Gives the list to every peer that has another one.
     pub(super) fn tell_peers(&mut self, facts: &Facts, list: &[Generation]) {
-        for peer in &facts.peers {
-            let Ok(told) = &peer.told else { continue };
-            // One that holds nothing of it gets it with the bytes, not with the list alone.
-            if told.held.is_empty() || is_same(told, list) {
-                continue;
+        // One that holds nothing of it gets it with the bytes, not with the list alone.
+        let needs = |told: &KeyTold| !told.held.is_empty() && !is_same(told, list);
+        let behind = facts.peers.iter().filter_map(|peer| {
+            let told = peer.told.as_ref().ok().filter(|told| needs(told))?;
+            Some((peer, told))
+        });
+        let behind: Vec<_> = behind.collect();
+        if behind.is_empty() {
+            return;
+        }
+        // The list is vouched for with the bytes of a generation.
+        let copies = match look::read(self.pass, self.key) {
+            Ok(store) => store.copies,
+            Err(why) => {
+                for (peer, _) in behind {
+                    self.not_told(&peer.name, &why);
+                }
+                return;
             }
+        };
+        for (peer, told) in behind {
             let known = |g: &&Generation| {
                 let mut held = told.held.iter();
                 held.any(|held| held.generation.fingerprint == g.fingerprint)
             };
             let told_list: Vec<Generation> = list.iter().filter(known).cloned().collect();
-            match self.put(peer, told, &told_list, None) {
+            match self.put(peer, told, &told_list, &copies, Bytes::Stay) {
                 Ok(_) => self.did(format!("told {}", peer.name)),
-                Err(trouble) => {
-                    let why = trouble.of(peer.name.as_str());
-                    let what = format!("was not told how the generations stand: {why}");
-                    let remedy = format!("its boots work all the same; {}", self.resume());
-                    self.warn(&peer.name, &what, &remedy);
-                }
+                Err(trouble) => self.not_told(&peer.name, &trouble.of(peer.name.as_str())),
             }
         }
+    }
+
+    fn not_told(&mut self, peer: &NodeName, why: &str) {
+        let what = format!("was not told how the generations stand: {why}");
+        let remedy = format!("its boots work all the same; {}", self.resume());
+        self.warn(peer, &what, &remedy);
     }
 }

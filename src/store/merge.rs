@@ -2,7 +2,8 @@
 //! a key are given the standings that its owner says. Pure.
 //!
 //! The owner's list is taken as a whole or not at all. It takes no generation off a store; only
-//! [`prune`] does, by the word of a person at the store.
+//! [`prune`] does, by the word of a person at the store. So a retirement can be taken back: it is a
+//! standing like any other, and its bytes are still there. What is pruned stays so: they may be gone.
 
 use super::layout;
 use super::repair::{Change, Content, files_of};
@@ -11,7 +12,7 @@ use super::survey::{Copies, Survey};
 use super::work::{Held, Merge, Prune};
 use super::{MISSING, MOST_GENERATIONS, MOST_KEYS, MOST_OF_ONE_OWNER};
 use crate::key::{Fingerprint, Nonce};
-use crate::names::KeyName;
+use crate::names::{KeyName, NodeName};
 use crate::sorted::{self, Set};
 
 /// Says what the staged generation of a key is to be.
@@ -136,6 +137,18 @@ pub fn staging(key: &KeyName, copies: &Copies, staged: Generation) -> Merge {
     }
 }
 
+/// The generations that the store's state lists, by number.
+pub fn listing(copies: &Copies) -> Vec<Generation> {
+    let mut listed: Vec<Generation> = listed(copies).collect();
+    sorted::sort_by_key(&mut listed, |g| g.generation);
+    listed
+}
+
+/// The number that the store has of a generation.
+pub(super) fn number_of(copies: &Copies, print: Fingerprint) -> Option<u32> {
+    copies.known.get(&print).map(|known| known.number)
+}
+
 fn listed(copies: &Copies) -> impl Iterator<Item = Generation> {
     copies.known.iter().filter_map(|(fingerprint, known)| {
         Some(Generation {
@@ -242,11 +255,9 @@ pub fn may(
                 entry.generation
             ));
         }
-        if let Some(here) = known.listed.filter(|here| !here.is_tried())
-            && entry.state < here
-        {
+        if known.listed == Some(Standing::Pruned) && entry.state != Standing::Pruned {
             return Err(format!(
-                "generation {number} is {here} here, and {} on the list",
+                "generation {number} is pruned here, and {} on the list",
                 entry.state
             ));
         }
@@ -390,9 +401,20 @@ fn top(key: &KeyName, copies: &Copies, list: &[Generation]) -> Option<Change> {
     }
 }
 
-/// What a store holds of a key, by its own list, in the order of the generations. A proof needs the
-/// store's identity and a nonce.
-pub fn held(copies: &Copies, store: Option<&str>, nonce: Option<&Nonce>) -> Vec<Held> {
+/// What a proof of possession is made over, beside the key.
+#[derive(Debug, Clone, Copy)]
+pub struct Over<'a> {
+    /// The number of whoever asks.
+    pub nonce: &'a Nonce,
+    /// The node that proves.
+    pub prover: &'a NodeName,
+    /// The identity of its store.
+    pub store: &'a str,
+}
+
+/// What a store holds of a key, by its own list, in the order of the generations, with a proof of each
+/// where there is something to prove it over.
+pub fn held(copies: &Copies, over: Option<Over>) -> Vec<Held> {
     let standings = copies.standings(&Set::new());
     let mut held: Vec<Held> = standings
         .into_iter()
@@ -403,7 +425,14 @@ pub fn held(copies: &Copies, store: Option<&str>, nonce: Option<&Nonce>) -> Vec<
                 state,
             };
             let key = copies.good.get(&fingerprint);
-            let proof = |key: &crate::key::Key| Some(key.prove(nonce?, store?));
+            let proof = |key: &crate::key::Key| {
+                let Over {
+                    nonce,
+                    prover,
+                    store,
+                } = over?;
+                Some(key.prove(nonce, prover.as_str(), store))
+            };
             Some(Held {
                 generation,
                 whole: key.is_some(),

@@ -3,6 +3,7 @@
 //! Pure: it is given what was read, once, and says which keys are usable and what is damaged.
 //! Nothing here reads a file, and nothing here writes one.
 
+pub mod accept;
 pub mod layout;
 pub mod merge;
 pub mod repair;
@@ -167,7 +168,6 @@ pub(crate) fn holding(copies: Copies) -> Holding {
             verified,
             key,
         })
-        .filter(|generation| generation.standing.is_tried())
         .collect();
     sorted::sort_by_key(&mut generations, |g| {
         (g.standing, std::cmp::Reverse(g.number))

@@ -27,14 +27,16 @@ pub enum Standing {
     Staged,
     /// Replaced, but some root or replica may still need it.
     Retained,
-    /// Replaced everywhere; kept for checkpoints, split mirrors and saved streams. Never tried.
+    /// Replaced everywhere; kept for checkpoints, split mirrors and saved streams. A boot tries it
+    /// after all others, rather than leave a root locked.
     Retired,
-    /// Retired, and its owner has said that it may be taken off the stores. It is nowhere missed.
+    /// Retired, and its owner has said that it may be taken off the stores. It is nowhere missed; where
+    /// its bytes still are, a boot tries it last of all.
     Pruned,
 }
 
 impl Standing {
-    /// Whether a boot tries it.
+    /// Whether anything is expected to be opened by it.
     pub fn is_tried(self) -> bool {
         !matches!(self, Standing::Retired | Standing::Pruned)
     }
@@ -74,6 +76,15 @@ pub struct State {
     pub store: String,
     /// The generations of every key.
     pub keys: Map<KeyName, Vec<Generation>>,
+}
+
+/// The length of a store's identity, in hex digits.
+const ID_LENGTH: usize = 32;
+
+/// Whether this is the identity of a store: 32 lower-case hex digits.
+pub fn is_store_id(text: &str) -> bool {
+    let is_digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    text.len() == ID_LENGTH && text.bytes().all(is_digit)
 }
 
 /// Only the format, so that a newer file is told apart from a damaged one.

@@ -94,7 +94,7 @@ fn generations_that_cannot_be_read_leave_the_copy_at_the_top() {
 }
 
 #[test]
-fn current_then_staged_then_retained_and_never_retired() {
+fn current_then_staged_then_retained_and_what_is_retired_last() {
     let c = [0xcc; 32];
     let d = [0xdd; 32];
     let (held, _) = holding(
@@ -117,7 +117,8 @@ fn current_then_staged_then_retained_and_never_retired() {
         [
             (0xaa, Standing::Current),
             (0xbb, Standing::Staged),
-            (0xcc, Standing::Retained)
+            (0xcc, Standing::Retained),
+            (0xdd, Standing::Retired)
         ]
     );
     assert_eq!(held.damage, []);

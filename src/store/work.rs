@@ -1,8 +1,8 @@
-//! What may be written on a key store: eight pieces of work, each of which loses no key wherever it
+//! What may be written on a key store: nine pieces of work, each of which loses no key wherever it
 //! is cut, but for the one that a person has named to lose it.
 
 use crate::key::{Fingerprint, Nonce, Proof};
-use crate::names::KeyName;
+use crate::names::{KeyName, NodeName};
 use crate::sorted::{Map, Set};
 use crate::store::Damage;
 use crate::store::state::Generation;
@@ -26,10 +26,12 @@ pub enum Work {
     /// Make the next generation of a key of random bytes, staged. The key may be unknown so far: then
     /// its first generation is staged, and none is current.
     Stage(KeyName),
-    /// Give the generations of a key the standings that its owner says.
+    /// Give the generations of a key of this node the standings that it says.
     Merge(Merge),
+    /// Give the generations of a peer's key the standings that the peer says.
+    Take(Given),
     /// Take a key over from a node that does not own it, if the store holds nothing of it.
-    Add(Merge),
+    Add(Given),
     /// Take a generation off that nothing needs any more.
     Prune(Prune),
 }
@@ -38,7 +40,8 @@ impl Work {
     /// The list of generations that is taken in, if any.
     pub fn list(&self) -> Option<&Merge> {
         match self {
-            Work::Merge(merge) | Work::Add(merge) => Some(merge),
+            Work::Merge(merge) => Some(merge),
+            Work::Take(given) | Work::Add(given) => Some(&given.merge),
             _ => None,
         }
     }
@@ -74,6 +77,18 @@ pub struct Merge {
     pub nonce: Option<Nonce>,
 }
 
+/// A list of generations that came from another node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Given {
+    /// The list.
+    pub merge: Merge,
+    /// This node, which proves what it has read back.
+    pub prover: NodeName,
+    /// What the store listed of the key when the list was judged, by number. A store that lists
+    /// anything else by now takes nothing. `None` where the store itself is the only judge.
+    pub seen: Option<Vec<Generation>>,
+}
+
 /// What a store holds of a generation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -99,7 +114,7 @@ pub struct Worked {
     pub keys: Map<KeyName, Option<Fingerprint>>,
     /// The identity of the store, if its state file is whole.
     pub store: Option<String>,
-    /// After [`Work::Stage`], [`Work::Merge`], [`Work::Add`] and [`Work::Prune`]: what the store holds of that key, read back.
+    /// After [`Work::Stage`], [`Work::Merge`], [`Work::Take`], [`Work::Add`] and [`Work::Prune`]: what the store holds of that key, read back.
     pub held: Vec<Held>,
     /// After those: whether no file of that key is damaged.
     pub sound: bool,

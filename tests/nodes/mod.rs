@@ -10,10 +10,11 @@ use f3skeys::backup::{Scope, backup};
 use f3skeys::config::Config;
 use f3skeys::key::{Fingerprint, Key, Nonce, keys_alive};
 use f3skeys::names::{KeyName, NodeName};
-use f3skeys::peers::{Ask, KEY_PATIENCE, KeyTold, Peers, Question, Told, VERSION};
+use f3skeys::peers::{Ask, KEY_PATIENCE, KeyTold, Peers, Put, Question, Told, VERSION};
 use f3skeys::receive::rebuild;
 use f3skeys::report::Report;
 use f3skeys::sorted::Map;
+use f3skeys::statement::Statement;
 use f3skeys::store::layout;
 use f3skeys::store::state::{FORMAT, Generation, Standing, State as StoreState};
 use f3skeys::store::work::Merge;
@@ -298,6 +299,32 @@ pub fn putting(key: &str, standings: &[Standing]) -> (Merge, Vec<Key>) {
     (merge, keys)
 }
 
+/// The list as its owner vouches for it: with a generation that the other holds whole. Whoever does not
+/// own the key vouches for nothing.
+pub fn vouched(world: &World, from: &str, to: &str, merge: Merge) -> Put {
+    let about = Ask::Key {
+        key: merge.key.clone(),
+        nonce: nonce(),
+    };
+    let told = (merge.key.owner() == from).then(|| world.ask(from, to, about, &[]));
+    let told = told.and_then(Result::ok);
+    let vouched = told.and_then(|told| {
+        let by = told.held.iter().filter(|held| held.whole);
+        let by = by.min_by_key(|held| held.generation.state)?;
+        let statement = Statement {
+            key: &merge.key,
+            from: &from.parse().unwrap(),
+            to: &to.parse().unwrap(),
+            store: &told.store,
+            challenge: told.challenge?,
+            list: &merge.list,
+        };
+        let by = key_of(merge.key.as_str(), by.generation.generation);
+        Some(statement.vouched(&by).unwrap())
+    });
+    Put { merge, vouched }
+}
+
 /// Puts a key there.
 pub fn put(
     world: &World,
@@ -308,5 +335,6 @@ pub fn put(
 ) -> Result<KeyTold, Trouble> {
     let (merge, keys) = putting(key, standings);
     let keys: Vec<&Key> = keys.iter().collect();
-    world.ask(from, to, Ask::Put(merge), &keys)
+    let put = vouched(world, from, to, merge);
+    world.ask(from, to, Ask::Put(put), &keys)
 }

@@ -11,22 +11,23 @@ use f3skeys::config::{Config, Peer};
 use f3skeys::device::{Candidate, Filesystem, Kind as FsKind};
 use f3skeys::gate::{Live, Questions};
 use f3skeys::host::bare::{Bare, Beneath};
-use f3skeys::key::{Fingerprint, Key, keys_alive};
+use f3skeys::key::{Fingerprint, Key, Nonce, keys_alive};
 use f3skeys::marker::LOCK_POLL;
 use f3skeys::names::{DatasetName, KeyName, ServiceName};
-use f3skeys::os::{Mount, PoolState};
+use f3skeys::os::{Intake, Mount, PoolState};
 use f3skeys::pass::Node;
-use f3skeys::peers::{self, Peers, Question, Reply};
+use f3skeys::peers::{self, Ask, Peers, Put, Question, Reply};
 use f3skeys::promotion::record::{self, Record};
 use f3skeys::promotion::{self, Promoted, Promotion};
 use f3skeys::receive::{self, Refused, rebuild};
 use f3skeys::report::Severity;
 use f3skeys::services::Services;
 use f3skeys::sorted::{Map, Set};
+use f3skeys::statement::Statement;
 use f3skeys::store::layout::{self, Place};
 use f3skeys::store::state::{FORMAT, Generation, Standing, State};
 use f3skeys::store::survey::survey;
-use f3skeys::store::work::{Work, Worked};
+use f3skeys::store::work::{Merge, Work, Worked};
 use f3skeys::store::{KeyFile, Reading, Wanted};
 use f3skeys::system::{Guard, KeyDevices, System};
 use f3skeys::time::{Clock, Deadline};
@@ -296,8 +297,6 @@ pub struct Sim {
     pub neighbours: RefCell<BTreeMap<String, Rc<(Sim, Config)>>>,
     /// Peers that are away: asking one takes all the time there is.
     pub away: RefCell<Vec<String>>,
-    /// What comes in on standard input after a question: the bytes of keys.
-    pub incoming: RefCell<Vec<u8>>,
     /// A run that dies while it writes a stick leaves there only what was made durable; else all that
     /// was written.
     pub torn: Cell<bool>,
@@ -385,7 +384,6 @@ impl Sim {
             replies: RefCell::default(),
             neighbours: RefCell::default(),
             away: RefCell::default(),
-            incoming: RefCell::default(),
             torn: Cell::default(),
             keys_elsewhere: Cell::default(),
             random: Cell::default(),
@@ -789,6 +787,19 @@ impl Sim {
         }
     }
 
+    /// The peer may ask anew as often as it may, and has been given [`number`] for a list of this key.
+    pub fn gives_number(&self, from: &str, key: &str) {
+        let now = self.now().as_secs();
+        let ledger = serde_json::json!({
+            "boot": &*self.boot_id.borrow(),
+            "asked": {"left": 128, "since": now},
+            "numbers": [{"key": key, "number": number(), "until": now + 60}],
+        });
+        let directory = self.run().join("asked");
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join(from), ledger.to_string()).unwrap();
+    }
+
     /// Runs a verb that dies at its n-th step; `None` when it did, and what it gave when it had no
     /// such step.
     pub fn dies_at<T>(&self, step: u32, verb: impl FnOnce(Node) -> T) -> Option<T> {
@@ -818,6 +829,41 @@ impl Sim {
     }
 }
 
+/// The number that [`Sim::gives_number`] has given.
+pub fn number() -> Nonce {
+    Nonce::from([0x4e; 32])
+}
+
+/// A list for a node, vouched for over [`number`] with this key.
+pub fn vouched(to: &str, store: &str, from: &str, merge: Merge, by: &Key) -> Put {
+    let statement = Statement {
+        key: &merge.key,
+        from: &from.parse().unwrap(),
+        to: &to.parse().unwrap(),
+        store,
+        challenge: number(),
+        list: &merge.list,
+    };
+    let vouched = statement.vouched(by).unwrap();
+    Put {
+        vouched: Some(vouched),
+        merge,
+    }
+}
+
+/// The keys that come with a question, as they are read off the wire.
+pub fn brought(ask: &Ask, behind: &[u8]) -> io::Result<Option<Intake>> {
+    match ask {
+        Ask::Put(put) if ask.brings_keys() => {
+            let bring = &put.merge.bring;
+            let mut intake = Intake::new(bring.len())?;
+            writer::incoming(bring, behind, &mut intake)?;
+            Ok(Some(intake))
+        }
+        _ => Ok(None),
+    }
+}
+
 /// The peer's side of a question, as its ssh daemon starts it. A run that dies closes the connection.
 fn receive_at(
     neighbour: &(Sim, Config),
@@ -828,8 +874,7 @@ fn receive_at(
     let mut line = question.line(keys)?;
     // What the reader stops at.
     assert_eq!(line.pop(), Some(b'\n'));
-    let bytes = keys.iter().flat_map(|key| key.expose().to_vec());
-    *sim.incoming.borrow_mut() = bytes.collect();
+    let bytes: Vec<u8> = keys.iter().flat_map(|key| key.expose().to_vec()).collect();
     sim.keys_elsewhere.set(keys_alive());
     let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let time = receive::Time::begin(sim);
@@ -837,10 +882,10 @@ fn receive_at(
             let from = &question.from;
             let admitted = rebuild::admits(node, from);
             let ask = receive::understand(config, from, &line, &admitted)?;
-            receive::answer(node, config, from, ask, time)
+            let brought = brought(&ask, &bytes).unwrap();
+            receive::answer(node, config, from, ask, brought, time)
         })
     }));
-    sim.incoming.borrow_mut().clear();
     sim.keys_elsewhere.set(0);
     match ran {
         Ok(answered) => answered.map_err(|refused| {
@@ -1462,6 +1507,7 @@ impl KeyDevices for Sim {
         _filesystem: &Filesystem,
         _at: &Path,
         work: &Work,
+        intake: Option<&mut Intake>,
         _deadline: Deadline,
     ) -> Result<Worked, Trouble> {
         self.step();
@@ -1476,9 +1522,7 @@ impl KeyDevices for Sim {
         if let Some(why) = before.broken.or(before.unwritable) {
             return Err(failed(why));
         }
-        let brought = self
-            .take_incoming(work)
-            .map_err(|e| failed(e.to_string()))?;
+        let brought = writer::brought(work, intake).map_err(|e| failed(e.to_string()))?;
         self.sticks.borrow_mut()[index].fault = None;
         let mut medium = Stepping {
             sim: self,
@@ -1513,16 +1557,6 @@ impl Sim {
         match keys_alive() == self.keys_elsewhere.get() {
             true => Ok(()),
             false => Err(Trouble::failed(what, "refused while keys are in memory")),
-        }
-    }
-
-    fn take_incoming(&self, work: &Work) -> io::Result<Vec<Key>> {
-        match work.brings() {
-            Some(merge) => {
-                let bytes = self.incoming.take();
-                writer::incoming(merge, &bytes[..])
-            }
-            None => Ok(Vec::new()),
         }
     }
 

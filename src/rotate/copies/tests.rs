@@ -79,6 +79,8 @@ fn peer(name: &str, stands: Stands) -> PeerFacts {
         held: Vec::new(),
         sound: true,
         roots: Vec::new(),
+        challenge: None,
+        kept: Vec::new(),
     });
     PeerFacts {
         name: name.parse().unwrap(),

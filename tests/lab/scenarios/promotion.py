@@ -287,7 +287,7 @@ def demote_killed(node, lab):
 
 def question(datasets=(LOST,), **changes):
     """A peer's question about replicas, whole, but for these changes."""
-    whole = {"version": 1, "from": ASKER, "ask": {"replicas": list(datasets)}}
+    whole = {"version": 2, "from": ASKER, "ask": {"replicas": list(datasets)}}
     return json.dumps(whole | changes).encode() + b"\n"
 
 
@@ -299,7 +299,8 @@ def about(key):
 def handed(key, *prints, brought=b""):
     """A peer's key handed over: all these generations, and the bytes."""
     generations = [{"generation": number, "fingerprint": one, "state": "retained"} for number, one in enumerate(prints, 1)]
-    return question(ask={"put": {"key": key, "list": generations, "bring": list(prints), "nonce": None}}) + brought
+    merge = {"key": key, "list": generations, "bring": list(prints), "nonce": None}
+    return question(ask={"put": {"merge": merge, "vouched": None}}) + brought
 
 
 def asked(node, stdin, peer=ASKER):
@@ -312,7 +313,7 @@ def reply(node, *datasets):
     done = asked(node, question(datasets=list(datasets or (LOST,))))
     check(done.status == 0, done)
     told = json.loads(done.out)
-    check((told["version"], told["node"]) == (1, "f0.lan.buetow.org"), told)
+    check((told["version"], told["node"]) == (2, "f0.lan.buetow.org"), told)
     return {one["dataset"]: one for one in told["answer"]["replicas"]}
 
 
@@ -394,7 +395,7 @@ HOSTILE = {
     "a snapshot": question(datasets=[f"{LOST}@one"]),
     "a shell's words": question(datasets=[f"{LOST}; touch /root/pwned"]),
     "a NUL": question(datasets=[f"{LOST}\0x"]),
-    "deep nesting": b'{"version":1,"from":' + b"[" * 100000 + b"\n",
+    "deep nesting": b'{"version":2,"from":' + b"[" * 100000 + b"\n",
     "two mebibytes": question(datasets=[LOST] * 80000),
     "bytes that are no text": bytes(range(256)) * 16,
 }

@@ -360,7 +360,8 @@ def hand_over(node, config, fingerprint, data, status=0):
     """What the forced command makes of a key that its owner hands over, in one generation."""
     generation = {"generation": 1, "fingerprint": fingerprint, "state": "current"}
     merge = {"key": OTHER, "list": [generation], "bring": [fingerprint], "nonce": "1" * 64}
-    line = json.dumps({"version": 1, "from": OWNER, "ask": {"put": merge}}).encode() + b"\n"
+    put = {"merge": merge, "vouched": None}
+    line = json.dumps({"version": 2, "from": OWNER, "ask": {"put": put}}).encode() + b"\n"
     done = node.sh(f"/usr/sbin/f3skeys --config {config} receive --from {OWNER}", line + data)
     check(done.status == status, f"wanted exit {status}\n{done}")
     node.check_store_unmounted()
@@ -374,7 +375,7 @@ def handed_over(node, lab):
     key, before = lab.pools.key(OTHER), stick.files(image)
     [fingerprint] = re.findall(rf"{OTHER}/1-([0-9a-f]{{64}})\.key", " ".join(before))
     for wrong in (b"", key[:-1], key + b"\n", bytes(32)):
-        done = hand_over(node, config, fingerprint, wrong, 69)
+        done = hand_over(node, config, fingerprint, wrong, 65)
         check(not done.out and done.err.strip(), done)
     check(stick.files(image) == before, "something was written")
     done = hand_over(node, config, fingerprint, key)
@@ -385,7 +386,9 @@ def handed_over(node, lab):
     check_keys(lab, image)
     verify(node, "--pools")
     after = stick.files(image)
-    check(json.loads(hand_over(node, config, fingerprint, key).out) == json.loads(done.out), "another answer")
+    first, again = (json.loads(told)["answer"]["key"] for told in (done.out, hand_over(node, config, fingerprint, key).out))
+    check(first.pop("challenge") != again.pop("challenge"), "a number was given twice")
+    check(first == again, "another answer")
     check(stick.files(image) == after, "what is there already was written again")
 
 

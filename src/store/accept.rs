@@ -1,0 +1,90 @@
+//! What a store takes of a list that a peer sends. Pure.
+//!
+//! A list with a proof is its owner's word. One without changes nothing that the store has of the key:
+//! it is a new key, or it says what is so already and brings what is damaged. And whatever the list
+//! says, a store goes on trying a generation that one of its roots may need.
+
+use super::merge::{listing, number_of};
+use super::state::{Generation, Standing};
+use super::survey::Copies;
+use crate::key::Fingerprint;
+use crate::names::{DatasetName, KeyName};
+use crate::peers::Opens;
+use crate::sorted::Set;
+
+/// The generations with which a list can be vouched for: those that are whole here and that boots try.
+/// Where none of these is whole, what is retired vouches as well.
+pub fn vouchers(copies: &Copies) -> Set<Fingerprint> {
+    let standings = copies.standings(&Set::new());
+    let is_whole = |print: &&Fingerprint| copies.good.contains_key(*print);
+    let is_tried = |print: &&Fingerprint| standings.get(*print).is_some_and(|s| s.is_tried());
+    let whole = || standings.keys().filter(is_whole);
+    let tried: Set<Fingerprint> = whole().filter(is_tried).copied().collect();
+    match tried.is_empty() {
+        true => whole().copied().collect(),
+        false => tried,
+    }
+}
+
+/// Whether a list that nothing vouches for may be taken.
+///
+/// # Errors
+/// It would change what the store has of the key.
+pub fn unvouched(key: &KeyName, copies: &Copies, list: &[Generation]) -> Result<(), String> {
+    let listed = listing(copies);
+    let is_part = copies.known.keys().all(|print| {
+        let mut list = list.iter();
+        list.any(|g| g.fingerprint == *print && Some(g.generation) == number_of(copies, *print))
+    });
+    let is_same = listed.iter().all(|g| list.contains(g)) && listed.len() == list.len();
+    match is_part && (listed.is_empty() || is_same) {
+        true => Ok(()),
+        false => Err(format!(
+            "{key} is on this store, and nothing proves that this list is its owner's; the owner proves it with a generation that both stores hold"
+        )),
+    }
+}
+
+/// The generations of this store that the list retires or prunes.
+pub fn given_up(copies: &Copies, list: &[Generation]) -> Set<Fingerprint> {
+    let here = copies.standings(&Set::new());
+    let given_up = list.iter().filter(|g| {
+        let here = here.get(&g.fingerprint);
+        !g.state.is_tried() && here.is_some_and(|here| *here != g.state)
+    });
+    given_up.map(|g| g.fingerprint).collect()
+}
+
+/// Why a store must go on trying what a list gives up: the first root that nothing which the list has
+/// tried was seen to open. `None` when there is no such root.
+pub fn needed_by(roots: &[(DatasetName, Opens)], list: &[Generation]) -> Option<String> {
+    let is_tried = |print: &Fingerprint| {
+        let mut list = list.iter();
+        list.any(|g| g.fingerprint == *print && g.state.is_tried())
+    };
+    roots.iter().find_map(|(root, opens)| match opens {
+        Opens::By(print) if is_tried(print) => None,
+        Opens::By(print) => Some(format!("{root} is opened by {print}")),
+        Opens::NoKey => Some(format!(
+            "{root} was seen to be opened by none of the others"
+        )),
+        Opens::CouldNotAsk(why) => Some(format!("{root} could not be asked: {why}")),
+    })
+}
+
+/// The list with these generations kept: what boots try here they go on trying, and what is retired is
+/// not pruned.
+pub fn keeping(copies: &Copies, list: &[Generation], kept: &Set<Fingerprint>) -> Vec<Generation> {
+    let here = copies.standings(&Set::new());
+    let keep = |g: &Generation| match here.get(&g.fingerprint) {
+        Some(here) if kept.contains(&g.fingerprint) => Generation {
+            state: match here.is_tried() {
+                true => Standing::Retained,
+                false => *here,
+            },
+            ..g.clone()
+        },
+        _ => g.clone(),
+    };
+    list.iter().map(keep).collect()
+}
