@@ -49,6 +49,16 @@ pub trait Flat: Sized {
 pub struct Row<'a>(&'a [u8]);
 
 impl<'a> Row<'a> {
+    /// All of these bytes.
+    pub fn of(bytes: &'a [u8]) -> Row<'a> {
+        Row(bytes)
+    }
+
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn bytes(&mut self, length: usize) -> Result<&'a [u8], Unfit> {
         let (taken, rest) = self.0.split_at_checked(length).ok_or("it is cut short")?;
         self.0 = rest;
@@ -103,9 +113,9 @@ pub fn read<T: Flat>(bytes: &[u8]) -> Result<T, String> {
     if bytes.len() > LARGEST {
         return Err(wrong("it is too long"));
     }
-    let mut row = Row(bytes);
+    let mut row = Row::of(bytes);
     let said = take_tagged(&mut row).map_err(wrong)?;
-    match row.0.is_empty() {
+    match row.is_empty() {
         true => said,
         false => Err(wrong("something stands behind it")),
     }
@@ -213,6 +223,20 @@ impl Flat for String {
     }
 }
 
+/// Bytes as they are: no words to be shown.
+impl Flat for Vec<u8> {
+    fn put(&self, out: &mut Vec<u8>) -> Result<(), Unfit> {
+        let length = u16::try_from(self.len()).map_err(|_| "a value is too long")?;
+        length.put(out)?;
+        out.extend_from_slice(self);
+        Ok(())
+    }
+    fn take(from: &mut Row) -> Result<Self, Unfit> {
+        let length = usize::from(u16::take(from)?);
+        from.bytes(length).map(<[u8]>::to_vec)
+    }
+}
+
 impl Flat for bool {
     fn put(&self, out: &mut Vec<u8>) -> Result<(), Unfit> {
         u8::from(*self).put(out)
@@ -242,7 +266,11 @@ impl<T: Flat> Flat for Option<T> {
     }
 }
 
-fn put_all<T: Flat>(all: &[T], most: usize, out: &mut Vec<u8>) -> Result<(), Unfit> {
+/// Writes a list of at most so many.
+///
+/// # Errors
+/// There are more, or one of them is larger than it may be.
+pub fn put_all<T: Flat>(all: &[T], most: usize, out: &mut Vec<u8>) -> Result<(), Unfit> {
     let count = u32::try_from(all.len()).map_err(|_| TOO_MANY)?;
     if all.len() > most {
         return Err(TOO_MANY);
@@ -251,8 +279,11 @@ fn put_all<T: Flat>(all: &[T], most: usize, out: &mut Vec<u8>) -> Result<(), Unf
     all.iter().try_for_each(|one| one.put(out))
 }
 
-/// Grows with what is there, never with what is announced.
-fn take_all<T: Flat>(from: &mut Row, most: usize) -> Result<Vec<T>, Unfit> {
+/// Reads a list of at most so many. Grows with what is there, never with what is announced.
+///
+/// # Errors
+/// There are more, or one of them is not well formed.
+pub fn take_all<T: Flat>(from: &mut Row, most: usize) -> Result<Vec<T>, Unfit> {
     let count = u32::take(from)?;
     if usize::try_from(count).map_or(true, |count| count > most) {
         return Err(TOO_MANY);

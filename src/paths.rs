@@ -10,6 +10,11 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+/// The path of these bytes.
+pub fn of_bytes(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(OsString::from_vec(bytes.to_vec()))
+}
+
 /// A path as JSON has it.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Shown(PathBuf);

@@ -679,6 +679,29 @@ fn a_missing_root_is_one_fault() {
 }
 
 #[test]
+fn law_5_a_dataset_that_is_not_understood_is_one_fault() {
+    for (name, root, severity) in [
+        ("zdata/enc", "zdata/enc", FAILURE),
+        ("zdata/enc/nfsdata", "zdata/enc", FAILURE),
+        ("zdata/sink/f1", "zdata/sink/f1", FAILURE),
+        ("zdata/other", "-", WARNING),
+        ("zroot/other", "zroot/other", WARNING),
+    ] {
+        let world = healthy(Rc, "not-understood");
+        world.sim.not_understood(name, root);
+        world.only(severity, name, "not understood");
+    }
+    // Then its root would stay locked as well.
+    let world = healthy(Rc, "not-understood");
+    world
+        .sim
+        .not_understood("zdata/sink/f1/child", "zdata/sink/f1");
+    let found = world.found();
+    let subjects: Vec<&str> = found.iter().map(|f| f.subject.as_str()).collect();
+    assert_eq!(subjects, ["zdata/sink/f1", "zdata/sink/f1/child"]);
+}
+
+#[test]
 fn encrypted_roots_that_nobody_named() {
     for (format, severity, words) in [
         (KeyFormat::Raw, WARNING, "the configuration does not name"),

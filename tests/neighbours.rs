@@ -304,6 +304,10 @@ fn opens_opens_not_and_could_not_ask_are_told_apart() {
             .retain(|d| d.name.as_str() != ROOT)
     };
     cannot(&world(&gone), "there is no z/sink/f0");
+    for name in [ROOT, "z/sink/f0/x"] {
+        let odd = |sim: &Sim| sim.not_understood(name, ROOT);
+        cannot(&world(&odd), "not understood");
+    }
     let inherits = |sim: &Sim| {
         sim.change(ROOT, |d| {
             d.encryption_root = Some("z/sink".parse().unwrap())

@@ -1091,6 +1091,9 @@ fn what_cannot_be_asked_is_not_taken_for_a_no() {
     f1.hanging.borrow_mut().push("z".to_owned());
     cannot(&primary(), &f1, "given up");
     f1.hanging.borrow_mut().clear();
+    f1.not_understood(ROOT, ROOT);
+    cannot(&primary(), &f1, "not understood");
+    f1.damaged.borrow_mut().clear();
     let f0 = primary();
     f0.hanging.borrow_mut().push("y".to_owned());
     cannot(&f0, &f1, "given up");

@@ -469,6 +469,15 @@ fn whatever_would_lose_something_is_refused_before_anything_is_changed() {
             .borrow_mut()
             .push("zdata/enc/child".to_owned());
     });
+    refused("child-not-understood", "may not be unwrapped", |w| {
+        w.f0.not_understood("zdata/enc/child", "-");
+    });
+    refused("clone-not-understood", "may not be unwrapped", |w| {
+        w.f0.not_understood("zdata/copy", "zdata/enc");
+    });
+    refused("root-not-understood", "not understood", |w| {
+        w.f0.not_understood("zdata/enc", "zdata/enc");
+    });
     refused("clone", "zdata/copy is a clone", |w| {
         let mut clone = encrypted("zdata/copy", "zdata/enc");
         clone.origin = Some("zdata/enc".parse().unwrap());

@@ -63,7 +63,6 @@ struct Calls {
         usize,
         c_int,
     ) -> c_int,
-    get_number: unsafe extern "C" fn(Zfs, c_int) -> u64,
     user_properties: unsafe extern "C" fn(Zfs) -> List,
     is_mounted: unsafe extern "C" fn(Zfs, *mut *mut c_char) -> c_int,
     mount: unsafe extern "C" fn(Zfs, *const c_char, c_int) -> c_int,
@@ -74,6 +73,11 @@ struct Calls {
     number_in: unsafe extern "C" fn(List, *const c_char, *mut u64) -> c_int,
 }
 
+/// A property's value and its source, as bytes: a value may hold any.
+pub type Value = (Vec<u8>, Vec<u8>);
+/// A dataset's name, and the values of the properties that were asked for, in their order.
+pub type Told = (Vec<u8>, Vec<Value>);
+
 /// A property as the library knows it.
 enum Property {
     Own(c_int),
@@ -81,6 +85,8 @@ enum Property {
     Mounted(c_int),
     /// `readonly`, for which the library looks there as well.
     ReadOnly(c_int),
+    /// `written`, of which the library says 0 where the kernel could not count.
+    Counted(c_int),
     User(CString),
 }
 
@@ -90,7 +96,7 @@ pub struct Library {
     #[cfg(target_os = "linux")]
     straight: Option<Straight>,
     root: Root,
-    properties: Vec<(String, Property)>,
+    properties: Vec<Property>,
     kept: RefCell<Kept>,
 }
 
@@ -177,11 +183,11 @@ fn opened(names: &[&CStr]) -> Option<*mut c_void> {
 }
 
 impl Library {
-    /// Opens the library, to ask for these properties, named as for `zfs get`.
+    /// Opens the library, to ask for these properties.
     ///
     /// # Errors
     /// There is none that is known here, it lacks a function or a property, or ZFS is not there.
-    pub fn open(properties: &str) -> Result<Library, String> {
+    pub fn open(properties: &[&str]) -> Result<Library, String> {
         without_environment();
         let library = opened(&NAMES).ok_or("there is no libzfs that is known here")?;
         let calls = Calls::of(library)?;
@@ -198,9 +204,9 @@ impl Library {
             properties: Vec::new(),
             kept: RefCell::default(),
         };
-        for name in properties.split(',') {
+        for name in properties {
             let property = library.property(name)?;
-            library.properties.push((name.to_owned(), property));
+            library.properties.push(property);
         }
         Ok(library)
     }
@@ -214,13 +220,14 @@ impl Library {
         match unsafe { (self.calls.property)(text.as_ptr()) } {
             number if number >= 0 && name == "mounted" => Ok(Property::Mounted(number)),
             number if number >= 0 && name == "readonly" => Ok(Property::ReadOnly(number)),
+            number if number >= 0 && name == "written" => Ok(Property::Counted(number)),
             number if number >= 0 => Ok(Property::Own(number)),
             _ => Err(format!("libzfs knows no property {name}")),
         }
     }
 
-    /// What `zfs get -Hp -o name,property,value,source` prints of each of `alone`, and of each of
-    /// `trees` and all below it. What is not there is left out.
+    /// What `zfs get -p` says of each of `alone`, and of each of `trees` and all below it. What is not
+    /// there is left out.
     ///
     /// # Errors
     /// In the library's words.
@@ -229,12 +236,12 @@ impl Library {
         state: u64,
         alone: impl Iterator<Item = &'a str>,
         trees: impl Iterator<Item = &'a str>,
-    ) -> Result<String, String> {
+    ) -> Result<Vec<Told>, String> {
         self.forget(state);
         let mut walk = Walk {
             library: self,
             seen: Set::new(),
-            text: String::new(),
+            told: Vec::new(),
             deep: true,
         };
         for (name, deep) in trees
@@ -246,7 +253,7 @@ impl Library {
                 walk.visit(dataset)?;
             }
         }
-        Ok(walk.text)
+        Ok(walk.told)
     }
 
     /// What was known of datasets is forgotten, and what is mounted is read anew.
@@ -373,20 +380,13 @@ impl Handle<'_> {
     /// where the program would complain.
     fn is_plain(&self) -> bool {
         let is = |name, wanted: &dyn Fn(&str) -> bool| self.named(name).is_some_and(|v| wanted(&v));
-        let is_zero = |name: &str| match self.library.property(name) {
-            // SAFETY: an open handle and a property of it.
-            Ok(Property::Own(number)) => unsafe {
-                (self.library.calls.get_number)(self.zfs, number) == 0
-            },
-            _ => false,
-        };
         !self.is_mounted()
             && self.is_filesystem()
             && is("mountpoint", &|value| value.starts_with('/'))
             && is("canmount", &|value| value == "on" || value == "noauto")
-            && [super::JAILED_PROPERTY, "inconsistent", "redacted"]
-                .into_iter()
-                .all(is_zero)
+            && is(super::JAILED_PROPERTY, &|value| value == "off")
+            && is("inconsistent", &|value| value == "0")
+            && is("redacted", &|value| value == "0")
     }
 
     /// Keeps it, if it may be mounted next.
@@ -405,34 +405,34 @@ impl Handle<'_> {
         unsafe { text_of((self.library.calls.name)(self.zfs)) }
     }
 
-    /// The value of the property of this name.
+    /// The value of the property of this name; `None` where there is none, or it is no text.
     pub(super) fn named(&self, name: &str) -> Option<String> {
         let property = self.library.property(name).ok()?;
-        Some(self.value(&property).0)
+        String::from_utf8(self.value(&property).0).ok()
     }
 
-    /// A property's value and source, in the words of `zfs get`.
-    fn value(&self, property: &Property) -> (String, String) {
-        let none = ("-".to_owned(), "-".to_owned());
-        match property {
+    /// A property's value and source, in the words of `zfs get`: a dash where the library has none.
+    fn value(&self, property: &Property) -> Value {
+        let value = match property {
             Property::Mounted(_) if self.none_is_mounted() && self.is_filesystem() => {
-                ("no".to_owned(), none.1)
+                Some((b"no".to_vec(), b"-".to_vec()))
             }
             Property::ReadOnly(number) if self.none_is_mounted() => {
                 let set = self.switch(c"readonly");
-                let words = |(is_on, source)| (if is_on { "on" } else { "off" }.to_owned(), source);
-                set.map(words)
-                    .or_else(|| self.own_value(*number))
-                    .unwrap_or(none)
+                let words = |(is_on, source)| (if is_on { "on" } else { "off" }.into(), source);
+                set.map(words).or_else(|| self.own_value(*number))
             }
-            Property::Own(number) | Property::Mounted(number) | Property::ReadOnly(number) => {
-                self.own_value(*number).unwrap_or(none)
-            }
-            Property::User(name) => self.user_value(name).unwrap_or(none),
-        }
+            Property::Counted(_) if self.own(c"written").is_none() => None,
+            Property::Own(number)
+            | Property::Mounted(number)
+            | Property::ReadOnly(number)
+            | Property::Counted(number) => self.own_value(*number),
+            Property::User(name) => self.user_value(name),
+        };
+        value.unwrap_or_else(|| (b"-".to_vec(), b"-".to_vec()))
     }
 
-    fn own_value(&self, number: c_int) -> Option<(String, String)> {
+    fn own_value(&self, number: c_int) -> Option<Value> {
         let mut value = [0; LONGEST_VALUE];
         let mut from = [0; LONGEST_VALUE];
         let mut source = 0;
@@ -450,11 +450,11 @@ impl Handle<'_> {
             )
         };
         // SAFETY: the library ends what it writes with a zero, and both began as zeros.
-        let (value, from) = unsafe { (text_of(value.as_ptr()), text_of(from.as_ptr())) };
+        let (value, from) = unsafe { (bytes_of(value.as_ptr()), bytes_of(from.as_ptr())) };
         (got == 0).then(|| (value, source_in_words(source, &from)))
     }
 
-    fn user_value(&self, name: &CStr) -> Option<(String, String)> {
+    fn user_value(&self, name: &CStr) -> Option<Value> {
         let calls = &self.library.calls;
         let mut list = ptr::null_mut();
         let (mut value, mut source) = (ptr::null(), ptr::null());
@@ -468,54 +468,66 @@ impl Handle<'_> {
             {
                 return None;
             }
-            (text_of(value), text_of(source))
+            (bytes_of(value), bytes_of(source))
         };
-        Some((value, self.source(source)))
+        Some((value, self.source(&source)))
     }
 
     /// A property that is on or off, and its source, as it is set: whatever the table of mounts says.
-    pub(super) fn switch(&self, name: &CStr) -> Option<(bool, String)> {
+    pub(super) fn switch(&self, name: &CStr) -> Option<(bool, Vec<u8>)> {
         let calls = &self.library.calls;
-        let (mut one, mut value, mut source) = (ptr::null_mut(), 0, ptr::null());
-        // SAFETY: the lists belong to the open handle; each is looked into only where it was found.
-        unsafe {
-            let all = (calls.properties)(self.zfs);
-            if all.is_null() {
-                return None;
-            }
-            if (calls.list_in)(all, name.as_ptr(), &raw mut one) != 0 {
+        let (mut value, mut source) = (0, ptr::null());
+        let Some(one) = self.own(name) else {
+            // SAFETY: a C string that lives through the calls.
+            let usual = unsafe {
                 let number = (calls.property)(name.as_ptr());
-                return (number >= 0).then(|| ((calls.usual)(number) != 0, "default".to_owned()));
-            }
+                (number >= 0).then(|| (calls.usual)(number) != 0)
+            };
+            return usual.map(|usual| (usual, b"default".to_vec()));
+        };
+        // SAFETY: the list belongs to the open handle, and is looked into only for what it has.
+        unsafe {
             if (calls.number_in)(one, VALUE.as_ptr(), &raw mut value) != 0
                 || (calls.text_in)(one, SOURCE.as_ptr(), &raw mut source) != 0
             {
                 return None;
             }
-            Some((value != 0, self.source(text_of(source))))
+            Some((value != 0, self.source(&bytes_of(source))))
+        }
+    }
+
+    /// What the kernel says of a property itself; `None` where it says nothing.
+    fn own(&self, name: &CStr) -> Option<List> {
+        let calls = &self.library.calls;
+        let mut one = ptr::null_mut();
+        // SAFETY: the list belongs to the open handle, and is looked into only where it was found.
+        unsafe {
+            let all = (calls.properties)(self.zfs);
+            let found = !all.is_null() && (calls.list_in)(all, name.as_ptr(), &raw mut one) == 0;
+            found.then_some(one)
         }
     }
 
     /// Where a value comes from, in the words of `zfs get`.
-    fn source(&self, source: String) -> String {
+    fn source(&self, source: &[u8]) -> Vec<u8> {
         match source {
-            usual if usual.is_empty() => "default".to_owned(),
-            own if own == self.name() => "local".to_owned(),
-            received if received.as_bytes() == RECEIVED => "received".to_owned(),
-            above => format!("inherited from {above}"),
+            b"" => b"default".to_vec(),
+            own if own == self.name().as_bytes() => b"local".to_vec(),
+            RECEIVED => b"received".to_vec(),
+            above => [b"inherited from ", above].concat(),
         }
     }
 }
 
 /// `zprop_source_t` in the words of `zfs get`.
-fn source_in_words(source: c_uint, from: &str) -> String {
+fn source_in_words(source: c_uint, from: &[u8]) -> Vec<u8> {
     match source {
-        0x02 => "default".to_owned(),
-        0x04 => "temporary".to_owned(),
-        0x08 => "local".to_owned(),
-        0x10 => format!("inherited from {from}"),
-        0x20 => "received".to_owned(),
-        _ => "-".to_owned(),
+        0x02 => b"default".to_vec(),
+        0x04 => b"temporary".to_vec(),
+        0x08 => b"local".to_vec(),
+        0x10 => [b"inherited from ", from].concat(),
+        0x20 => b"received".to_vec(),
+        _ => b"-".to_vec(),
     }
 }
 
@@ -523,7 +535,7 @@ fn source_in_words(source: c_uint, from: &str) -> String {
 struct Walk<'a> {
     library: &'a Library,
     seen: Set<String>,
-    text: String,
+    told: Vec<Told>,
     deep: bool,
 }
 
@@ -533,12 +545,9 @@ impl Walk<'_> {
         if !self.seen.insert(name.clone()) {
             return Ok(());
         }
-        for (property, known) in &self.library.properties {
-            let (value, source) = dataset.value(known);
-            let row = [&name, property, &value, &source].map(String::as_str);
-            self.text.push_str(&row.join("\t"));
-            self.text.push('\n');
-        }
+        let properties = self.library.properties.iter();
+        let values = properties.map(|property| dataset.value(property)).collect();
+        self.told.push((name.into_bytes(), values));
         let mut done = 0;
         if self.deep {
             let myself: *mut Walk = self;
@@ -584,13 +593,18 @@ pub(super) fn c_text(text: &str) -> Result<CString, String> {
 /// # Safety
 /// A C string, or null.
 pub(super) unsafe fn text_of(text: *const c_char) -> String {
+    // SAFETY: the caller's word.
+    String::from_utf8_lossy(&unsafe { bytes_of(text) }).into_owned()
+}
+
+/// # Safety
+/// A C string, or null.
+unsafe fn bytes_of(text: *const c_char) -> Vec<u8> {
     if text.is_null() {
-        return String::new();
+        return Vec::new();
     }
     // SAFETY: the caller's word.
-    unsafe { CStr::from_ptr(text) }
-        .to_string_lossy()
-        .into_owned()
+    unsafe { CStr::from_ptr(text) }.to_bytes().to_vec()
 }
 
 /// The function of this name.
@@ -626,7 +640,6 @@ impl Calls {
                 children: function(library, c"zfs_iter_filesystems")?,
                 property: function(library, c"zfs_name_to_prop")?,
                 get: function(library, c"zfs_prop_get")?,
-                get_number: function(library, c"zfs_prop_get_int")?,
                 user_properties: function(library, c"zfs_get_user_props")?,
                 is_mounted: function(library, c"zfs_is_mounted")?,
                 mount: function(library, c"zfs_mount")?,

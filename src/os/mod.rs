@@ -40,7 +40,7 @@ pub use platform::{
     is_there, make_immutable, mount_of, mount_store, mounts, mounts_of, mounts_of_and_others,
     own_program, parts, pool_state, serial, service, set_carp, signatures, unmount_store, users,
 };
-pub use random::random;
+pub use random::{random, unforeseen};
 
 use crate::child::Finished;
 use crate::host::InitSystem;

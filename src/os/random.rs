@@ -30,6 +30,26 @@ pub fn random(into: &mut [u8]) -> io::Result<()> {
     done
 }
 
+/// Bytes that nobody outside this process could foresee, for a word that is used once; no key is ever made
+/// of them. Never waits: a boot may come before the kernel has random bytes, and then the time, the process
+/// and its addresses have to do.
+pub fn unforeseen(clock: &dyn Clock) -> [u8; 16] {
+    let mut bytes = [0; 32];
+    // What comes is random, and what does not come stays zero.
+    let _ = kernel(&mut bytes);
+    let here = (&raw const bytes).addr();
+    let wall = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    let mut hash = blake3::Hasher::new();
+    hash.update(&bytes)
+        .update(&here.to_le_bytes())
+        .update(&std::process::id().to_le_bytes())
+        .update(&clock.now().as_nanos().to_le_bytes())
+        .update(&wall.as_nanos().to_le_bytes());
+    let mut short = [0; 16];
+    hash.finalize_xof().fill(&mut short);
+    short
+}
+
 /// One call of getrandom(2), which both systems have; it never waits.
 fn kernel(into: &mut [u8]) -> io::Result<usize> {
     let flags = libc::GRND_NONBLOCK;
@@ -130,6 +150,12 @@ mod tests {
         for size in [16, 256] {
             random(&mut vec![0; size]).unwrap();
         }
+    }
+
+    #[test]
+    fn a_word_that_is_used_once_is_another_each_time() {
+        let clock = SystemClock::start();
+        assert_ne!(unforeseen(&clock), unforeseen(&clock));
     }
 
     #[test]

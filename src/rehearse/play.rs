@@ -52,7 +52,8 @@ pub(super) struct Asked {
 /// Plays it.
 pub(super) fn play(stage: &Stage, config: &Config) -> Play {
     let pass = Pass::begin("mounts", stage.node(), config);
-    let unknown = stage.mount_all(&config.pools(), pass.deadline);
+    let mut unknown = stage.mount_all(&config.pools(), pass.deadline);
+    unknown.extend(stage.not_understood(config));
     let mut pass = Pass::begin("ready", stage.node(), config);
     let plan = ready::mount_all(&mut pass);
     let gaps = ready::missing(&pass, &plan)
@@ -106,6 +107,11 @@ fn ask_gates(stage: &Stage, config: &Config, learned: &Learned) -> Vec<Asked> {
     let ask = |config: &Config, gate: &Gate| {
         let gate = config.gate(&gate.name).unwrap_or(gate);
         let known = learned.of(config, gate, &Known::default());
+        let needs = gate::needs(config, gate).into_iter();
+        let mut datasets = needs.filter_map(Condition::dataset);
+        if let Some(why) = datasets.find_map(|dataset| stage.why_unknown(dataset)) {
+            return forecast(Answer::CannotTell(why));
+        }
         forecast(match ready::look(stage.node(), config, gate, &known) {
             Ok(live) => gate::decide(config, gate, &live, &known),
             Err(answer) => answer,

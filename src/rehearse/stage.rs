@@ -102,16 +102,34 @@ impl<'a> Stage<'a> {
         match self.pool_state(pool) {
             PoolState::Works(_) => {
                 let seen = self.observe(pool, deadline);
-                let seen = seen.map_err(|trouble| trouble.to_string())?;
-                match seen.damaged.first() {
-                    Some(damaged) => Err(format!("of {}, {damaged}", damaged.name)),
-                    None => Ok(()),
-                }
+                seen.map(|_| ()).map_err(|trouble| trouble.to_string())
             }
             PoolState::Suspended => Err("it is suspended".to_owned()),
             PoolState::NotImported => Ok(()),
             PoolState::Unknown(why) => Err(why),
         }
+    }
+
+    /// Datasets of which nothing is known, and so not what the system would mount of them. Those at or
+    /// below a configured root the passes complain of.
+    pub(super) fn not_understood(&self, config: &Config) -> Vec<Finding> {
+        let world = self.world.borrow();
+        let damaged = world
+            .damaged()
+            .filter(|d| config.role_of(&d.name).is_none());
+        damaged
+            .map(|d| {
+                let what = format!("not known where the boot would mount it: {d}");
+                failure(d.name.as_str(), &what, &d.remedy())
+            })
+            .collect()
+    }
+
+    /// Why nothing is known of a dataset, if that is so.
+    pub(super) fn why_unknown(&self, dataset: &DatasetName) -> Option<String> {
+        let world = self.world.borrow();
+        let damaged = world.damaged().find(|d| d.name == *dataset)?;
+        Some(format!("nothing is known of {dataset}: {damaged}"))
     }
 
     /// Whether the root's key is loaded on the real node, and no key that was tried opens it.

@@ -7,7 +7,7 @@ use crate::os::Mount;
 use crate::plan::{Observed, Pool, Step};
 use crate::preview::imagine;
 use crate::sorted;
-use crate::zfs::{CanMount, Dataset, KeyStatus, Kind, Listing, Mountpoint, Source};
+use crate::zfs::{CanMount, Damaged, Dataset, KeyStatus, Kind, Listing, Mountpoint, Source};
 use std::path::{Path, PathBuf};
 
 /// A mount, and the mount that its directory lay in when it was made: what is mounted over that
@@ -66,6 +66,11 @@ impl World {
     /// A dataset of a pool that was taken in.
     pub(super) fn find(&self, name: &DatasetName) -> Option<&Dataset> {
         self.observed.datasets().find(|d| d.name == *name)
+    }
+
+    /// Datasets of which nothing is known.
+    pub(super) fn damaged(&self) -> impl Iterator<Item = &Damaged> {
+        self.observed.damaged.values()
     }
 
     fn datasets_mut(&mut self) -> impl Iterator<Item = &mut Dataset> {

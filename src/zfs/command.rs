@@ -3,6 +3,7 @@
 //! A key goes to it on standard input and nowhere else. The program does not wipe its own copy;
 //! SECURITY.md names that exception.
 
+use super::framed::Frame;
 use super::{Answer, Listing, Past, Try, Zfs, parse};
 use crate::child::{self, Call};
 use crate::key::Key;
@@ -60,7 +61,8 @@ impl Zfs for Command<'_> {
     }
 
     fn observe(&self, pool: &str, deadline: Deadline) -> Result<Listing, Trouble> {
-        let properties = parse::properties();
+        let frame = Frame::new(os::unforeseen(self.clock));
+        let properties = frame.properties();
         let args = [
             "get",
             "-Hp",
@@ -72,8 +74,10 @@ impl Zfs for Command<'_> {
             &properties,
             pool,
         ];
-        let text = self.text(&args, deadline)?;
-        let seen = parse::datasets(&text).map(Listing::from);
+        let text = self.done(&args, deadline)?;
+        let seen = frame
+            .read(&text)
+            .and_then(|entries| parse::listing(&entries));
         seen.map_err(|why| Trouble::failed(&format!("zfs get -r {pool}"), &why))
     }
 

@@ -6,10 +6,11 @@
 //! it runs from itself. A worker is forked while there are no keys. Each comes to it by its pipe alone.
 
 use super::command::Command;
+use super::entry::{self, Entry, PROPERTIES, Value};
 use super::{Answer, Listing, Loading, Part, Past, Try, Zfs, parse};
 use crate::key::{KEY_LEN, Key, keys_alive};
 use crate::names::DatasetName;
-use crate::os::libzfs::{Core, Library, Mounting};
+use crate::os::libzfs::{Core, Library, Mounting, Told};
 use crate::os::worker::Helper;
 use crate::os::{self, error_words};
 use crate::sorted::Map;
@@ -329,14 +330,16 @@ impl<'a> Direct<'a> {
         if let Some(of_pool) = self.pools.borrow_mut().get_mut(pool) {
             of_pool.shares = part.shares(questions.len());
         }
-        let mut text = String::new();
+        let mut entries = Vec::new();
         for answer in self.each(pool, &questions, deadline) {
-            match told(&what, answer?) {
-                Ok(more) => text.push_str(&more),
+            match done(&what, answer?).and_then(|bytes| {
+                entry::read(&bytes).map_err(|unfit| Trouble::failed(&what, unfit))
+            }) {
+                Ok(more) => entries.extend(more),
                 Err(trouble) => return Some(Err(trouble)),
             }
         }
-        let seen = parse::datasets(&text).map(Listing::from);
+        let seen = parse::listing(&entries);
         Some(seen.map_err(|why| Trouble::failed(&what, &why)))
     }
 
@@ -348,7 +351,7 @@ impl<'a> Direct<'a> {
         };
         Some(match heard? {
             Ok((WRONG_KEY, _)) => Answer::WrongKey,
-            answer => match told(&what, answer) {
+            answer => match done(&what, answer) {
                 Ok(_) => Answer::Opens,
                 Err(trouble) => Answer::CouldNotAsk(trouble),
             },
@@ -373,13 +376,11 @@ fn key_question<'q>(how: Try, root: &'q DatasetName, key: &'q Key) -> Vec<&'q [u
     vec![kind, root.as_str().as_bytes(), key.expose()]
 }
 
-/// The words of an answer that was nothing but done or refused.
-fn told(what: &str, answer: Result<(u8, Vec<u8>), Trouble>) -> Result<String, Trouble> {
-    let (first, rest) = answer?;
-    let words = String::from_utf8(rest).map_err(|_| Trouble::failed(what, "it is not text"))?;
-    match first {
-        DONE => Ok(words),
-        _ => Err(Trouble::failed(what, &words)),
+/// What an answer brought that was nothing but done or refused.
+fn done(what: &str, answer: Result<(u8, Vec<u8>), Trouble>) -> Result<Vec<u8>, Trouble> {
+    match answer? {
+        (DONE, rest) => Ok(rest),
+        (_, words) => Err(Trouble::failed(what, &String::from_utf8_lossy(&words))),
     }
 }
 
@@ -505,7 +506,7 @@ impl Zfs for Direct<'_> {
             .zip(heard)
             .map(|(dataset, heard)| match heard {
                 None => self.command.mount(dataset, deadline),
-                Some(answer) => told(&format!("mounting {dataset}"), answer).map(drop),
+                Some(answer) => done(&format!("mounting {dataset}"), answer).map(drop),
             });
         done.collect()
     }
@@ -573,11 +574,21 @@ impl Zfs for Direct<'_> {
     }
 }
 
+impl From<Told> for Entry {
+    fn from((name, values): Told) -> Entry {
+        let value = |(value, source)| Value { value, source };
+        Entry {
+            name,
+            values: values.into_iter().map(value).collect(),
+        }
+    }
+}
+
 /// A worker's whole life: it ends with its questions.
 fn work(core: &Found, mut questions: File, mut answers: File) {
     let core = match core.as_ref().map_err(String::clone).and_then(Core::begin) {
         Ok(core) => core,
-        Err(why) => return drop(say(&mut answers, ASK_THE_PROGRAM, &why)),
+        Err(why) => return drop(say(&mut answers, ASK_THE_PROGRAM, why.as_bytes())),
     };
     let mut asked = Asked {
         core: *core,
@@ -585,20 +596,23 @@ fn work(core: &Found, mut questions: File, mut answers: File) {
         guarded: false,
         first: false,
     };
-    let mut spoke = say(&mut answers, DONE, "");
+    let mut spoke = say(&mut answers, DONE, b"");
     while spoke.is_ok() {
         spoke = match asked.answer(&mut questions) {
-            Ok((first, words)) => say(&mut answers, first, &words),
+            Ok((first, rest)) => say(&mut answers, first, &rest),
             Err(e) => Err(e),
         };
     }
 }
 
-fn say(answers: &mut File, first: u8, words: &str) -> io::Result<()> {
-    let length = u32::try_from(1 + words.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
+fn say(answers: &mut File, first: u8, rest: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(1 + rest.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
     // At once, lest the other side wake for a part of it.
-    answers.write_all(&[&length.to_le_bytes()[..], &[first], words.as_bytes()].concat())
+    answers.write_all(&[&length.to_le_bytes()[..], &[first], rest].concat())
 }
+
+/// What a worker answers: the first byte, and the rest.
+type Said = (u8, Vec<u8>);
 
 /// What a worker has.
 struct Asked {
@@ -613,7 +627,7 @@ struct Asked {
 
 impl Asked {
     /// Reads one question and works on it.
-    fn answer(&mut self, questions: &mut File) -> io::Result<(u8, String)> {
+    fn answer(&mut self, questions: &mut File) -> io::Result<Said> {
         let mut length = [0; 4];
         questions.read_exact(&mut length)?;
         let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
@@ -635,20 +649,20 @@ impl Asked {
             LOAD => self.try_key(&text, Try::Load, questions),
             PROBE => self.try_key(&text, Try::Probe, questions),
             MOUNT => Ok(self.mount(&text)),
-            GUARD => self.guard().map(|()| (DONE, String::new())),
+            GUARD => self.guard().map(|()| (DONE, Vec::new())),
             _ => Err(io::ErrorKind::InvalidData.into()),
         }
     }
 
-    fn library(&mut self) -> Result<&Library, (u8, String)> {
-        let open = || Library::open(&parse::properties());
+    fn library(&mut self) -> Result<&Library, Said> {
+        let open = || Library::open(&PROPERTIES);
         let library = self.library.get_or_insert_with(open);
         library
             .as_ref()
-            .map_err(|why| (ASK_THE_PROGRAM, why.clone()))
+            .map_err(|why| (ASK_THE_PROGRAM, why.clone().into_bytes()))
     }
 
-    fn observe(&mut self, question: &str) -> (u8, String) {
+    fn observe(&mut self, question: &str) -> Said {
         let Some((state, lines)) = stated(question) else {
             return not_understood();
         };
@@ -658,8 +672,8 @@ impl Asked {
             Err(answer) => return answer,
         };
         match library.observe(state, named('a'), named('t')) {
-            Ok(text) => (DONE, text),
-            Err(why) => (REFUSED, why),
+            Ok(told) => (DONE, entry::write(told.into_iter().map(Entry::from))),
+            Err(why) => (REFUSED, why.into_bytes()),
         }
     }
 
@@ -683,7 +697,7 @@ impl Asked {
 
     /// Takes the key straight out of the pipe into a box of its own. The library's copies lie in memory
     /// that is locked, and go with this process.
-    fn try_key(&mut self, root: &str, how: Try, questions: &mut File) -> io::Result<(u8, String)> {
+    fn try_key(&mut self, root: &str, how: Try, questions: &mut File) -> io::Result<Said> {
         self.guard()?;
         let key = Key::take(|place| questions.read_exact(place))?;
         let only_ask = how == Try::Probe;
@@ -693,7 +707,7 @@ impl Asked {
         Ok(meaning(self.core.load_key(root, only_ask, key.expose())))
     }
 
-    fn mount(&mut self, question: &str) -> (u8, String) {
+    fn mount(&mut self, question: &str) -> Said {
         let Some((state, name)) = stated(question) else {
             return not_understood();
         };
@@ -703,9 +717,9 @@ impl Asked {
             Err(answer) => return answer,
         };
         match os::as_services_make_files(|| library.mount(state, name)) {
-            Mounting::Done => (DONE, String::new()),
-            Mounting::Refused(why) => (REFUSED, why),
-            Mounting::NotPlain => (ASK_THE_PROGRAM, String::new()),
+            Mounting::Done => (DONE, Vec::new()),
+            Mounting::Refused(why) => (REFUSED, why.into_bytes()),
+            Mounting::NotPlain => (ASK_THE_PROGRAM, Vec::new()),
         }
     }
 }
@@ -716,18 +730,18 @@ fn stated(question: &str) -> Option<(u64, &str)> {
     Some((state.parse().ok()?, rest))
 }
 
-fn not_understood() -> (u8, String) {
-    (REFUSED, "a question that is not understood".to_owned())
+fn not_understood() -> Said {
+    (REFUSED, b"a question that is not understood".to_vec())
 }
 
 /// What the kernel's answer to a key means. Only one number says that it is the wrong one.
-fn meaning(number: i32) -> (u8, String) {
+fn meaning(number: i32) -> Said {
     match number {
-        0 => (DONE, String::new()),
-        os::NO_ACCESS => (WRONG_KEY, String::new()),
-        os::EXISTS => (REFUSED, "a key is loaded already".to_owned()),
-        os::TRY_AGAIN => (REFUSED, "its pool is suspended".to_owned()),
-        other => (REFUSED, error_words(other)),
+        0 => (DONE, Vec::new()),
+        os::NO_ACCESS => (WRONG_KEY, Vec::new()),
+        os::EXISTS => (REFUSED, b"a key is loaded already".to_vec()),
+        os::TRY_AGAIN => (REFUSED, b"its pool is suspended".to_vec()),
+        other => (REFUSED, error_words(other).into_bytes()),
     }
 }
 
@@ -775,7 +789,7 @@ mod tests {
         });
         let start = |answer: A| {
             let job = move |mut questions: File, mut out: File| {
-                let _ = say(&mut out, DONE, "");
+                let _ = say(&mut out, DONE, b"");
                 loop {
                     let mut length = [0; 4];
                     if questions.read_exact(&mut length).is_err() {
@@ -784,7 +798,7 @@ mod tests {
                     let mut question = vec![0; u32::from_le_bytes(length) as usize];
                     questions.read_exact(&mut question).unwrap();
                     let (first, words) = answer(&question);
-                    say(&mut out, first, &words).unwrap();
+                    say(&mut out, first, words.as_bytes()).unwrap();
                 }
             };
             Worker {
@@ -974,7 +988,7 @@ mod tests {
         let asks = |direct: &Direct, deadline| direct.asks_kernel("tank", deadline);
         assert!(with_worker(done, asks));
         let dies = |direct: &Direct, deadline: Deadline| {
-            let job = |_: File, mut out: File| drop(say(&mut out, ASK_THE_PROGRAM, "no library"));
+            let job = |_: File, mut out: File| drop(say(&mut out, ASK_THE_PROGRAM, b"no library"));
             let declines = Worker {
                 helper: Helper::start("a worker", job).unwrap(),
                 greeted: false,
@@ -1014,7 +1028,10 @@ mod tests {
             for (asked, heard) in [(&part, "o0\\nttank/enc"), (&whole, "o2\\nttank")] {
                 direct.begin("tank", 1, Some(&part));
                 let why = direct.observe_part("tank", asked, deadline).unwrap_err();
-                assert!(why.to_string().trim_end().ends_with(heard), "{why}");
+                assert!(
+                    why.to_string().trim_end_matches("\\n").ends_with(heard),
+                    "{why}"
+                );
                 direct.forget("tank");
             }
         });
@@ -1033,7 +1050,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_observed_is_read_as_strictly_as_the_program_s_words() {
+    fn what_a_worker_hands_over_is_read_strictly() {
         let nonsense = |question: &[u8]| {
             assert_eq!(question, b"o1\nttank\n");
             (DONE, "tank\treadonly\toff".to_owned())
@@ -1041,7 +1058,7 @@ mod tests {
         let why = with_worker(nonsense, |direct, deadline| {
             direct.observe("tank", deadline).unwrap_err().to_string()
         });
-        assert!(why.contains("not four columns"), "{why}");
+        assert!(why.contains("cut short"), "{why}");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 pub mod command;
 pub mod direct;
+pub mod entry;
+pub mod framed;
 pub mod parse;
 
 use crate::key::Key;

@@ -1,106 +1,175 @@
-//! What `zfs get -Hp -o name,property,value,source` prints, read strictly.
+//! What ZFS tells of datasets, read strictly. A dataset of which something is not understood is damage of
+//! its own and of no other. Pure.
 
-use super::{CanMount, Dataset, KeyFormat, KeyStatus, Kind, Moment, Mountpoint, Past, Source};
+use super::entry::{Entry, PROPERTIES, Value};
+use super::{
+    CanMount, Damaged, Dataset, KeyFormat, KeyStatus, Kind, Listing, Moment, Mountpoint, Past,
+    Source,
+};
+use crate::foreign;
 use crate::names::DatasetName;
 use crate::os::JAILED_PROPERTY;
+use crate::paths;
 use crate::promotion::{self, Promoted};
-use crate::sorted::Map;
-use std::path::PathBuf;
+use crate::sorted::{self, Map};
 
-/// The properties that [`Dataset`] is made of.
-pub fn properties() -> String {
-    format!(
-        "type,guid,encryptionroot,keystatus,keyformat,keylocation,readonly,canmount,mountpoint,mounted,written,origin,{JAILED_PROPERTY},{}",
-        promotion::PROPERTY
-    )
-}
+/// Why a dataset is not understood: the property, and what is wrong with it.
+type Odd = (&'static str, String);
 
-type Row<'a> = Map<&'a str, (&'a str, &'a str)>;
-
-/// Reads the whole output, one dataset for each name.
+/// Reads what was told of datasets.
 ///
 /// # Errors
-/// A line, a value or a set of properties is not as expected; the words name it.
-pub fn datasets(text: &str) -> Result<Vec<Dataset>, String> {
-    // All names at once: they come in no order that counts, and there may be thousands.
-    let names = text.lines().filter_map(|line| line.split('\t').next());
-    let mut rows: Map<&str, Row> = names.map(|name| (name, Row::new())).collect();
-    for line in text.lines() {
-        let fields: Vec<&str> = line.split('\t').collect();
-        let [name, property, value, source] = fields[..] else {
-            return Err(format!("not four columns: `{line}`"));
+/// A name is none that ZFS has: nothing of this is ZFS's own word.
+pub fn listing(entries: &[Entry]) -> Result<Listing, String> {
+    let mut named = entries
+        .iter()
+        .map(|entry| Ok((name(&entry.name)?, entry)))
+        .collect::<Result<Vec<_>, String>>()?;
+    sorted::sort_by(&mut named, |a, b| a.0.cmp(&b.0));
+    let mut listing = Listing::default();
+    for same in named.chunk_by(|a, b| a.0 == b.0) {
+        let [(name, entry)] = same else {
+            let twice = ("encryptionroot", "the dataset is listed twice".to_owned());
+            listing
+                .damaged
+                .extend(same.first().map(|(name, _)| damaged(name, None, twice)));
+            continue;
         };
-        let row = rows.entry(name).or_default();
-        if row.insert(property, (value, source)).is_some() {
-            return Err(format!("{name}: {property} is given twice"));
+        match dataset(name, entry) {
+            Ok(dataset) => listing.datasets.push(dataset),
+            Err(odd) => listing.damaged.push(damaged(name, Some(entry), odd)),
         }
     }
-    rows.into_iter()
-        .map(|(name, row)| dataset(name, &row).map_err(|what| format!("{name}: {what}")))
-        .collect()
+    Ok(listing)
 }
 
-fn dataset(name: &str, row: &Row) -> Result<Dataset, String> {
-    let get = |property: &str| {
-        row.get(property)
-            .copied()
-            .ok_or_else(|| format!("no property {property}"))
-    };
-    let (readonly, readonly_source) = get("readonly")?;
-    let kind = match get("type")?.0 {
-        "filesystem" => Kind::Filesystem,
-        "volume" => Kind::Volume,
-        other => return Err(format!("type is `{other}`")),
-    };
+fn name(bytes: &[u8]) -> Result<DatasetName, String> {
+    let name = std::str::from_utf8(bytes)
+        .ok()
+        .and_then(|name| name.parse().ok());
+    name.ok_or_else(|| format!("{} is not a dataset name", shown(bytes)))
+}
+
+fn damaged(name: &DatasetName, entry: Option<&Entry>, (property, what): Odd) -> Damaged {
+    let root = entry.and_then(|entry| encryption_root(entry).ok());
+    Damaged {
+        name: name.clone(),
+        property,
+        what,
+        encryption_root: root.flatten(),
+    }
+}
+
+/// A value from outside, as a person may see it.
+fn shown(value: &[u8]) -> String {
+    format!("`{}`", foreign::words(&String::from_utf8_lossy(value)))
+}
+
+fn odd<T>(property: &'static str, value: &[u8]) -> Result<T, Odd> {
+    Err((property, format!("it is {}", shown(value))))
+}
+
+fn get<'a>(entry: &'a Entry, property: &'static str) -> Result<&'a Value, Odd> {
+    if entry.values.len() != PROPERTIES.len() {
+        return Err((
+            property,
+            "not all of its properties could be read".to_owned(),
+        ));
+    }
+    let place = PROPERTIES.iter().position(|known| *known == property);
+    let value = place.and_then(|place| entry.values.get(place));
+    value.ok_or_else(|| (property, "it was not asked for".to_owned()))
+}
+
+/// A value that is text.
+fn text<'a>(entry: &'a Entry, property: &'static str) -> Result<&'a str, Odd> {
+    let value = &get(entry, property)?.value;
+    std::str::from_utf8(value).or_else(|_| odd(property, value))
+}
+
+/// A value that is one of these words.
+fn one_of<T: Copy>(entry: &Entry, property: &'static str, words: &[(&str, T)]) -> Result<T, Odd> {
+    let value = &get(entry, property)?.value;
+    let found = words.iter().find(|(word, _)| word.as_bytes() == value);
+    found.map_or_else(|| odd(property, value), |(_, meaning)| Ok(*meaning))
+}
+
+fn dataset(name: &DatasetName, entry: &Entry) -> Result<Dataset, Odd> {
+    // First, since of a dataset that is not understood this is what still matters.
+    let encryption_root = encryption_root(entry)?;
+    let kinds = [("filesystem", Kind::Filesystem), ("volume", Kind::Volume)];
+    let kind = one_of(entry, "type", &kinds)?;
     Ok(Dataset {
-        name: name.parse().map_err(|_| "not a dataset name".to_owned())?,
+        name: name.clone(),
         kind,
-        guid: number("guid", get("guid")?.0)?,
-        encryption_root: encryption_root(get("encryptionroot")?.0)?,
-        key_status: match get("keystatus")?.0 {
-            "available" => KeyStatus::Available,
-            "unavailable" => KeyStatus::Unavailable,
-            "-" | "none" => KeyStatus::None,
-            other => return Err(format!("keystatus is `{other}`")),
-        },
-        key_format: match get("keyformat")?.0 {
-            "raw" => KeyFormat::Raw,
-            "hex" => KeyFormat::Hex,
-            "passphrase" => KeyFormat::Passphrase,
-            "none" | "-" => KeyFormat::None,
-            other => return Err(format!("keyformat is `{other}`")),
-        },
-        key_location: match get("keylocation")?.0 {
+        encryption_root,
+        guid: number(entry, "guid")?,
+        key_status: key_status(entry)?,
+        key_format: key_format(entry)?,
+        key_location: match text(entry, "keylocation")? {
             "none" | "-" => None,
             location => Some(location.to_owned()),
         },
-        readonly: on_off("readonly", readonly)?,
-        readonly_source: source("readonly", readonly_source)?,
-        can_mount: can_mount(kind, get("canmount")?.0)?,
-        mountpoint: mountpoint(kind, get("mountpoint")?.0)?,
-        mountpoint_source: source("mountpoint", get("mountpoint")?.1)?,
-        mounted: match get("mounted")?.0 {
-            "yes" => true,
-            "no" | "-" => false,
-            other => return Err(format!("mounted is `{other}`")),
-        },
-        jailed: match get(JAILED_PROPERTY)?.0 {
-            "-" => false,
-            value => on_off(JAILED_PROPERTY, value)?,
-        },
-        promotion: match get(promotion::PROPERTY)? {
-            (value, "local") => promotion::parse(value),
-            _ => Promoted::Never,
-        },
-        written: match get("written")?.0 {
-            "-" => 0,
-            bytes => number("written", bytes)?,
-        },
-        origin: match get("origin")?.0 {
-            "-" => None,
-            snapshot => Some(origin(snapshot)?),
-        },
+        readonly: one_of(entry, "readonly", &ON_OFF)?,
+        readonly_source: source(entry, "readonly")?,
+        can_mount: can_mount(kind, entry)?,
+        mountpoint: mountpoint(kind, &get(entry, "mountpoint")?.value)?,
+        mountpoint_source: source(entry, "mountpoint")?,
+        mounted: one_of(
+            entry,
+            "mounted",
+            &[("yes", true), ("no", false), ("-", false)],
+        )?,
+        jailed: one_of(
+            entry,
+            JAILED_PROPERTY,
+            &[("on", true), ("off", false), ("-", false)],
+        )?,
+        promotion: promoted(get(entry, promotion::PROPERTY)?),
+        written: number(entry, "written")?,
+        origin: origin(text(entry, "origin")?)?,
     })
+}
+
+const ON_OFF: [(&str, bool); 2] = [("on", true), ("off", false)];
+
+fn key_status(entry: &Entry) -> Result<KeyStatus, Odd> {
+    let words = [
+        ("available", KeyStatus::Available),
+        ("unavailable", KeyStatus::Unavailable),
+        ("-", KeyStatus::None),
+        ("none", KeyStatus::None),
+    ];
+    one_of(entry, "keystatus", &words)
+}
+
+fn key_format(entry: &Entry) -> Result<KeyFormat, Odd> {
+    let words = [
+        ("raw", KeyFormat::Raw),
+        ("hex", KeyFormat::Hex),
+        ("passphrase", KeyFormat::Passphrase),
+        ("none", KeyFormat::None),
+        ("-", KeyFormat::None),
+    ];
+    one_of(entry, "keyformat", &words)
+}
+
+/// Only a value that was set here counts. One that is no text says nothing that f3skeys ever wrote.
+fn promoted(told: &Value) -> Promoted {
+    if told.source != b"local" {
+        return Promoted::Never;
+    }
+    match std::str::from_utf8(&told.value) {
+        Ok(value) => promotion::parse(value),
+        Err(_) => Promoted::Unknown(String::from_utf8_lossy(&told.value).into_owned()),
+    }
+}
+
+/// A dash is no number: ZFS prints it where it could not count.
+fn number(entry: &Entry, property: &'static str) -> Result<u64, Odd> {
+    let value = text(entry, property)?;
+    let number = value.parse();
+    number.or_else(|_| odd(property, value.as_bytes()))
 }
 
 /// Reads `zfs get -Hp -o name,value written` and `zfs list -Hp -s createtxg -o name,guid,creation`
@@ -118,7 +187,7 @@ pub fn past(written: &str, moments: &str) -> Result<Vec<Past>, String> {
             dataset: name
                 .parse()
                 .map_err(|_| format!("`{name}` is not a dataset name"))?,
-            written: number("written", bytes)?,
+            written: counted("written", bytes)?,
             moments: Vec::new(),
         };
         all.insert(name, past);
@@ -145,72 +214,75 @@ fn moment(line: &str) -> Result<(&str, Moment), String> {
     };
     let moment = Moment {
         name: name.to_owned(),
-        guid: number("guid", guid)?,
-        created: number("creation", created)?,
+        guid: counted("guid", guid)?,
+        created: counted("creation", created)?,
         bookmark,
     };
     Ok((dataset, moment))
 }
 
 /// The dataset whose snapshot a clone was made of.
-fn origin(snapshot: &str) -> Result<DatasetName, String> {
+fn origin(snapshot: &str) -> Result<Option<DatasetName>, Odd> {
+    if snapshot == "-" {
+        return Ok(None);
+    }
     let dataset = snapshot.split_once('@').map(|(dataset, _)| dataset);
     let dataset = dataset.and_then(|dataset| dataset.parse().ok());
-    dataset.ok_or_else(|| format!("origin is `{snapshot}`"))
+    dataset.map_or_else(|| odd("origin", snapshot.as_bytes()), |name| Ok(Some(name)))
 }
 
-fn number(what: &str, text: &str) -> Result<u64, String> {
+fn counted(what: &str, text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("{what} is `{text}`"))
 }
 
-fn encryption_root(value: &str) -> Result<Option<DatasetName>, String> {
-    match value {
+fn encryption_root(entry: &Entry) -> Result<Option<DatasetName>, Odd> {
+    match text(entry, "encryptionroot")? {
         "-" | "none" | "" => Ok(None),
         name => name
             .parse()
             .map(Some)
-            .map_err(|_| format!("encryptionroot is `{name}`")),
+            .or_else(|_| odd("encryptionroot", name.as_bytes())),
     }
 }
 
-fn on_off(property: &str, value: &str) -> Result<bool, String> {
+fn can_mount(kind: Kind, entry: &Entry) -> Result<CanMount, Odd> {
+    match kind {
+        Kind::Volume => one_of(entry, "canmount", &[("-", CanMount::Off)]),
+        Kind::Filesystem => {
+            let words = [
+                ("on", CanMount::On),
+                ("noauto", CanMount::NoAuto),
+                ("off", CanMount::Off),
+            ];
+            one_of(entry, "canmount", &words)
+        }
+    }
+}
+
+fn mountpoint(kind: Kind, value: &[u8]) -> Result<Mountpoint, Odd> {
+    match (kind, value) {
+        (Kind::Volume, b"-") | (_, b"none") => Ok(Mountpoint::None),
+        (_, b"legacy") => Ok(Mountpoint::Legacy),
+        (_, path) if path.starts_with(b"/") => Ok(Mountpoint::Path(paths::of_bytes(path))),
+        (_, other) => odd("mountpoint", other),
+    }
+}
+
+/// Where a property comes from.
+fn source(entry: &Entry, property: &'static str) -> Result<Source, Odd> {
+    let value = get(entry, property)?.source.as_slice();
+    let inherited = || {
+        let above = value.strip_prefix(b"inherited from ")?;
+        let name = std::str::from_utf8(above).ok()?.parse().ok()?;
+        Some(Source::Inherited(name))
+    };
     match value {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        other => Err(format!("{property} is `{other}`")),
-    }
-}
-
-fn can_mount(kind: Kind, value: &str) -> Result<CanMount, String> {
-    match (kind, value) {
-        (Kind::Filesystem, "on") => Ok(CanMount::On),
-        (Kind::Filesystem, "noauto") => Ok(CanMount::NoAuto),
-        (Kind::Filesystem, "off") | (Kind::Volume, "-") => Ok(CanMount::Off),
-        (_, other) => Err(format!("canmount is `{other}`")),
-    }
-}
-
-fn mountpoint(kind: Kind, value: &str) -> Result<Mountpoint, String> {
-    match (kind, value) {
-        (Kind::Volume, "-") | (_, "none") => Ok(Mountpoint::None),
-        (_, "legacy") => Ok(Mountpoint::Legacy),
-        (_, path) if path.starts_with('/') => Ok(Mountpoint::Path(PathBuf::from(path))),
-        (_, other) => Err(format!("mountpoint is `{other}`")),
-    }
-}
-
-fn source(property: &str, text: &str) -> Result<Source, String> {
-    match text {
-        "local" => Ok(Source::Local),
-        "received" => Ok(Source::Received),
-        "default" => Ok(Source::Default),
-        "temporary" => Ok(Source::Temporary),
-        "-" | "none" => Ok(Source::None),
-        other => other
-            .strip_prefix("inherited from ")
-            .and_then(|name| name.parse().ok())
-            .map(Source::Inherited)
-            .ok_or_else(|| format!("the source of {property} is `{other}`")),
+        b"local" => Ok(Source::Local),
+        b"received" => Ok(Source::Received),
+        b"default" => Ok(Source::Default),
+        b"temporary" => Ok(Source::Temporary),
+        b"-" | b"none" => Ok(Source::None),
+        other => inherited().map_or_else(|| odd(property, other), Ok),
     }
 }
 
@@ -231,172 +303,4 @@ pub fn checkpoint(answer: &[u8]) -> Result<bool, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Recorded from OpenZFS 2.3; the property of jails is called by this platform's name.
-    const ENC: &str = "\
-zdata/enc\ttype\tfilesystem\t-
-zdata/enc\tguid\t5134237113093562512\t-
-zdata/enc\tencryptionroot\tzdata/enc\t-
-zdata/enc\tkeystatus\tunavailable\t-
-zdata/enc\tkeyformat\traw\t-
-zdata/enc\tkeylocation\tfile:///keys/f0:zdata.key\tlocal
-zdata/enc\treadonly\toff\tdefault
-zdata/enc\tcanmount\ton\tdefault
-zdata/enc\tmountpoint\t/data/enc\tinherited from zdata
-zdata/enc\tmounted\tno\t-
-zdata/enc\twritten\t98304\t-
-zdata/enc\torigin\tzdata/other@a\t-
-zdata/enc\tJAILED\toff\tdefault
-zdata/enc\tf3skeys:promotion\t-\t-
-";
-    const VOLUME: &str = "\
-zroot/bhyve/vol\ttype\tvolume\t-
-zroot/bhyve/vol\tguid\t18446744073709551615\t-
-zroot/bhyve/vol\tencryptionroot\tzroot/bhyve\t-
-zroot/bhyve/vol\tkeystatus\tavailable\t-
-zroot/bhyve/vol\tkeyformat\traw\t-
-zroot/bhyve/vol\tkeylocation\tnone\tdefault
-zroot/bhyve/vol\treadonly\ton\treceived
-zroot/bhyve/vol\tcanmount\t-\t-
-zroot/bhyve/vol\tmountpoint\t-\t-
-zroot/bhyve/vol\tmounted\t-\t-
-zroot/bhyve/vol\twritten\t0\t-
-zroot/bhyve/vol\torigin\t-\t-
-zroot/bhyve/vol\tJAILED\t-\t-
-zroot/bhyve/vol\tf3skeys:promotion\t-\t-
-";
-
-    fn here(text: &str) -> String {
-        text.replace("JAILED", JAILED_PROPERTY)
-    }
-
-    #[test]
-    fn a_checkpoint_is_bytes_or_a_dash_and_nothing_else() {
-        assert_eq!(checkpoint(b"-\n"), Ok(false));
-        assert_eq!(checkpoint(b"0\n"), Ok(false));
-        assert_eq!(checkpoint(b"77824\n"), Ok(true));
-        for other in [
-            &b""[..],
-            b"-",
-            b"\n",
-            b"12",
-            b"12K\n",
-            b"-\n-\n",
-            b"\xff\n",
-            b"-1\n",
-        ] {
-            assert!(checkpoint(other).is_err(), "{other:?}");
-        }
-    }
-
-    #[test]
-    fn file_systems_and_volumes_are_read() {
-        let found = datasets(&here(&format!("{ENC}{VOLUME}"))).unwrap();
-        assert_eq!(found.len(), 2);
-        let enc = &found[0];
-        assert_eq!(enc.encryption_root.as_ref().unwrap().as_str(), "zdata/enc");
-        assert_eq!(enc.key_status, KeyStatus::Unavailable);
-        assert_eq!(enc.mountpoint, Mountpoint::Path("/data/enc".into()));
-        assert_eq!(enc.readonly_source, Source::Default);
-        let location = enc.key_location.as_deref();
-        assert_eq!(location, Some("file:///keys/f0:zdata.key"));
-        let volume = &found[1];
-        assert_eq!(volume.key_location, None);
-        assert_eq!(volume.kind, Kind::Volume);
-        assert!(volume.readonly);
-        assert_eq!(volume.readonly_source, Source::Received);
-        assert_eq!(volume.can_mount, CanMount::Off);
-        assert_eq!((enc.written, volume.written), (98_304, 0));
-        assert_eq!(
-            (enc.guid, volume.guid),
-            (5_134_237_113_093_562_512, u64::MAX)
-        );
-        assert_eq!(enc.origin.as_ref().unwrap().as_str(), "zdata/other");
-        assert_eq!(volume.origin, None);
-    }
-
-    #[test]
-    fn every_missing_line_and_every_doubled_line_is_an_error() {
-        let lines: Vec<String> = here(ENC).lines().map(str::to_owned).collect();
-        for skipped in 0..lines.len() {
-            let mut fewer = lines.clone();
-            fewer.remove(skipped);
-            assert!(datasets(&fewer.join("\n")).is_err(), "{}", lines[skipped]);
-            let mut more = lines.clone();
-            more.push(lines[skipped].clone());
-            assert!(datasets(&more.join("\n")).is_err(), "{}", lines[skipped]);
-        }
-    }
-
-    #[test]
-    fn every_unheard_of_value_is_an_error() {
-        for (from, to) in [
-            ("filesystem", "bookmark"),
-            ("unavailable", "maybe"),
-            ("\traw\t", "\tcooked\t"),
-            ("readonly\toff", "readonly\t-"),
-            ("canmount\ton", "canmount\tsometimes"),
-            ("\t/data/enc\t", "\tdata/enc\t"),
-            ("mounted\tno", "mounted\tperhaps"),
-            ("written\t98304", "written\t96K"),
-            ("written\t98304", "written\t-1"),
-            ("guid\t5", "guid\t-5"),
-            ("guid\t5134237113093562512\t-\n", "guid\t-\t-\n"),
-            ("zdata/other@a", "zdata/other"),
-            ("encryptionroot\tzdata/enc", "encryptionroot\t@"),
-            ("off\tdefault", "off\twhoever"),
-            ("type\tfilesystem\t-", "type\tfilesystem\t-\textra"),
-            ("type\tfilesystem\t-", "type filesystem -"),
-        ] {
-            let text = here(ENC);
-            assert!(text.contains(from), "{from}");
-            assert!(datasets(&text.replacen(from, to, 1)).is_err(), "{to}");
-        }
-    }
-
-    #[test]
-    fn law_3_only_a_promotion_set_on_the_dataset_itself_counts() {
-        let with = |value: &str, source: &str| {
-            let from = "promotion\t-\t-";
-            let to = format!("promotion\t{value}\t{source}");
-            let found = datasets(&here(ENC).replacen(from, &to, 1)).unwrap();
-            found[0].promotion.clone()
-        };
-        let value = "promoted 3 1795000000 f0 is dead";
-        assert!(matches!(with(value, "local"), Promoted::Now(p) if p.epoch == 3));
-        for source in ["received", "inherited from zdata", "default", "-"] {
-            assert_eq!(with(value, source), Promoted::Never, "{source}");
-        }
-        assert_eq!(with("demoted 3 1", "local"), Promoted::Over(3));
-        assert!(matches!(with("yes", "local"), Promoted::Unknown(_)));
-    }
-
-    #[test]
-    fn snapshots_and_bookmarks_are_read_with_what_was_written_since() {
-        let written = "z/r\t4096\nz/r/c\t0\n";
-        let moments = "z/r#old\t7\t100\nz/r@a\t8\t200\nz/r/c@a\t9\t200\nz/gone@a\t1\t2\n";
-        let pasts = past(written, moments).unwrap();
-        assert_eq!(pasts.len(), 2);
-        assert_eq!((pasts[0].written, pasts[0].moments.len()), (4096, 2));
-        assert!(pasts[0].moments[0].bookmark);
-        assert_eq!(pasts[0].newest().unwrap().guid, 8);
-        for (written, moments) in [
-            ("z/r 4096\n", ""),
-            ("z/r\t-\n", ""),
-            ("@\t0\n", ""),
-            ("z/r\t0\n", "z/r@a\t8\n"),
-            ("z/r\t0\n", "z/r\t8\t1\n"),
-            ("z/r\t0\n", "z/r@a\tx\t1\n"),
-            ("z/r\t0\n", "z/r@a\t8\tnow\n"),
-        ] {
-            assert!(past(written, moments).is_err(), "{written}{moments}");
-        }
-    }
-
-    #[test]
-    fn nothing_is_no_dataset() {
-        assert_eq!(datasets("").unwrap(), []);
-    }
-}
+mod tests;

@@ -518,6 +518,18 @@ fn root_filesystem() -> Dataset {
 
 /// The faults of properties: readonly, mountpoint, canmount.
 const PROPERTIES: &[Fault] = &[
+    on_node("primary root not understood", |sim| {
+        sim.not_understood("zdata/enc", "zdata/enc");
+    }),
+    on_node("primary child not understood", |sim| {
+        sim.not_understood("zdata/enc/nfsdata", "zdata/enc");
+    }),
+    on_node("replica root not understood", |sim| {
+        sim.not_understood("zdata/sink/f1", "zdata/sink/f1");
+    }),
+    on_node("replica child not understood", |sim| {
+        sim.not_understood("zdata/sink/f1/child", "zdata/sink/f1");
+    }),
     on_node("replica with a new writable child", |sim| {
         let child = encrypted("zdata/sink/f1/new", "zdata/sink/f1");
         add(

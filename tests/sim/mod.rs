@@ -464,6 +464,16 @@ impl Sim {
         self.neighbours.borrow()[name].clone()
     }
 
+    /// ZFS says something of a dataset that is not understood; all that is known is what opens it.
+    pub fn not_understood(&self, name: &str, root: &str) {
+        self.damaged.borrow_mut().push(Damaged {
+            name: name.parse().unwrap(),
+            property: "mountpoint",
+            what: "it is `x`".to_owned(),
+            encryption_root: root.parse().ok(),
+        });
+    }
+
     pub fn run(&self) -> PathBuf {
         self.directory.join("run")
     }
