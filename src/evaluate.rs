@@ -10,6 +10,7 @@ use crate::pass::Pass;
 use crate::plan::Pool;
 use crate::ready;
 use crate::report::{GateLine, Severity};
+use crate::sightings::Sightings;
 use crate::sorted::{Map, Set};
 
 /// Whether peers are asked: not at boot, when there is no network yet.
@@ -32,6 +33,8 @@ pub(crate) struct Learned {
     promoted: Set<DatasetName>,
     /// The newest snapshot of each dataset that a gate wants fresh; absent where ZFS did not say.
     newest: Map<DatasetName, Option<Newest>>,
+    /// Since when their snapshots are known.
+    sightings: Sightings,
 }
 
 /// How a gate came out.
@@ -58,6 +61,7 @@ fn evaluate_all(pass: &mut Pass, markers: bool, peers: Peers) {
         Some(_) => Learned::default(),
         None => learn(pass),
     };
+    remember(pass, &learned.sightings);
     let newest = learned.newest.iter();
     let made = newest.filter_map(|(name, newest)| Some((name.clone(), newest.as_ref()?.created)));
     pass.report.snapshots = made.collect();
@@ -81,6 +85,20 @@ fn evaluate_all(pass: &mut Pass, markers: bool, peers: Peers) {
     }
 }
 
+/// Remembers since when snapshots are known, for as long as this boot lasts.
+fn remember(pass: &mut Pass, sightings: &Sightings) {
+    if pass.report.boot.is_none() || *sightings == Sightings::default() {
+        return;
+    }
+    if let Err(e) = sightings.keep(pass.node.run) {
+        let subject = pass.node.run.display().to_string();
+        let what = format!("since when snapshots are known could not be kept: {e}");
+        let remedy =
+            "make the directory writable for root; until then their age is by the clock alone";
+        pass.report.find(Severity::Warning, &subject, &what, remedy);
+    }
+}
+
 fn in_words(answer: Answer) -> String {
     match answer {
         Answer::Open => String::new(),
@@ -100,6 +118,10 @@ pub(crate) fn learn(pass: &mut Pass) -> Learned {
         damaged: pass.observed.damaged.keys().cloned().collect(),
         promoted: pass.observed.promoted(pass.config),
         newest: Map::new(),
+        sightings: Sightings::read(
+            pass.node.run,
+            pass.report.boot.as_deref().unwrap_or_default(),
+        ),
     };
     let wanted: Set<&DatasetName> = pass
         .config
@@ -109,6 +131,16 @@ pub(crate) fn learn(pass: &mut Pass) -> Learned {
         .filter(|need| matches!(need, Condition::FreshSnapshot { .. }))
         .filter_map(Condition::dataset)
         .collect();
+    let now = match pass.node.system.since_boot() {
+        Ok(now) => now.as_secs(),
+        // Without it no snapshot has an age; what the marker knew of it holds.
+        Err(trouble) => {
+            let remedy = "no gate with `fresh_snapshot` opens until it is back";
+            let what = trouble.to_string();
+            pass.report.find(Severity::Warning, "gates", &what, remedy);
+            return learned;
+        }
+    };
     for dataset in wanted {
         let pool = dataset.pool();
         // Of a pool that was not seen there is enough to be read elsewhere.
@@ -119,10 +151,7 @@ pub(crate) fn learn(pass: &mut Pass) -> Learned {
         match pass.node.zfs.past(dataset, deadline) {
             Ok(pasts) => {
                 let past = pasts.iter().find(|past| past.dataset == *dataset);
-                let newest = past.and_then(|past| past.newest()).map(|moment| Newest {
-                    name: moment.name.clone(),
-                    created: moment.created,
-                });
+                let newest = past.and_then(|past| learned.sightings.see(past, now));
                 learned.newest.insert(dataset.clone(), newest);
             }
             Err(trouble) => {

@@ -48,6 +48,8 @@ pub struct Newest {
     pub name: String,
     /// When it was made, in seconds since 1970.
     pub created: u64,
+    /// When it was first seen in this boot, in seconds since the boot: it is at least as old as that.
+    pub seen: u64,
 }
 
 /// What the live system answers.
@@ -69,6 +71,8 @@ pub struct Live {
     pub snapshots: Map<DatasetName, Result<bool, String>>,
     /// The time of day, in seconds since 1970.
     pub now: u64,
+    /// The time since the boot by the monotonic clock, in seconds.
+    pub since_boot: u64,
     /// What each peer was judged to say, asked just now.
     pub peers: Map<NodeName, Answer>,
 }
@@ -287,7 +291,12 @@ fn fresh(dataset: &DatasetName, minutes: u32, live: &Live, known: &Known) -> Ans
     if seen != Answer::Open {
         return seen;
     }
-    let Some(Newest { name, created }) = known.newest.get(dataset) else {
+    let Some(Newest {
+        name,
+        created,
+        seen,
+    }) = known.newest.get(dataset)
+    else {
         let what = format!("no snapshot of {dataset} was seen; `f3skeys reconcile` looks again");
         return Answer::Closed(what);
     };
@@ -301,14 +310,17 @@ fn fresh(dataset: &DatasetName, minutes: u32, live: &Live, known: &Known) -> Ans
         Some(Err(why)) => return Answer::CannotTell(format!("snapshots of {dataset}: {why}")),
         None => return Answer::CannotTell(format!("{dataset}@{name} was not looked for")),
     }
-    if *created > live.now.saturating_add(CLOCKS_DIFFER) {
+    // Whatever the time of day was set to, it is not younger than that.
+    let known_for = live.since_boot.saturating_sub(*seen);
+    let allowed = u64::from(minutes) * 60;
+    if *created > live.now.saturating_add(CLOCKS_DIFFER) && known_for <= allowed {
         let ahead = created - live.now;
         return Answer::CannotTell(format!(
             "{dataset}@{name} will be made in {ahead} s: a clock is wrong"
         ));
     }
-    let age = live.now.saturating_sub(*created);
-    match age > u64::from(minutes) * 60 {
+    let age = live.now.saturating_sub(*created).max(known_for);
+    match age > allowed {
         false => Answer::Open,
         true => Answer::Closed(format!(
             "the newest snapshot of {dataset}, {name}, is {} min old; at most {minutes} are allowed",
@@ -481,8 +493,8 @@ fn definition(config: &Config, gate: &Gate) -> String {
 mod tests {
     use super::*;
 
-    /// A mounted file system with a snapshot, `now` seconds after 1970.
-    fn with_snapshot(created: u64, now: u64) -> Answer {
+    /// A mounted file system with a snapshot, `now` seconds after 1970, that is known for `known_for`.
+    fn with_snapshot(created: u64, now: u64, known_for: u64) -> Answer {
         let dataset: DatasetName = "z/a".parse().unwrap();
         let at = PathBuf::from("/a");
         let mount = Mount {
@@ -498,11 +510,16 @@ mod tests {
             mounted_at: Map::from([(dataset.clone(), vec![at])]),
             snapshots: Map::from([(dataset.clone(), Ok(true))]),
             now,
+            since_boot: 100_000 + known_for,
             ..Live::default()
         };
-        let name = "s".to_owned();
+        let newest = Newest {
+            name: "s".to_owned(),
+            created,
+            seen: 100_000,
+        };
         let known = Known {
-            newest: Map::from([(dataset.clone(), Newest { name, created })]),
+            newest: Map::from([(dataset.clone(), newest)]),
             ..Known::default()
         };
         fresh(&dataset, 10, &live, &known)
@@ -519,12 +536,42 @@ mod tests {
             (u64::MAX, 0, None),
             (0, u64::MAX, Some(false)),
         ] {
-            let is_open = match with_snapshot(created, now) {
-                Answer::Open => Some(true),
-                Answer::Closed(_) => Some(false),
-                Answer::CannotTell(_) => None,
-            };
+            let is_open = is_open(&with_snapshot(created, now, 0));
             assert_eq!(is_open, expected, "{created} {now}");
+        }
+    }
+
+    fn is_open(answer: &Answer) -> Option<bool> {
+        match answer {
+            Answer::Open => Some(true),
+            Answer::Closed(_) => Some(false),
+            Answer::CannotTell(_) => None,
+        }
+    }
+
+    /// However old it was when it was first seen, however long ago that is, and wherever the clock stood
+    /// then and was set since.
+    #[test]
+    fn law_4_no_clock_makes_a_snapshot_fresh_that_was_seen_too_long_ago() {
+        let made: u64 = 1_800_000_000;
+        let shifts = [
+            -100_000, -3600, -601, -600, -1, 0, 1, 600, 601, 3600, 100_000,
+        ];
+        for old in [0, 1, 599, 600, 601, 5000] {
+            for known_for in [0, 1, 300, 600, 601, 5000] {
+                for shift in shifts {
+                    let truth: u64 = old + known_for;
+                    let now = (made + truth).checked_add_signed(shift).unwrap();
+                    let said = is_open(&with_snapshot(made, now, known_for));
+                    let case = format!("{old} s, known for {known_for} s, clock {shift}: {said:?}");
+                    if known_for > 600 {
+                        assert_eq!(said, Some(false), "{case}");
+                    }
+                    if shift == 0 {
+                        assert_eq!(said, Some(truth <= 600), "{case}");
+                    }
+                }
+            }
         }
     }
 }

@@ -27,7 +27,7 @@
 //! - [`boot`], [`ready`] (and the question `gate`), [`late`] (both, for a stick that came late),
 //!   [`reconcile`] (gates, services and guards, each minute),
 //!   [`preview`] (`plan`), [`rehearse`] (both, on an imagined node), [`status`], [`verify`], [`doctor`],
-//!   [`new_key`]; what they share is in [`pass`], `evaluate` (gates), [`guard`]
+//!   [`new_key`]; what they share is in [`pass`], `evaluate` (gates; [`sightings`]: since when a snapshot is known), [`guard`]
 //!   (mountpoints) and [`roles`] (what is said of replicas).
 //! - [`promote`] makes a replica writable and read-only again, as [`promotion`] records; [`receive`]
 //!   answers another node's question.
@@ -100,6 +100,7 @@ pub mod roles;
 pub mod rotate;
 pub mod services;
 pub mod shell;
+pub mod sightings;
 pub mod sorted;
 pub mod statement;
 pub mod status;

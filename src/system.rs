@@ -229,9 +229,7 @@ impl System for Machine {
     }
 
     fn since_boot(&self) -> Result<Duration, Trouble> {
-        let now = clock_gettime(ClockId::CLOCK_MONOTONIC);
-        let now = now.map_err(|e| Trouble::failed("the monotonic clock", &e.to_string()))?;
-        Ok(Duration::from(now))
+        since_boot().map_err(|e| Trouble::failed("the monotonic clock", &e.to_string()))
     }
 
     fn carp(&self) -> Result<Option<bool>, Trouble> {
@@ -258,6 +256,7 @@ struct Seen(#[serde(with = "crate::paths::keys")] Beneath);
 fn look_now(questions: &Questions) -> io::Result<Live> {
     let mut live = Live {
         now: seconds_since_1970(),
+        since_boot: since_boot()?.as_secs(),
         ..Live::default()
     };
     let mounts = os::mounts()?;
@@ -314,6 +313,10 @@ fn way_to(path: &Path) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn since_boot() -> io::Result<Duration> {
+    Ok(Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?))
 }
 
 fn seconds_since_1970() -> u64 {

@@ -714,6 +714,39 @@ fn a_new_snapshot_opens_the_gate_that_an_old_one_closed() {
     assert!(open(&sim, &config, "fresh"));
 }
 
+/// The clock is set back so that an old snapshot looks young: at once, and after its gate has closed and
+/// its marker is gone, and also for the one before it when the newest is destroyed.
+#[test]
+fn law_4_a_clock_that_is_set_back_makes_no_old_snapshot_fresh() {
+    let config = all_gates();
+    let sim = booted("set-back", &config);
+    let wall = sim.wall.get();
+    let made = wall - 100;
+    let (older, newer) = (moment("older", 7, made), moment("newer", 8, made + 10));
+    set_past(&sim, SINK, vec![older.clone(), newer]);
+    sim.verb(|node| reconcile(node, &config));
+    assert!(open(&sim, &config, "fresh"));
+    // Sixty-one minutes pass, and the clock says that it was none.
+    sim.sleep(Duration::from_secs(3660));
+    sim.wall.set(wall - 3660);
+    assert!(!open(&sim, &config, "fresh"), "by the marker");
+    for _ in 0..3 {
+        let report = sim.verb(|node| reconcile(node, &config));
+        assert!(!line(&report, "fresh").open, "without its marker");
+        assert!(!open(&sim, &config, "fresh"));
+    }
+    set_past(&sim, SINK, vec![older.clone()]);
+    let report = sim.verb(|node| reconcile(node, &config));
+    assert!(
+        !line(&report, "fresh").open,
+        "the one before is older still"
+    );
+    let fresh = moment("fresh", 9, sim.wall.get() + sim.now().as_secs());
+    set_past(&sim, SINK, vec![older, fresh]);
+    sim.verb(|node| reconcile(node, &config));
+    assert!(open(&sim, &config, "fresh"));
+}
+
 #[test]
 fn a_bookmark_is_no_snapshot() {
     let config = all_gates();

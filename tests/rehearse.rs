@@ -113,6 +113,7 @@ fn known(sim: &Sim, config: &Config) -> Known {
             let newest = Newest {
                 name: newest.name.clone(),
                 created: newest.created,
+                seen: System::since_boot(sim).unwrap().as_secs(),
             };
             known.newest.insert(dataset.clone(), newest);
         }

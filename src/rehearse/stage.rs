@@ -462,6 +462,7 @@ impl System for Stage<'_> {
                 .insert(volume.clone(), Ok(world.has_device(volume)));
         }
         live.now = self.real.system.wall();
+        live.since_boot = self.real.system.since_boot()?.as_secs();
         drop(world);
         self.snapshots(&questions.snapshots, deadline, &mut live);
         Ok(live)

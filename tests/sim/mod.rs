@@ -1022,6 +1022,7 @@ impl System for Sim {
             live.snapshots.insert(dataset.clone(), answer);
         }
         live.now = self.wall();
+        live.since_boot = self.now().as_secs();
         Ok(live)
     }
 
