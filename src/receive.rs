@@ -3,6 +3,7 @@
 //! it takes new generations of the peer's own keys, and of others' what its store holds nothing of
 //! while a person has opened it for that ([`rebuild`]); hands no key out, and tells of nothing else.
 
+mod budget;
 mod keys;
 pub mod ledger;
 pub(crate) mod question;
@@ -156,7 +157,12 @@ pub fn answer(
     time: Time,
 ) -> Result<Vec<u8>, Refused> {
     let answer = match ask {
-        Ask::Replicas(datasets) => Told::Replicas(states(node, config, &datasets, time.replicas)?),
+        Ask::Replicas(datasets) => {
+            let mut states = states(node, config, &datasets, time.replicas)?;
+            // Below one of its own there may be another node's.
+            states.retain(|state| is_replica_of(config, from, &state.dataset));
+            Told::Replicas(states)
+        }
         Ask::Key { key, nonce } => {
             Told::Key(keys::tell(node, config, from, (&key, &nonce), time.keys)?)
         }
@@ -230,7 +236,7 @@ fn may_ask(
     rebuild: &Result<(), String>,
 ) -> Result<(), Refused> {
     match ask {
-        Ask::Replicas(datasets) => may_ask_about(config, datasets),
+        Ask::Replicas(datasets) => may_ask_about(config, from, datasets),
         Ask::Key { key, .. } => may_touch(from, key, rebuild),
         Ask::Put(Put { merge, .. }) => {
             may_touch(from, &merge.key, rebuild)?;
@@ -256,21 +262,35 @@ fn owns(from: &NodeName, key: &KeyName) -> bool {
     key.owner() == from.as_str()
 }
 
-fn may_ask_about(config: &Config, datasets: &[DatasetName]) -> Result<(), Refused> {
+fn may_ask_about(
+    config: &Config,
+    from: &NodeName,
+    datasets: &[DatasetName],
+) -> Result<(), Refused> {
     if datasets.is_empty() || datasets.len() > MOST {
         let what = format!("asks about {} datasets; 1 to {MOST} may be", datasets.len());
         return Err(Refused::new(DATA, what));
     }
-    match datasets
-        .iter()
-        .find(|name| config.role_of(name) != Some(Role::Replica))
-    {
-        Some(other) => {
-            let what = format!("{other} is no replica of {}", config.node);
-            Err(Refused::new(REFUSED, what))
+    for name in datasets {
+        if config.role_of(name) != Some(Role::Replica) {
+            let what = format!("{name} is no replica of {}", config.node);
+            return Err(Refused::new(REFUSED, what));
         }
-        None => Ok(()),
+        if !is_replica_of(config, from, name) {
+            let what = format!(
+                "{name} is a replica whose key is of another node than {from}: see `key` of its root on {}",
+                config.node
+            );
+            return Err(Refused::new(REFUSED, what));
+        }
     }
+    Ok(())
+}
+
+/// A replica is the business of the node that owns the key of its root, under its name of today.
+fn is_replica_of(config: &Config, from: &NodeName, name: &DatasetName) -> bool {
+    let root = config.root_above(name);
+    root.is_some_and(|root| owns(from, &root.key))
 }
 
 fn known(config: &Config, from: &NodeName) -> Result<(), Refused> {
@@ -382,6 +402,9 @@ mod tests {
         roots: [
             (dataset: "z/own", key: "f1:z", role: primary, required: true),
             (dataset: "z/sink/f0", key: "f0:z", role: replica, required: true),
+            (dataset: "z/sink/f0/of-f2", key: "f2:z", role: replica, required: true),
+            (dataset: "z/sink/f2", key: "f2:z", role: replica, required: true),
+            (dataset: "z/sink/gone", key: "old:z", role: replica, required: true),
         ],
         peers: [(name: "f0", ssh: "root@f0"), (name: "f2", ssh: "root@f2")],
     )"#;
@@ -418,6 +441,11 @@ mod tests {
             ("z/sink/f0/nfs", "z/sink", REFUSED),
             ("z/sink/f0/nfs", "z/sink/f00", REFUSED),
             ("z/sink/f0/nfs", "zroot", REFUSED),
+            // Of another peer, also below its own, and of a node that is none of the peers any more.
+            ("z/sink/f0/nfs", "z/sink/f2", REFUSED),
+            ("z/sink/f0/nfs", "z/sink/f0/of-f2", REFUSED),
+            ("z/sink/f0/nfs", "z/sink/f0\",\"z/sink/f2/a", REFUSED),
+            ("z/sink/f0/nfs", "z/sink/gone", REFUSED),
             ("z/sink/f0/nfs", "z/sink/f0\",\"z/own", REFUSED),
             // No names, or no question.
             ("z/sink/f0/nfs", "z/sink/f0/../own", DATA),

@@ -771,7 +771,7 @@ fn every_verb(search: &Search) {
         }
     }
     assert!(lost.sim("f0").db().join("receipts/f1.json").exists());
-    assert!(lost.sim("f1").db().join("audit.log").exists());
+    assert!(lost.sim("f1").db().join("peers/f0/audit.log").exists());
 }
 
 const DRIVEN: &str = "F3SKEYS_ANSWERS_DRIVEN";

@@ -52,23 +52,28 @@ fn node(name: &str) -> Sim {
         .stick(Stick::new("/dev/da0", "K", "1").with_store(&keys))
 }
 
-fn log(sim: &Sim) -> String {
-    fs::read_to_string(sim.db().join(LOG)).unwrap_or_default()
+/// What is written down of what persons do at this node.
+const HERE: &str = "";
+/// What is written down of what f1 asks for.
+const F1: &str = "peers/f1";
+
+fn log(sim: &Sim, of: &str) -> String {
+    fs::read_to_string(sim.db().join(of).join(LOG)).unwrap_or_default()
 }
 
-fn entries(sim: &Sim) -> Vec<Entry> {
+fn entries(sim: &Sim, of: &str) -> Vec<Entry> {
     let parsed = |line: &str| Entry::parse(line.as_bytes()).unwrap();
-    log(sim).lines().map(parsed).collect()
+    log(sim, of).lines().map(parsed).collect()
 }
 
 /// What was written down last: by which verb, for whom, and what.
-fn newest(sim: &Sim) -> (String, String, What) {
-    let entry = entries(sim).pop().unwrap();
+fn newest(sim: &Sim, of: &str) -> (String, String, What) {
+    let entry = entries(sim, of).pop().unwrap();
     (entry.verb, entry.by, entry.what)
 }
 
-fn did(sim: &Sim) -> (String, String, Vec<String>) {
-    match newest(sim) {
+fn did(sim: &Sim, of: &str) -> (String, String, Vec<String>) {
+    match newest(sim, of) {
         (verb, by, What::Did(did)) => (verb, by, did),
         other => panic!("{other:?}"),
     }
@@ -143,7 +148,7 @@ fn each_change_is_written_down_with_who_asked_for_it() {
     let local = |verb: &str| (verb.to_owned(), LOCAL.to_owned());
     let made = sim.verb(|node| new_key::new_key(node, &config(), &name("f0:more"), None));
     assert_eq!(made.report.status, 0, "{:?}", made.report);
-    let (verb, by, changes) = did(&sim);
+    let (verb, by, changes) = did(&sim, HERE);
     assert_eq!((verb, by), local("new-key"));
     let prefix = sim.sticks.borrow()[0].files.keys().find_map(|path| {
         let name = path.strip_prefix(".f3skeys/f0:more/1-")?;
@@ -151,28 +156,33 @@ fn each_change_is_written_down_with_who_asked_for_it() {
     });
     let wrote = format!("wrote .f3skeys/f0:more/1-{}.key", prefix.unwrap());
     assert!(changes.contains(&wrote), "{changes:?}");
-    assert_eq!(entries(&sim)[0].store, Some("00".repeat(16)));
+    assert_eq!(entries(&sim, HERE)[0].store, Some("00".repeat(16)));
 
     sim.sticks.borrow_mut()[0].files.remove("f0:y.key");
     assert_eq!(repair(&sim).status, 0);
-    let (verb, by, changes) = did(&sim);
+    let (verb, by, changes) = did(&sim, HERE);
     assert_eq!((verb, by), local("verify"));
     assert_eq!(changes, ["wrote f0:y.key"]);
 
     assert!(put(&sim, "f1:more"));
-    let (verb, by, changes) = did(&sim);
+    let (verb, by, changes) = did(&sim, F1);
     assert_eq!((verb.as_str(), by.as_str()), ("receive", "f1"));
     let print = Fingerprint::of(&NEW);
     let wrote = format!("wrote .f3skeys/f1:more/1-{print}.key");
     assert!(changes.contains(&wrote), "{changes:?}");
 
     // Nothing to do is nothing to write.
-    let before = log(&sim);
+    let before = [log(&sim, HERE), log(&sim, F1)];
     assert_eq!(repair(&sim).status, 0);
     assert!(put(&sim, "f1:more"));
-    assert_eq!(log(&sim), before);
-    let numbers: Vec<u64> = entries(&sim).iter().map(|entry| entry.number).collect();
-    assert_eq!(numbers, [1, 2, 3]);
+    assert_eq!([log(&sim, HERE), log(&sim, F1)], before);
+    let numbers = |of| {
+        entries(&sim, of)
+            .iter()
+            .map(|entry| entry.number)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!((numbers(HERE), numbers(F1)), (vec![1, 2], vec![1]));
 }
 
 #[test]
@@ -197,10 +207,17 @@ fn a_rotation_writes_down_each_of_its_steps_on_the_store() {
         prune::prune(node, &alone, &name("f0:y"), Some(&old[..8]), &|_| {}).report
     });
     assert_eq!(pruned.status, 0, "{pruned:?}");
-    let verbs: Vec<String> = entries(&sim).into_iter().map(|entry| entry.verb).collect();
+    let verbs: Vec<String> = entries(&sim, HERE)
+        .into_iter()
+        .map(|entry| entry.verb)
+        .collect();
     assert_eq!(verbs, ["rotate", "rotate", "rotate", "prune"]);
     let removed = format!("removed .f3skeys/f0:y/1-{}.key", &old[..8]);
-    assert!(did(&sim).2.contains(&removed), "{:?}", did(&sim));
+    assert!(
+        did(&sim, HERE).2.contains(&removed),
+        "{:?}",
+        did(&sim, HERE)
+    );
 }
 
 #[test]
@@ -213,8 +230,8 @@ fn law_2_it_holds_no_key_and_no_whole_fingerprint() {
         .insert("f0:y.key".to_owned(), changed);
     assert_eq!(repair(&sim).status, 0);
     assert!(!ask(&sim, "f1", list_of("f0:y")));
-    assert_eq!(entries(&sim).len(), 3);
-    let text = log(&sim);
+    assert_eq!((entries(&sim, HERE).len(), entries(&sim, F1).len()), (1, 2));
+    let text = log(&sim, HERE) + &log(&sim, F1);
     for bytes in [OWN, OF_PEER, NEW] {
         assert!(!text.contains(&Fingerprint::of(&bytes).hex()));
         let hex: String = bytes[..4]
@@ -222,8 +239,12 @@ fn law_2_it_holds_no_key_and_no_whole_fingerprint() {
             .map(|byte| format!("{byte:02x}"))
             .collect();
         assert!(!text.contains(&hex));
-        let raw = log(&sim).into_bytes();
-        assert!(!raw.windows(4).any(|window| window == &bytes[..4]));
+        assert!(
+            !text
+                .as_bytes()
+                .windows(4)
+                .any(|window| window == &bytes[..4])
+        );
     }
     assert!(text.contains(&Fingerprint::of(&NEW).to_string()));
 }
@@ -238,7 +259,7 @@ fn every_put_that_is_refused_is_written_down_and_no_question_is() {
         ("f2", "f2:y", "the key belongs to f1, and f2 asks"),
     ] {
         assert!(!ask(&sim, from, list_of(key)));
-        let (verb, by, what) = newest(&sim);
+        let (verb, by, what) = newest(&sim, F1);
         assert_eq!((verb.as_str(), by.as_str()), ("receive", "f1"));
         assert!(
             matches!(&what, What::Refused(why) if why.starts_with(words)),
@@ -247,18 +268,23 @@ fn every_put_that_is_refused_is_written_down_and_no_question_is() {
     }
     // Another first generation of a key that is known, and nothing that vouches for it.
     assert!(!put(&sim, "f1:z"));
-    let (_, by, what) = newest(&sim);
+    let (_, by, what) = newest(&sim, F1);
     assert_eq!(by, "f1");
     assert!(matches!(what, What::Refused(_)), "{what:?}");
     assert_eq!(sim.sticks.borrow()[0].files, before);
-    let written = log(&sim);
+    let written = log(&sim, F1);
     for question in [
         Ask::Replicas(vec!["y/enc".parse().unwrap()]),
         Ask::Replicas(Vec::new()),
     ] {
         assert!(!ask(&sim, "f1", question));
     }
-    assert_eq!(log(&sim), written);
+    assert_eq!(log(&sim, F1), written);
+    assert_eq!(
+        log(&sim, HERE),
+        "",
+        "nothing that a peer does is in the log of persons"
+    );
 }
 
 #[test]
@@ -274,7 +300,100 @@ fn a_log_that_cannot_be_written_is_a_warning_and_stops_nothing() {
     assert!(warning.what.contains("not in the audit log"), "{warning:?}");
     let path = layout::top_path(&name("f0:more"));
     assert!(sim.sticks.borrow()[0].files.contains_key(&path));
+    // A peer's log is another.
     assert!(put(&sim, "f1:more"));
+}
+
+#[test]
+fn a_change_of_a_peer_that_cannot_be_written_down_is_not_made() {
+    type Harm = fn(&Sim);
+    let table: [Harm; 4] = [
+        |sim| fs::write(sim.db().join("peers"), "").unwrap(),
+        |sim| {
+            fs::create_dir_all(sim.db().join("peers")).unwrap();
+            fs::write(sim.db().join(F1), "").unwrap();
+        },
+        // The note of a change cannot be put in place.
+        |sim| fs::create_dir_all(sim.db().join(F1).join(BEGUN)).unwrap(),
+        |sim| {
+            let changes = sim.db().join(F1).join("changes.json");
+            fs::create_dir_all(changes).unwrap();
+        },
+    ];
+    for (number, harm) in table.into_iter().enumerate() {
+        let sim = node(&format!("unlogged-{number}"));
+        fs::create_dir_all(sim.db()).unwrap();
+        harm(&sim);
+        let before = sim.sticks.borrow()[0].files.clone();
+        assert!(!put(&sim, "f1:more"), "{number}");
+        assert_eq!(sim.sticks.borrow()[0].files, before, "{number}");
+    }
+}
+
+#[test]
+fn a_peer_changes_so_much_a_day_and_pushes_nothing_of_others_out() {
+    let sim = node("budget");
+    let made = sim.verb(|node| new_key::new_key(node, &config(), &name("f0:more"), None));
+    assert_eq!(made.report.status, 0);
+    let of_persons = log(&sim, HERE);
+    // A change, and the way back: as often as it may.
+    let start = sim.sticks.borrow()[0].files.clone();
+    let change = |expected: bool, case: &str| {
+        sim.sticks.borrow_mut()[0].files.clone_from(&start);
+        let _ = fs::remove_dir_all(sim.run().join("asked"));
+        assert_eq!(put(&sim, "f1:more"), expected, "{case}");
+        let is_changed = sim.sticks.borrow()[0].files != start;
+        assert_eq!(is_changed, expected, "{case}");
+    };
+    for n in 0..128 {
+        change(true, &n.to_string());
+    }
+    change(false, "one too many");
+    let (_, _, what) = newest(&sim, F1);
+    assert!(
+        matches!(&what, What::Refused(why) if why.contains("128 times in a row")),
+        "{what:?}"
+    );
+    // What it took so far is less than a minute.
+    sim.wall.set(sim.wall.get() + 600);
+    change(false, "too early");
+    sim.wall.set(sim.wall.get() + 75);
+    change(true, "one more after its time");
+    change(false, "and no other");
+    // What is there already is no change.
+    let _ = fs::remove_dir_all(sim.run().join("asked"));
+    sim.wall.set(sim.wall.get() + 675);
+    change(true, "one more");
+    sim.wall.set(sim.wall.get() + 675);
+    for n in 0..3 {
+        let _ = fs::remove_dir_all(sim.run().join("asked"));
+        assert!(put(&sim, "f1:more"), "{n}");
+    }
+    assert_eq!(log(&sim, HERE), of_persons);
+}
+
+#[test]
+fn doctor_verifies_the_logs_of_peers_too() {
+    let (sim, tree) = (node("doctor-peer"), Tree::of(Rc, "audit-doctor-peer"));
+    for key in ["f1:a", "f1:b"] {
+        assert!(put(&sim, key));
+    }
+    assert_eq!(found(&sim, &tree), []);
+    let path = sim.db().join(F1).join(LOG);
+    let good = log(&sim, F1);
+    fs::write(&path, good.replacen("f1:a", "f1:x", 1)).unwrap();
+    let subjects: Vec<String> = found(&sim, &tree)
+        .iter()
+        .map(|f| f.subject.to_string())
+        .collect();
+    assert_eq!(subjects, ["line 2 of peers/f1/audit.log"]);
+    fs::write(&path, &good).unwrap();
+    fs::write(sim.db().join(F1).join(BEGUN), "{}").unwrap();
+    let subjects: Vec<String> = found(&sim, &tree)
+        .iter()
+        .map(|f| f.subject.to_string())
+        .collect();
+    assert_eq!(subjects, ["peers/f1/audit.begun"]);
 }
 
 /// What doctor says of the log.
@@ -296,7 +415,7 @@ fn doctor_verifies_the_chain() {
     }
     assert_eq!(found(&sim, &tree), []);
     let (path, head) = (sim.db().join(LOG), sim.db().join(HEAD));
-    let (good, good_head) = (log(&sim), fs::read(&head).unwrap());
+    let (good, good_head) = (log(&sim, HERE), fs::read(&head).unwrap());
     let only = |severity, subject: &str, words: &str| {
         let found = found(&sim, &tree);
         let [finding] = &found[..] else {
@@ -370,7 +489,7 @@ fn a_change_that_was_cut_off_is_told_by_doctor_and_by_the_next_line() {
                 more => panic!("{case}: {more:?}"),
             };
             assert!(is_told || !is_changed, "{case}: changed without a word");
-            assert!(!log(&sim).contains("f0:new"), "{case}: claimed");
+            assert!(!log(&sim, HERE).contains("f0:new"), "{case}: claimed");
             unlogged += usize::from(is_changed);
             // The chain goes on, and says so.
             let again = sim.verb(|node| new_key::new_key(node, &config(), &name("f0:b"), None));
@@ -381,7 +500,10 @@ fn a_change_that_was_cut_off_is_told_by_doctor_and_by_the_next_line() {
                 again.report.complaints()
             );
             assert_eq!(found(&sim, &tree), [], "{case}");
-            let whats: Vec<What> = entries(&sim).into_iter().map(|entry| entry.what).collect();
+            let whats: Vec<What> = entries(&sim, HERE)
+                .into_iter()
+                .map(|entry| entry.what)
+                .collect();
             let is_cut = |what: &What| matches!(what, What::Failed(why) if why.contains("cut off"));
             assert_eq!(
                 whats.first().is_some_and(is_cut),
@@ -426,9 +548,9 @@ fn writers_at_once_wait_for_one_another() {
             });
         }
     });
-    let seen = read(&Directory(db)).unwrap().unwrap();
+    let seen = read(&Directory(db.join(F1))).unwrap().unwrap();
     assert_eq!((seen.chain.broken, seen.end), (None, End::Fits));
-    let written = entries(&home);
+    let written = entries(&home, F1);
     let words: BTreeSet<String> = written.iter().map(|e| format!("{:?}", e.what)).collect();
     assert_eq!(
         (written.len(), words.len()),
@@ -456,7 +578,7 @@ fn the_files_are_for_root_alone_and_a_full_one_is_put_aside() {
     }
     let seen = read(&files).unwrap().unwrap();
     assert_eq!((seen.chain.broken, &seen.end), (None, &End::Fits));
-    assert_eq!(seen.place(3), "line 1 of audit.log");
+    assert_eq!(seen.place("", 3), "line 1 of audit.log");
     for (name, lines) in [(OLD, 2), (LOG, 1)] {
         let path = sim.db().join(name);
         assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), lines);

@@ -1,5 +1,7 @@
-//! Keeps the audit log beside the reports, and is the one place from which a store is worked on, so
-//! that no change is forgotten. A log that cannot be written is told and stops nothing.
+//! Keeps the audit logs beside the reports, and is the one place from which a store is worked on, so
+//! that no change is forgotten. What persons do at this node is in one log, and what each peer asks for
+//! in one of its own: no peer pushes anything out but its own lines. A log that cannot be written is
+//! told and stops no person; a peer's change is not made then.
 
 use super::{Begun, Chain, End, Event, Head, LOCAL, MOST_TURNED_AWAY, What, shortened};
 use crate::device::{Candidate, Filesystem};
@@ -27,6 +29,8 @@ pub const OLD: &str = "audit.log.1";
 pub const HEAD: &str = "audit.head";
 /// A change of the store that is being made.
 pub const BEGUN: &str = "audit.begun";
+/// The directory of the logs of peers.
+pub const OF_PEERS: &str = "peers";
 /// Excludes other writers.
 const LOCK: &str = "audit.lock";
 /// The longest wait for another writer, who is done within moments.
@@ -36,24 +40,40 @@ pub const LARGEST: usize = 1 << 20;
 /// The most that is read of one file, in bytes.
 const MOST_READ: u64 = 1 << 23;
 
+/// The directory of what is kept of a peer, with its audit log.
+pub fn of_peer(db: &Path, peer: &NodeName) -> PathBuf {
+    db.join(OF_PEERS).join(peer.as_str())
+}
+
 /// Who has a store worked on, and by which verb.
 #[derive(Debug, Clone, Copy)]
 pub struct Caller<'a> {
     verb: &'a str,
-    by: &'a str,
+    peer: Option<&'a NodeName>,
 }
 
 impl<'a> Caller<'a> {
     /// Somebody at this node.
     pub fn here(verb: &'a str) -> Caller<'a> {
-        Caller { verb, by: LOCAL }
+        Caller { verb, peer: None }
     }
 
     /// A peer, by way of `receive`.
     pub fn peer(peer: &'a NodeName) -> Caller<'a> {
         Caller {
             verb: "receive",
-            by: peer.as_str(),
+            peer: Some(peer),
+        }
+    }
+
+    fn by(self) -> &'a str {
+        self.peer.map_or(LOCAL, NodeName::as_str)
+    }
+
+    fn directory(self, node: Node) -> PathBuf {
+        match self.peer {
+            Some(peer) => of_peer(node.db, peer),
+            None => node.db.to_owned(),
         }
     }
 
@@ -79,14 +99,22 @@ impl<'a> Caller<'a> {
         (work, brought): (&Work, Option<&mut Intake>),
         deadline: Deadline,
     ) -> (Result<Worked, Trouble>, Option<Finding>) {
-        // Without the note only a cut would be missed; that nothing can be written is told below.
-        let _ = with_log(node, |files| begin(files, &self.begun(node)));
+        let noted = self.with_log(node, |files| begin(files, &self.begun(node)));
+        if let (Err(e), Some(_)) = (&noted, self.peer) {
+            let log = self.directory(node).join(LOG);
+            let what = format!("{e}; what cannot be written down is not done for a peer");
+            return (
+                Err(Trouble::failed(&log.display().to_string(), &what)),
+                None,
+            );
+        }
+        // For a person without the note only a cut is missed; that nothing can be written is told below.
         let devices = node.devices;
         let worked = devices.work(device, filesystem, at, work, brought, deadline);
         let unwritten = self.keep(node, &worked);
         if unwritten.is_none() {
             // One that stays says more than is so, and never less.
-            let _ = with_log(node, |files| files.remove(BEGUN));
+            let _ = self.with_log(node, |files| files.remove(BEGUN));
         }
         (worked, unwritten)
     }
@@ -94,7 +122,7 @@ impl<'a> Caller<'a> {
     fn begun(self, node: Node) -> Begun {
         Begun {
             verb: self.verb.to_owned(),
-            by: self.by.to_owned(),
+            by: self.by().to_owned(),
             time: node.system.wall(),
         }
     }
@@ -127,37 +155,39 @@ impl<'a> Caller<'a> {
             What::Refused(why) => (Severity::Warning, format!("refused: {why}")),
             What::Found(found) => (Severity::Warning, found.clone()),
         };
-        let line = match self.by {
-            LOCAL => format!("{}: key store: {words}", self.verb),
-            peer => format!("{} from {peer}: key store: {words}", self.verb),
+        let line = match self.peer {
+            None => format!("{}: key store: {words}", self.verb),
+            Some(peer) => format!("{} from {peer}: key store: {words}", self.verb),
         };
         node.system.log(severity, &line);
         let event = Event {
             verb: self.verb.to_owned(),
-            by: self.by.to_owned(),
+            by: self.by().to_owned(),
             store,
             what,
         };
-        append(node, event).err().map(|e| {
-            let subject = node.db.join(LOG).display().to_string();
+        let written = self.with_log(node, |files| write(files, event, node.system.wall()));
+        written.err().map(|e| {
+            let subject = self.directory(node).join(LOG).display().to_string();
             let what = format!("what was done is not in the audit log: {e}");
             let remedy = "make the directory writable for root; the work itself is as told";
             Finding::new(Severity::Warning, &subject, &what, remedy)
         })
     }
-}
 
-fn append(node: Node, event: Event) -> io::Result<()> {
-    with_log(node, |files| write(files, event, node.system.wall()))
-}
-
-fn with_log<T>(node: Node, job: impl FnOnce(&mut Directory) -> io::Result<T>) -> io::Result<T> {
-    marker::make_directory(node.db)?;
-    let (path, clock) = (node.db.join(LOCK), node.system.clock());
-    let Some(_lock) = marker::lock_file(&path, clock, LOCK_WAIT)? else {
-        return Err(io::Error::other("another run keeps its lock"));
-    };
-    job(&mut Directory(node.db.to_owned()))
+    fn with_log<T>(
+        self,
+        node: Node,
+        job: impl FnOnce(&mut Directory) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let directory = self.directory(node);
+        marker::make_directory(&directory)?;
+        let clock = node.system.clock();
+        let Some(_lock) = marker::lock_file(&directory.join(LOCK), clock, LOCK_WAIT)? else {
+            return Err(io::Error::other("another run keeps its lock"));
+        };
+        job(&mut Directory(directory))
+    }
 }
 
 /// The files of a log. One real implementation, [`Directory`], and one simulated, which can be cut at
@@ -261,11 +291,11 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Where a line stands, in words.
-    pub fn place(&self, line: usize) -> String {
+    /// Where a line stands, in words; `prefix` is what the log's files are called by.
+    pub fn place(&self, prefix: &str, line: usize) -> String {
         match line.checked_sub(self.old_lines) {
-            None | Some(0) => format!("line {line} of {OLD}"),
-            Some(line) => format!("line {line} of {LOG}"),
+            None | Some(0) => format!("line {line} of {prefix}{OLD}"),
+            Some(line) => format!("line {line} of {prefix}{LOG}"),
         }
     }
 }

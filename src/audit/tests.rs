@@ -157,9 +157,9 @@ fn log_of(lines: usize) -> Memory {
 /// What of a log is not as it was written; torn lines and a head one behind are as a cut leaves them.
 fn wrong(files: &Memory) -> Option<String> {
     let seen = read(files).unwrap()?;
-    let broken = seen.chain.broken.map(|line| seen.place(line));
+    let broken = seen.chain.broken.map(|line| seen.place("", line));
     let found = seen.chain.found.first();
-    let found = found.map(|(line, words)| format!("{}: {words}", seen.place(*line)));
+    let found = found.map(|(line, words)| format!("{}: {words}", seen.place("", *line)));
     match &seen.end {
         End::Wrong(why) => Some(why.clone()),
         _ => broken.or(found),
@@ -382,8 +382,8 @@ fn a_full_log_is_put_aside_and_the_chain_goes_on() {
     let seen = read(&files).unwrap().unwrap();
     assert_eq!(wrong(&files), None);
     assert_eq!((seen.chain.oldest, seen.end.clone()), (Some(1), End::Fits));
-    assert_eq!(seen.place(3), "line 3 of audit.log.1");
-    assert_eq!(seen.place(4), "line 1 of audit.log");
+    assert_eq!(seen.place("", 3), "line 3 of audit.log.1");
+    assert_eq!(seen.place("", 4), "line 1 of audit.log");
     assert!(files.text(OLD).len() > LARGEST && files.text(LOG).len() < 1000);
     // Once more: the first entries are gone, which is as it should be.
     write(&mut files, did(&"x".repeat(LARGEST)), 7).unwrap();

@@ -18,7 +18,7 @@ use crate::places::Places;
 use crate::plan::{Observed, Pool};
 use crate::receive::rebuild;
 use crate::report::{Finding, Report};
-use crate::sorted::{Map, Set};
+use crate::sorted::{self, Map, Set};
 use crate::store::state::Standing;
 use crate::store::{self, Damage, Holding, Reading, Wanted};
 use crate::zfs::{CanMount, Dataset, Kind, Mountpoint};
@@ -49,10 +49,8 @@ pub struct Facts {
     pub daily: Vec<(&'static str, Option<Report>)>,
     /// The time of day, in seconds since 1970, by a clock that may be wrong.
     pub now: u64,
-    /// The audit log; `None` where there never was one.
-    pub audit: Known<Option<Seen>>,
-    /// A change of the store that was cut off before it was written down.
-    pub cut_off: Known<Option<Begun>>,
+    /// The audit logs: that of persons first.
+    pub audits: Vec<Audit>,
     /// What a run of another f3skeys kept us from.
     pub kept_out: Vec<Finding>,
     /// The key device and what is on it.
@@ -151,8 +149,7 @@ impl Facts {
             last: ["boot", "ready"].into_iter().map(last).collect(),
             daily: daily.iter().copied().map(last).collect(),
             now: node.system.wall(),
-            audit: log::read(&Directory(node.db.to_owned())).map_err(|e| e.to_string()),
-            cut_off: cut_off(node).map_err(|e| e.to_string()),
+            audits: audits(node),
             beneath: beneath(&pass),
             swaps: host_facts::swaps(host, init, &fstab),
             loader: host_facts::loader(host, init),
@@ -175,12 +172,57 @@ impl Facts {
     }
 }
 
+/// An audit log: of what persons did here, or of what one peer has asked for.
+#[derive(Debug, Clone)]
+pub struct Audit {
+    /// What its files are called by, from the state directory: empty, or `peers/NODE/`.
+    pub prefix: String,
+    /// The log; `None` where there never was one.
+    pub log: Known<Option<Seen>>,
+    /// The note of a change that was cut off, and that no line of the log tells of.
+    pub cut_off: Known<Option<Begun>>,
+}
+
+/// The log of persons, and that of every peer that has ever changed anything.
+fn audits(node: Node) -> Vec<Audit> {
+    let mut prefixes = vec![String::new()];
+    let of_peers = match std::fs::read_dir(node.db.join(log::OF_PEERS)) {
+        Ok(entries) => entries.collect::<io::Result<Vec<_>>>(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(e),
+    };
+    let name = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+    let mut unknown = Vec::new();
+    match of_peers {
+        Ok(entries) => prefixes.extend(
+            entries
+                .iter()
+                .map(|entry| format!("{}/{}/", log::OF_PEERS, name(entry))),
+        ),
+        Err(e) => unknown.push(Audit {
+            prefix: format!("{}/", log::OF_PEERS),
+            log: Err(e.to_string()),
+            cut_off: Ok(None),
+        }),
+    }
+    sorted::sort(&mut prefixes);
+    let audit = |prefix: String| {
+        let files = Directory(node.db.join(&prefix));
+        Audit {
+            log: log::read(&files).map_err(|e| e.to_string()),
+            cut_off: cut_off(node, &files).map_err(|e| e.to_string()),
+            prefix,
+        }
+    };
+    prefixes.into_iter().map(audit).chain(unknown).collect()
+}
+
 /// The note of a run that is no more; whoever has the lock may be making that very change.
-fn cut_off(node: Node) -> io::Result<Option<Begun>> {
-    let note = log::begun(&Directory(node.db.to_owned()))?;
+fn cut_off(node: Node, files: &Directory) -> io::Result<Option<Begun>> {
+    let note = log::begun(files)?;
     let Some(_) = note else { return Ok(None) };
     match marker::try_lock(node.run)? {
-        Some(_lock) => log::begun(&Directory(node.db.to_owned())),
+        Some(_lock) => log::begun(files),
         None => Ok(None),
     }
 }

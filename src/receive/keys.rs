@@ -1,7 +1,7 @@
 //! What a peer may ask about its own keys, and have written: how they stand on this node's store,
 //! what opens this node's roots with them, and new generations. No key byte ever goes back.
 
-use super::{Refused, complain, ledger, owns, rebuild};
+use super::{Refused, budget, complain, ledger, owns, rebuild};
 use crate::audit::log::Caller;
 use crate::boot;
 use crate::config::{Config, Root};
@@ -149,12 +149,16 @@ fn take(
     let seen = merge::listing(&copies);
     let kept = keep(node, config, &mut handed, copies, deadline)?;
     let lock = lock(node)?;
+    budget::spend(node, from)?;
     let work = Work::Take(Given {
         merge: handed.put.merge,
         prover: config.node.clone(),
         seen: Some(seen),
     });
     let worked = work_on(node, config, from, (&work, handed.brought), deadline)?;
+    if worked.did.is_empty() {
+        budget::give_back(node, from);
+    }
     drop(lock);
     ledger::settle(node, from, &key)?;
     Ok(KeyTold {

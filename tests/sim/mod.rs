@@ -797,7 +797,8 @@ impl Sim {
         }
     }
 
-    /// The peer may ask anew as often as it may, and has been given [`number`] for a list of this key.
+    /// The peer may ask and change anew as often as it may, and has been given [`number`] for a list of
+    /// this key.
     pub fn gives_number(&self, from: &str, key: &str) {
         let now = self.now().as_secs();
         let ledger = serde_json::json!({
@@ -805,6 +806,8 @@ impl Sim {
             "asked": {"left": 128, "since": now},
             "numbers": [{"key": key, "number": number(), "until": now + 60}],
         });
+        let changes = self.db().join("peers").join(from).join("changes.json");
+        let _ = std::fs::remove_file(changes);
         let directory = self.run().join("asked");
         std::fs::create_dir_all(&directory).unwrap();
         std::fs::write(directory.join(from), ledger.to_string()).unwrap();
