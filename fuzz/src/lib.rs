@@ -13,6 +13,7 @@ mod names;
 pub mod seeds;
 mod shown;
 mod stick;
+mod zfs;
 
 pub use audit::audit;
 pub use host::{exports, fstab, rc_conf};
@@ -21,6 +22,7 @@ pub use mounts::mountinfo;
 pub use names::{configuration, names, promotion};
 pub use shown::shown;
 pub use stick::{state, store_names, superblocks};
+pub use zfs::{zfs_past, zfs_rows};
 
 use f3skeys::foreign;
 
@@ -49,6 +51,8 @@ pub const TARGETS: &[Target] = &[
     target("state", state),
     target("store_names", store_names),
     target("superblocks", superblocks),
+    target("zfs_past", zfs_past),
+    target("zfs_rows", zfs_rows),
 ];
 
 const fn target(name: &'static str, run: fn(&[u8]) -> bool) -> Target {

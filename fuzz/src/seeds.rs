@@ -2,9 +2,11 @@
 //! are made here, so that a change of a format changes them; `tests/fuzz.rs` writes them to
 //! `fuzz/corpus` and holds the two against each other.
 
+use super::zfs;
 use f3skeys::audit::{Chain, Event, LOCAL, What};
 use f3skeys::key::Fingerprint;
 use f3skeys::store::state::{FORMAT, Generation, Standing, State};
+use f3skeys::zfs::entry;
 use f3skeys::{flat, fuzzing, peers};
 
 /// A seed: its target, its name, its bytes.
@@ -46,6 +48,8 @@ pub fn seeds() -> Vec<Seed> {
     add("state", states());
     add("store_names", store_names());
     add("superblocks", superblocks());
+    add("zfs_past", texts(&PASTS));
+    add("zfs_rows", rows());
     all
 }
 
@@ -190,6 +194,17 @@ const MOUNTS: [&str; 9] = [
     "36 35 98:0 / / rw zfs a ro\n",
     "36 35 98:0 / /a\\400 rw shared:1 x:1 - zfs a rw\n",
     "36 35 98:0 / a rw - tmpfs zfs rw\n",
+];
+
+const PASTS: [&str; 8] = [
+    "z/r\t4096\nz/r/c\t0\n\0z/r#old\t7\t100\nz/r@a\t8\t200\nz/r/c@a\t9\t200\nz/gone@a\t1\t2\n",
+    "z/r\t0\n\0z/r@a@b\t8\t200\nz/r#a#b\t8\t200\nz/r#a@b\t8\t200\n",
+    "z/r\t0\n",
+    "z/r\t-\n",
+    "@\t0\n",
+    "z/r\t0\n\0z/r@a\t8\n",
+    "-\n",
+    "77824\n",
 ];
 
 const EXPORTS: [&str; 8] = [
@@ -337,4 +352,27 @@ fn logs() -> Vec<Vec<u8>> {
         .concat();
     let note = br#"{"verb":"rotate","by":"local","time":7}"#.to_vec();
     [logs, vec![torn, without_first, log, note]].concat()
+}
+
+/// Datasets as a worker hands them over and as the program prints them, and values that spell rows.
+fn rows() -> Vec<Vec<u8>> {
+    let all = ["z/a", "z/b c", "z/c"].map(zfs::good);
+    let forged = zfs::printed(&[zfs::good("z/c")]);
+    let mut odd = all.clone();
+    odd[1].values[0].value = b"bookmark\x1b[2J".to_vec();
+    let doubled = [all.clone(), all.clone()].concat();
+    let spelled =
+        b"x\tlocal\nz/c\tf3skeys:promotion\tpromoted 1 1 x\tlocal\nz/d\ttype\tfilesystem\t-";
+    vec![
+        entry::write(all.clone()),
+        entry::write(odd.clone()),
+        entry::write(doubled),
+        zfs::printed(&all),
+        zfs::printed(&odd),
+        zfs::printed(&all[..1]),
+        [b"\n", &forged[..]].concat(),
+        spelled.to_vec(),
+        b"\t\n\xff\xfe".to_vec(),
+        forged[..forged.len() / 2].to_vec(),
+    ]
 }
