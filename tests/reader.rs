@@ -124,14 +124,15 @@ mod linux {
             .spawn()
             .unwrap();
         let limits = || std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
-        // Its last step is to seal itself; nothing was written to it so far.
-        let sealed = || status_of(child.id(), "NoNewPrivs:") == "1";
+        // Its last step is the filter of system calls; nothing was written to it so far.
+        let sealed = || status_of(child.id(), "Seccomp:") == "2";
         let mut looks = 0;
         while !sealed() {
             std::thread::sleep(Duration::from_millis(5));
             looks += 1;
             assert!(looks < 10_000, "it keeps its rights");
         }
+        assert_eq!(status_of(child.id(), "NoNewPrivs:"), "1");
         let nobody = "65534 65534 65534 65534";
         if nix::unistd::geteuid().is_root() {
             assert_eq!(status_of(child.id(), "Uid:"), nobody);

@@ -4,9 +4,13 @@
 use super::platform;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, rlim_t, setrlimit};
-use nix::unistd::{Gid, Uid, getgroups, getresgid, getresuid, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Pid, Uid};
+use nix::unistd::{getgroups, getppid, getresgid, getresuid, setgroups, setresgid, setresuid};
 use std::io;
+use std::os::fd::RawFd;
 
+/// For what is said when something goes wrong.
+const STDERR: RawFd = 2;
 /// `nobody` and its group on FreeBSD, and on Linux. By number: a look-up by name may ask the network.
 const NOBODY: u32 = 65534;
 /// What may be mapped beyond what is mapped already, in bytes.
@@ -14,13 +18,35 @@ const ROOM: rlim_t = 16 << 20;
 /// Seconds of processor time. Reading the largest message takes some thousandths of one.
 const TIME: rlim_t = 10;
 
-/// Leaves this process what it has open, and no way to open, start, write or become anything else:
-/// it is `nobody`, without groups, in the kernel's own sandbox where there is one, and every limit
-/// is as low as it goes. Whoever was no user of rights to begin with stays who it is.
+/// Leaves this process its standard input to read, `outputs` and standard error to write, and no way to
+/// open, start or become anything: it is `nobody`, without groups, every limit is as low as it goes, and
+/// the kernel's own sandbox is around it (capability mode, or a filter of system calls). Who had no
+/// rights to begin with stays that user.
 ///
 /// # Errors
 /// The kernel refused some of it. Then nothing from the network may be touched.
-pub fn give_up_rights() -> io::Result<()> {
+pub fn give_up_rights(outputs: &[RawFd]) -> io::Result<()> {
+    let parent = getppid();
+    lower()?;
+    // Linux forgets this when a process becomes another user.
+    die_with(parent)?;
+    platform::seal(&[outputs, &[STDERR]].concat())
+}
+
+/// Makes this process end when its `parent` does, also if it has ended already.
+///
+/// # Errors
+/// The kernel refused, or the parent has ended.
+pub fn die_with(parent: Pid) -> io::Result<()> {
+    platform::kill_me_after_my_parent()?;
+    match getppid() == parent {
+        true => Ok(()),
+        false => Err(io::Error::other("its parent has ended")),
+    }
+}
+
+/// All but the sandbox.
+pub(super) fn lower() -> io::Result<()> {
     let space = platform::address_space()?;
     become_nobody()?;
     // Only to lower a limit needs no right. What is open stays open.
@@ -34,7 +60,7 @@ pub fn give_up_rights() -> io::Result<()> {
     ] {
         setrlimit(resource, most, most)?;
     }
-    platform::seal()
+    Ok(())
 }
 
 fn become_nobody() -> io::Result<()> {
@@ -64,4 +90,99 @@ fn is_nobody(user: Uid, group: Gid) -> Result<bool, Errno> {
     let others = getgroups()?.into_iter().any(|other| other != group);
     let comes_back = setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)).is_ok();
     Ok(user_is_it && group_is_it && !others && !comes_back)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::worker;
+    use crate::time::{Deadline, SystemClock};
+    use nix::unistd::geteuid;
+    use std::fs::File;
+    use std::time::Duration;
+
+    /// What a worker says of itself, which has lowered its rights and is not in the sandbox, where it could
+    /// not ask the kernel anything. It has two groups more before.
+    fn lowered<T>(job: impl FnOnce() -> T) -> T
+    where
+        T: serde::Serialize + serde::de::DeserializeOwned,
+    {
+        let clock = SystemClock::start();
+        let deadline = Deadline::after(&clock, Duration::from_secs(20));
+        let said = worker::run("rights", &clock, deadline, || {
+            if geteuid().is_root() {
+                setgroups(&[0, 4, 27].map(Gid::from_raw)).unwrap();
+            }
+            lower().map(|()| job()).map_err(|e| e.to_string())
+        });
+        said.unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_worker_without_rights_is_nobody_for_good() {
+        use nix::unistd::{getegid, geteuid, getgid, getuid, setgid, setuid};
+        let (ids, groups, comes_back) = lowered(|| {
+            let back = setuid(Uid::from_raw(0)).is_ok() || setgid(Gid::from_raw(0)).is_ok();
+            let users = (getuid().as_raw(), geteuid().as_raw());
+            let groups = (getgid().as_raw(), getegid().as_raw());
+            let mut more = getgroups().unwrap();
+            more.retain(|group| group.as_raw() != NOBODY);
+            ((users, groups), more.len(), back)
+        });
+        match geteuid().is_root() {
+            true => {
+                let nobody = ((NOBODY, NOBODY), (NOBODY, NOBODY));
+                assert_eq!((ids, groups, comes_back), (nobody, 0, false));
+            }
+            false => assert!(!comes_back),
+        }
+    }
+
+    #[test]
+    fn a_worker_without_rights_opens_starts_and_writes_nothing() {
+        let done = lowered(|| {
+            let opened = File::open("/dev/null").is_ok() || File::open("/etc/passwd").is_ok();
+            let copied = nix::unistd::dup(std::io::stdout()).is_ok();
+            let spoke = std::os::unix::net::UnixDatagram::unbound().is_ok();
+            // SAFETY: a child, if there is one against all expectation, ends at once.
+            let forked = match unsafe { nix::unistd::fork() } {
+                // SAFETY: as above.
+                Ok(nix::unistd::ForkResult::Child) => unsafe { nix::libc::_exit(0) },
+                Ok(nix::unistd::ForkResult::Parent { .. }) => true,
+                Err(_) => false,
+            };
+            [opened, copied, spoke, forked]
+        });
+        assert_eq!(done, [false; 4]);
+    }
+
+    #[test]
+    fn a_worker_without_rights_leaves_no_core_and_has_every_limit_at_its_lowest() {
+        use nix::sys::resource::getrlimit;
+        let limits = lowered(|| {
+            let limit = |resource| getrlimit(resource).unwrap();
+            [
+                limit(Resource::RLIMIT_CORE),
+                limit(Resource::RLIMIT_CPU),
+                limit(Resource::RLIMIT_FSIZE),
+                limit(Resource::RLIMIT_NOFILE),
+                limit(Resource::RLIMIT_NPROC),
+            ]
+        });
+        let expected = [platform::NO_CORES, TIME, 0, 0, 0].map(|most| (most, most));
+        assert_eq!(limits, expected);
+    }
+
+    #[test]
+    fn law_6_who_has_another_parent_by_now_does_not_go_on() {
+        let clock = SystemClock::start();
+        let deadline = Deadline::after(&clock, Duration::from_secs(20));
+        let said = worker::run("a parent", &clock, deadline, || {
+            (
+                die_with(getppid()).is_ok(),
+                die_with(Pid::from_raw(1)).is_ok(),
+            )
+        });
+        assert_eq!(said.unwrap(), (true, false));
+    }
 }

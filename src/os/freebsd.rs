@@ -14,7 +14,7 @@ use nix::sys::resource::Resource;
 use std::ffi::{CStr, CString, OsString, c_char};
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -78,11 +78,30 @@ pub fn set_traceable(traceable: bool) -> io::Result<()> {
     control(libc::PROC_TRACE_CTL, how)
 }
 
-/// Makes this worker end when its parent does.
+/// Whether other processes may trace this one.
+///
+/// # Errors
+/// The kernel did not say.
+#[cfg(test)]
+pub fn is_traceable() -> io::Result<bool> {
+    let mut status: libc::c_int = 0;
+    let this = libc::id_t::from(std::process::id());
+    // SAFETY: the kernel writes one int into a live variable; the target is this process.
+    let done = unsafe {
+        let status = (&raw mut status).cast();
+        libc::procctl(libc::P_PID, this, libc::PROC_TRACE_STATUS, status)
+    };
+    match done {
+        0 => Ok(status != -1),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Has the kernel kill this process when its parent ends.
 ///
 /// # Errors
 /// The kernel refused.
-pub fn die_with_parent() -> io::Result<()> {
+pub fn kill_me_after_my_parent() -> io::Result<()> {
     control(libc::PROC_PDEATHSIG_CTL, libc::SIGKILL)
 }
 
@@ -95,7 +114,7 @@ pub fn go_first() {
 ///
 /// # Errors
 /// The kernel refused, or was built without it.
-pub fn seal() -> io::Result<()> {
+pub fn seal(_outputs: &[RawFd]) -> io::Result<()> {
     // SAFETY: takes nothing; only what this process may ask of the kernel changes.
     match unsafe { libc::cap_enter() } {
         0 => Ok(()),

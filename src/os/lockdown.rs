@@ -63,3 +63,63 @@ impl LockedDown {
         set_traceable(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::worker;
+    use crate::time::{Deadline, SystemClock};
+    use std::time::Duration;
+
+    /// Limits on cores, the mask of new files, and whether others may trace it or read its memory: before,
+    /// while it is locked down, and after.
+    type State = ((rlim_t, rlim_t), u32, bool);
+
+    fn state() -> State {
+        let cores = getrlimit(Resource::RLIMIT_CORE).unwrap();
+        let mask = umask(Mode::empty());
+        umask(mask);
+        let traceable = super::super::platform::is_traceable().unwrap();
+        (cores, u32::from(mask.bits()), traceable)
+    }
+
+    #[test]
+    fn law_2_who_is_locked_down_leaves_no_core_cannot_be_traced_and_makes_files_for_itself() {
+        let clock = SystemClock::start();
+        let deadline = Deadline::after(&clock, Duration::from_secs(20));
+        let ([before, locked, after], lifted) =
+            worker::run("locking down", &clock, deadline, || {
+                let hard = getrlimit(Resource::RLIMIT_CORE).unwrap().1;
+                setrlimit(Resource::RLIMIT_CORE, hard.min(12345), hard).unwrap();
+                set_traceable(true).unwrap();
+                umask(Mode::from_bits_truncate(0o022));
+                let before = state();
+                let was = harden().unwrap();
+                let locked = state();
+                let lifted = was.lift().is_ok();
+                ([before, locked, state()], lifted)
+            })
+            .unwrap();
+        assert_eq!((before.1, before.2), (0o022, true));
+        assert_eq!(locked, ((NO_CORES, NO_CORES), 0o077, false));
+        // Only some may raise a limit again. Who may not keeps all of the lock but the mask.
+        match lifted {
+            true => assert_eq!(after, before),
+            false => assert_eq!(after, (locked.0, before.1, locked.2)),
+        }
+    }
+
+    #[test]
+    fn law_2_only_root_locks_down_and_it_works_from_the_root_directory() {
+        let clock = SystemClock::start();
+        let deadline = Deadline::after(&clock, Duration::from_secs(20));
+        let (locked, here, traceable) = worker::run("locking down", &clock, deadline, || {
+            let locked = lock_down().is_ok();
+            let here = std::env::current_dir().unwrap().display().to_string();
+            (locked, here, state().2)
+        })
+        .unwrap();
+        let root = geteuid().is_root();
+        assert_eq!((locked, here == "/", traceable), (root, root, !root));
+    }
+}

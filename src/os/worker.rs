@@ -2,7 +2,7 @@
 //!
 //! The worker has one pipe of its own and nothing else: no lock, no terminal, no key.
 
-use super::give_up_rights;
+use super::{die_with, give_up_rights};
 use crate::key;
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
@@ -12,12 +12,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::uio::writev;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, fork, pipe2};
+use nix::unistd::{ForkResult, Pid, fork, getpid, pipe2};
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::io::{IoSlice, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -79,7 +80,7 @@ pub fn run_without_rights(
     most: usize,
     job: impl FnOnce(&File) -> Vec<u8>,
 ) -> Result<Vec<u8>, Trouble> {
-    let job = |input: &File| match give_up_rights() {
+    let job = |input: &File| match give_up_rights(&[OUT]) {
         Ok(()) => Some([&[HAS_NO_RIGHTS][..], &job(input)].concat()),
         Err(e) => Some([&[HAS_RIGHTS][..], e.to_string().as_bytes()].concat()),
     };
@@ -102,6 +103,9 @@ pub fn run_without_rights(
     }
 }
 
+/// The descriptor of a worker's pipe, behind its standard streams.
+const OUT: RawFd = 3;
+
 /// Between two looks at the clock, while an answer is waited for.
 const GLANCE: Duration = Duration::from_millis(250);
 
@@ -122,9 +126,10 @@ fn fork_for(
     }
     let (read, write) =
         pipe2(OFlag::O_CLOEXEC).map_err(|e| Trouble::failed(what, &e.to_string()))?;
+    let parent = getpid();
     // SAFETY: the process has one thread; the child calls only `be_worker`, which never returns.
     match unsafe { fork() }.map_err(|e| Trouble::failed(what, &e.to_string()))? {
-        ForkResult::Child => be_worker(write, input, job),
+        ForkResult::Child => be_worker(parent, write, input, job),
         ForkResult::Parent { child } => {
             drop(write);
             let mut answer = Answers::from(read);
@@ -161,9 +166,10 @@ impl Helper {
         let (theirs, questions) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
         let (answers, out) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
         fcntl(&questions, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(failed)?;
+        let parent = getpid();
         // SAFETY: the process has one thread; the child calls only `be_helper`, which never returns.
         match unsafe { fork() }.map_err(failed)? {
-            ForkResult::Child => be_helper(out, theirs, job),
+            ForkResult::Child => be_helper(parent, out, theirs, job),
             ForkResult::Parent { child } => Ok(Helper {
                 what: what.to_owned(),
                 child,
@@ -356,8 +362,8 @@ fn length_of(frame: &[u8]) -> Option<usize> {
     usize::try_from(u32::from_le_bytes(bytes)).ok()
 }
 
-fn be_helper(out: OwnedFd, questions: OwnedFd, job: impl FnOnce(File, File)) -> ! {
-    let ready = super::die_with_parent().and_then(|()| keep_only(out, Some(questions.as_fd())));
+fn be_helper(parent: Pid, out: OwnedFd, questions: OwnedFd, job: impl FnOnce(File, File)) -> ! {
+    let ready = die_with(parent).and_then(|()| keep_only(out, Some(questions.as_fd())));
     if let Ok((questions, answers)) = ready {
         let job = std::panic::AssertUnwindSafe(|| job(questions, answers));
         let _ = std::panic::catch_unwind(job);
@@ -367,12 +373,13 @@ fn be_helper(out: OwnedFd, questions: OwnedFd, job: impl FnOnce(File, File)) -> 
 }
 
 fn be_worker(
+    parent: Pid,
     pipe: OwnedFd,
     input: Option<BorrowedFd>,
     job: impl FnOnce(&File) -> Option<Vec<u8>>,
 ) -> ! {
     // A run that is killed takes its worker with it, so that the next run finds nobody at work.
-    let status = match super::die_with_parent().and_then(|()| keep_only(pipe, input)) {
+    let status = match die_with(parent).and_then(|()| keep_only(pipe, input)) {
         Ok((input, mut out)) => {
             let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 let bytes = job(&input)?;
@@ -397,14 +404,14 @@ fn keep_only(pipe: OwnedFd, input: Option<BorrowedFd>) -> std::io::Result<(File,
     dup2_stderr(&null)?;
     // SAFETY: plain calls; every descriptor but 0 to 3 goes, and none of them is used any more.
     unsafe {
-        if pipe.as_raw_fd() != 3 && libc::dup2(pipe.as_raw_fd(), 3) < 0 {
+        if pipe.as_raw_fd() != OUT && libc::dup2(pipe.as_raw_fd(), OUT) < 0 {
             return Err(std::io::Error::last_os_error());
         }
         if libc::close_range(4, libc::c_uint::MAX, 0) != 0 {
             return Err(std::io::Error::last_os_error());
         }
         std::mem::forget((pipe, null));
-        Ok((File::from_raw_fd(0), File::from_raw_fd(3)))
+        Ok((File::from_raw_fd(0), File::from_raw_fd(OUT)))
     }
 }
 
@@ -618,41 +625,6 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_without_rights_is_nobody_for_good() {
-        use nix::unistd::{Uid, geteuid, getgid, getgroups, getuid, setuid};
-        let was_root = geteuid().is_root();
-        let said = without_rights(|_| {
-            let back = setuid(Uid::from_raw(0)).is_ok() || geteuid().is_root();
-            let ids = (getuid().as_raw(), geteuid().as_raw(), getgid().as_raw());
-            let mut groups = getgroups().unwrap();
-            groups.retain(|group| group.as_raw() != 65534);
-            format!("{ids:?} {} {back}", groups.len())
-        });
-        match was_root {
-            true => assert_eq!(said, "(65534, 65534, 65534) 0 false"),
-            false => assert!(said.ends_with("false"), "{said}"),
-        }
-    }
-
-    #[test]
-    fn a_worker_without_rights_opens_starts_and_writes_nothing() {
-        let said = without_rights(|_| {
-            let opened = File::open("/dev/null").is_ok() || File::open("/etc/passwd").is_ok();
-            let copied = nix::unistd::dup(std::io::stdout()).is_ok();
-            let spoke = std::os::unix::net::UnixDatagram::unbound().is_ok();
-            // SAFETY: a child, if there is one against all expectation, ends at once.
-            let forked = match unsafe { fork() } {
-                // SAFETY: as above.
-                Ok(ForkResult::Child) => unsafe { libc::_exit(0) },
-                Ok(ForkResult::Parent { .. }) => true,
-                Err(_) => false,
-            };
-            format!("{:?}", [opened, copied, spoke, forked])
-        });
-        assert_eq!(said, "[false, false, false, false]");
-    }
-
-    #[test]
     fn a_file_that_a_worker_without_rights_was_given_stays_as_it_is() {
         let path = std::env::temp_dir().join(format!("f3skeys-rights-{}", std::process::id()));
         let file = File::options()
@@ -712,17 +684,120 @@ mod tests {
         assert!(died.unwrap_err().to_string().contains("died"));
     }
 
+    /// What a process is that has forked nobody else.
+    fn ended(child: Pid) -> WaitStatus {
+        waitpid(child, None).unwrap()
+    }
+
+    /// A worker whose parent has ended before it could ask the kernel for anything: its parent is not the
+    /// process that it was forked by.
     #[test]
-    #[cfg(target_os = "linux")]
-    fn a_worker_without_rights_can_gain_none_and_ends_with_its_parent() {
-        use nix::sys::prctl::{get_dumpable, get_no_new_privs, get_pdeathsig};
-        let said = without_rights(|_| {
-            let dies = get_pdeathsig().unwrap() == Some(Signal::SIGKILL);
-            format!("{} {dies}", get_no_new_privs().unwrap())
-        });
-        assert_eq!(said, "true true");
-        let hidden = without_rights(|_| get_dumpable().unwrap().to_string());
-        // The kernel hides the memory of who became somebody else.
-        assert!(!nix::unistd::geteuid().is_root() || hidden == "false");
+    fn law_6_a_worker_whose_parent_ended_before_it_began_does_nothing() {
+        for (parent, works) in [(getpid(), true), (Pid::from_raw(1), false)] {
+            let (read, write) = pipe2(OFlag::O_CLOEXEC).unwrap();
+            // SAFETY: the child only becomes a worker, and never returns.
+            let child = match unsafe { fork() }.unwrap() {
+                ForkResult::Child => be_worker(parent, write, None, |_| Some(vec![7])),
+                ForkResult::Parent { child } => child,
+            };
+            drop(write);
+            let mut said = Vec::new();
+            File::from(read).read_to_end(&mut said).unwrap();
+            let expected: &[u8] = if works { &[1, 0, 0, 0, 7] } else { &[] };
+            assert_eq!(said, expected);
+            let status = i32::from(!works);
+            assert_eq!(ended(child), WaitStatus::Exited(child, status));
+            let (read, write) = pipe2(OFlag::O_CLOEXEC).unwrap();
+            let (theirs, questions) = pipe2(OFlag::O_CLOEXEC).unwrap();
+            let job = |_: File, mut out: File| out.write_all(&[7]).unwrap();
+            // SAFETY: as above, a helper.
+            let child = match unsafe { fork() }.unwrap() {
+                ForkResult::Child => be_helper(parent, write, theirs, job),
+                ForkResult::Parent { child } => child,
+            };
+            drop((write, questions));
+            let mut said = Vec::new();
+            File::from(read).read_to_end(&mut said).unwrap();
+            assert_eq!(said.len(), usize::from(works));
+            ended(child);
+        }
+    }
+
+    /// Whether a worker that `start` starts has ended soon after its parent was killed. The worker has the
+    /// other end of a socket, and says on it that it is at work; what its parent has of it goes with that.
+    fn ends_with_its_parent(start: impl FnOnce(OwnedFd)) -> bool {
+        let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        // SAFETY: the child starts a worker and ends with _exit.
+        let parent = match unsafe { fork() }.unwrap() {
+            ForkResult::Child => {
+                start(theirs.into());
+                // SAFETY: ends the child at once.
+                unsafe { libc::_exit(0) }
+            }
+            ForkResult::Parent { child } => child,
+        };
+        drop(theirs);
+        ours.read_exact(&mut [0]).unwrap();
+        kill(parent, Signal::SIGKILL).unwrap();
+        let killed = WaitStatus::Signaled(parent, Signal::SIGKILL, false);
+        assert_eq!(ended(parent), killed);
+        ours.set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        matches!(ours.read(&mut [0]), Ok(0))
+    }
+
+    const LONG: Duration = Duration::from_secs(1000);
+
+    #[test]
+    fn law_6_no_worker_outlives_its_parent() {
+        let clock = SystemClock::start();
+        let deadline = Deadline::after(&clock, LONG);
+        assert!(ends_with_its_parent(|socket| {
+            let _: Result<(), _> =
+                run_with("a worker", &clock, deadline, Some(socket.as_fd()), || {
+                    nix::unistd::write(std::io::stdin(), b"x").unwrap();
+                    std::thread::sleep(LONG);
+                });
+        }));
+    }
+
+    #[test]
+    fn law_6_no_helper_outlives_its_parent() {
+        assert!(ends_with_its_parent(|socket| {
+            let (theirs, questions) = pipe2(OFlag::O_CLOEXEC).unwrap();
+            let parent = getpid();
+            // SAFETY: the child only becomes a helper, and never returns.
+            if let ForkResult::Child = unsafe { fork() }.unwrap() {
+                be_helper(parent, socket, theirs, |_, mut answers| {
+                    answers.write_all(b"x").unwrap();
+                    std::thread::sleep(LONG);
+                });
+            }
+            drop(socket);
+            std::thread::sleep(LONG);
+            drop(questions);
+        }));
+    }
+
+    #[test]
+    fn law_6_no_worker_without_rights_outlives_its_parent() {
+        // It waits for input, which does not come.
+        let (input, _never_written) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        assert!(ends_with_its_parent(|socket| {
+            let parent = getpid();
+            // SAFETY: the child only becomes a worker, and never returns.
+            if let ForkResult::Child = unsafe { fork() }.unwrap() {
+                be_worker(parent, socket, Some(input.as_fd()), |mut input| {
+                    give_up_rights(&[OUT]).unwrap();
+                    // SAFETY: the worker's own pipe, which stays open.
+                    let mut out = std::mem::ManuallyDrop::new(unsafe { File::from_raw_fd(OUT) });
+                    out.write_all(b"x").unwrap();
+                    let _ = input.read(&mut [0]);
+                    None
+                });
+            }
+            drop(socket);
+            std::thread::sleep(LONG);
+        }));
     }
 }

@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// The one argument that makes the program [`be_reader`]. Not for people.
 pub const READER: &str = "read-answer";
+/// Where the process writes what it has understood.
+const STDOUT: std::os::fd::RawFd = 1;
 /// The longest that reading an answer may take. It is there already, whole.
 const READING: Duration = Duration::from_secs(10);
 
@@ -74,7 +76,7 @@ fn understand(answer: &[u8]) -> Result<Reply, String> {
 pub fn be_reader(input: impl Read, mut output: impl Write) -> Result<(), (u8, String)> {
     let failed = |e: std::io::Error| (Fault::System.status(), e.to_string());
     os::harden()
-        .and_then(|_| os::give_up_rights())
+        .and_then(|_| os::give_up_rights(&[STDOUT]))
         .map_err(|e| {
             let status = Fault::NotRoot.status();
             (status, format!("cannot give up its rights: {e}"))

@@ -190,7 +190,9 @@ mod tests {
         };
         let line = serde_json::to_vec(&most).unwrap();
         assert!(line.len() > LARGEST / 4);
-        assert_eq!(taken(&told(&line[..])), Ok(most));
+        assert_eq!(taken(&told(&line[..])), Ok(most.clone()));
+        // Also by who has no rights left, in the memory that it may have.
+        assert_eq!(asked(&line, true, LONG), Ok(most));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Linux.
 
 mod disks;
+mod filter;
 mod mounts;
 
 pub use disks::{
@@ -19,7 +20,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::setsid;
 use std::fs;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
 use sysctl::Sysctl;
 
@@ -68,11 +69,20 @@ pub fn set_traceable(traceable: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes this worker end when its parent does.
+/// Whether other processes may trace this one or read its memory.
+///
+/// # Errors
+/// The kernel did not say.
+#[cfg(test)]
+pub fn is_traceable() -> io::Result<bool> {
+    Ok(prctl::get_dumpable()?)
+}
+
+/// Has the kernel kill this process when its parent ends.
 ///
 /// # Errors
 /// The kernel refused.
-pub fn die_with_parent() -> io::Result<()> {
+pub fn kill_me_after_my_parent() -> io::Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     Ok(())
 }
@@ -85,14 +95,14 @@ pub fn go_first() {
     lower_nice();
 }
 
-/// Takes from this process what it could gain by starting a program. The kernel forgets who is to
-/// die with its parent when it becomes somebody else, so that is said again.
+/// Takes from this process what it could gain by starting a program, and then all system calls but
+/// those that reading its standard input and writing on `outputs` needs.
 ///
 /// # Errors
 /// The kernel refused.
-pub fn seal() -> io::Result<()> {
+pub fn seal(outputs: &[RawFd]) -> io::Result<()> {
     prctl::set_no_new_privs()?;
-    die_with_parent()
+    filter::install(nix::libc::STDIN_FILENO, outputs)
 }
 
 /// How much memory this process has mapped, in bytes.
