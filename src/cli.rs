@@ -268,7 +268,6 @@ fn do_receive(node: Node, config: &Config, receive: &Receive) -> u8 {
         (_, None) => return USAGE,
         (receive, Some(from)) if receive.print_authorized_keys_line => {
             let program = std::env::current_exe().unwrap_or_else(|_| "f3skeys".into());
-            let program = program.display().to_string();
             receive::authorized_keys_line(config, from, &program).map(String::into_bytes)
         }
         (_, Some(from)) => {

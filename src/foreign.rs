@@ -153,6 +153,28 @@ pub fn json(text: &str) -> String {
     json
 }
 
+/// Adds a line to a text: what is formatted stays one line, whatever is in it.
+macro_rules! add_line {
+    ($text:expr, $($words:tt)*) => {
+        $text.push_str(&($crate::foreign::line(&format!($($words)*)) + "\n"))
+    };
+}
+pub(crate) use add_line;
+
+/// A string of RON, with all escaped that [`line`] escapes: for a configuration to be pasted.
+pub fn ron(text: &str) -> String {
+    let mut string = String::from('"');
+    for c in text.chars() {
+        let _ = match c {
+            '"' | '\\' => write!(string, "\\{c}"),
+            c if is_seen(c) => write!(string, "{c}"),
+            c => write!(string, "\\u{{{:x}}}", u32::from(c)),
+        };
+    }
+    string.push('"');
+    string
+}
+
 /// Whether a character shows itself, and changes nothing else on the line.
 pub fn is_seen(c: char) -> bool {
     // The standard library knows what is printable; it escapes these three for another reason.
@@ -284,6 +306,24 @@ mod tests {
         assert!(!written.replace('\n', "").chars().any(is_dangerous));
         let read: Vec<String> = serde_json::from_str(&written).unwrap();
         assert_eq!(read, [all]);
+    }
+
+    #[test]
+    fn law_9_a_string_for_the_configuration_is_read_back_as_it_was() {
+        let all: String = ('\0'..='\u{2fff}')
+            .chain(['\u{feff}', '\u{e0041}'])
+            .collect();
+        let written = ron(&all);
+        assert!(written.chars().all(is_seen) && !written.contains('\n'));
+        assert_eq!(::ron::from_str::<String>(&written).unwrap(), all);
+        assert_eq!(ron("f0.lan"), "\"f0.lan\"");
+    }
+
+    #[test]
+    fn a_line_that_is_added_is_one_line() {
+        let mut text = String::from("a\n");
+        add_line!(text, "  {}: {}", "b\nc", "\x1b[31md");
+        assert_eq!(text, "a\n  b\\nc: \\x1b[31md\n");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod format;
 use crate::audit::log::Caller;
 use crate::device::{Candidate, Filesystem, Kind};
 use crate::exit::{Fault, USAGE};
+use crate::foreign::{add_line, ron};
 use crate::marker;
 use crate::pass::Node;
 use crate::report::{Finding, Severity};
@@ -20,7 +21,6 @@ use crate::store::{Reading, Wanted, layout};
 use crate::time::Deadline;
 use crate::trouble::Trouble;
 use decide::{Inspection, Looked, Refusal, Request, Steps};
-use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -250,24 +250,19 @@ fn warn_of_fixed(request: &Request) -> Option<Finding> {
 fn done(steps: &Steps) -> String {
     let mut text = format!("f3skeys init on {}\n", steps.node.display());
     if !steps.overwrites.is_empty() {
-        let _ = writeln!(text, "  overwritten: {}", steps.overwrites);
+        add_line!(text, "  overwritten: {}", steps.overwrites);
     }
-    let _ = writeln!(
+    add_line!(
         text,
         "  an empty key store, format 1, label {}",
         steps.label
     );
-    let serial = ron::to_string(&steps.serial).unwrap_or_default();
-    let _ = writeln!(
-        text,
-        "In the configuration:\n  store: (label: \"{}\", serial: {serial}),",
-        steps.label
-    );
-    let _ = writeln!(
-        text,
-        "Then:\n  f3skeys new-key OWNER:NAME    makes a key for a new root\n  f3skeys adopt                 proposes a configuration for roots that exist"
-    );
-    text
+    let (label, serial) = (ron(&steps.label), ron(&steps.serial));
+    text.push_str("In the configuration:\n");
+    add_line!(text, "  store: (label: {label}, serial: {serial}),");
+    text + "Then:\n  \
+        f3skeys new-key OWNER:NAME    makes a key for a new root\n  \
+        f3skeys adopt                 proposes a configuration for roots that exist\n"
 }
 
 /// What the names of a kind of file system begin with, on either system.

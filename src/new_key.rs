@@ -4,6 +4,7 @@ use crate::audit::log::Caller;
 use crate::boot;
 use crate::config::Config;
 use crate::exit::Fault;
+use crate::foreign::{add_line, ron};
 use crate::names::{DatasetName, KeyName};
 use crate::pass::{Node, Pass};
 use crate::report::{Report, Severity};
@@ -12,7 +13,6 @@ use crate::store::layout;
 use crate::store::work::{Work, Worked};
 use crate::time::Deadline;
 use crate::verify::WRITE_STORE;
-use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -116,23 +116,28 @@ fn instructions(
     let location = format!("file://{}", at.join(layout::top_path(name)).display());
     let (node, at, location) = (word(node), word(at), word(location));
     let mut text = String::new();
-    let _ = writeln!(
+    add_line!(
         text,
         "f3skeys new-key {name}: made, fingerprint {print}, read back from the medium"
     );
     for did in &worked.did {
-        let _ = writeln!(text, "  {did}");
+        add_line!(text, "  {did}");
     }
-    let _ = writeln!(
+    text.push_str("To make an encrypted file system with it:\n");
+    add_line!(text, "    mount -o ro {node} {at}");
+    add_line!(
         text,
-        "To make an encrypted file system with it:\n\
-         \x20   mount -o ro {node} {at}\n\
-         \x20   zfs create -o encryption=on -o keyformat=raw -o keylocation={location} {}\n\
-         \x20   umount {at}\n\
-         Then add it to `roots` in the configuration:\n\
-         \x20   (dataset: \"{dataset}\", key: \"{name}\", role: primary, required: true),\n\
-         Have a copy of the key on another stick before there is data under it.",
+        "    zfs create -o encryption=on -o keyformat=raw -o keylocation={location} {}",
         word(dataset)
     );
+    add_line!(text, "    umount {at}");
+    text.push_str("Then add it to `roots` in the configuration:\n");
+    add_line!(
+        text,
+        "    (dataset: {}, key: {}, role: primary, required: true),",
+        ron(dataset),
+        ron(name.as_str())
+    );
+    text.push_str("Have a copy of the key on another stick before there is data under it.\n");
     text
 }

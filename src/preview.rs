@@ -3,12 +3,12 @@
 
 use crate::boot::{self, Store};
 use crate::config::Config;
+use crate::foreign::add_line;
 use crate::pass::{Node, Pass};
 use crate::plan::{self, MountPlan, Observed, Plan, Pool, Step};
 use crate::report::Report;
 use crate::verdict;
 use crate::zfs::KeyStatus;
-use std::fmt::Write as _;
 use std::time::Duration;
 
 /// What would be done, as text, and the complaints of looking.
@@ -60,24 +60,24 @@ fn written(pass: &Pass, first: &Plan, keys: &Plan, mounts: &MountPlan) -> String
     for (root, (dataset, verdict)) in pass.config.roots.iter().zip(&keys.roots) {
         let said = verdict::of_root(root, verdict, None);
         if let (plan::Verdict::Locked(_), Some(finding)) = (verdict, said.finding) {
-            let _ = writeln!(text, "  {dataset} {}", finding.what);
+            add_line!(text, "  {dataset} {}", finding.what);
         }
     }
     for (dataset, why) in &mounts.refused {
         let (what, _) = crate::ready::not_mounted(why);
-        let _ = writeln!(text, "  {dataset} would be {what}");
+        add_line!(text, "  {dataset} would be {what}");
     }
     text
 }
 
 fn section<'a>(text: &mut String, title: &str, steps: impl Iterator<Item = &'a Step>) {
-    let _ = writeln!(text, "  {title}:");
+    add_line!(text, "  {title}:");
     let before = text.len();
     for step in steps {
-        let _ = writeln!(text, "    {step}");
+        add_line!(text, "    {step}");
     }
     if text.len() == before {
-        let _ = writeln!(text, "    nothing");
+        add_line!(text, "    nothing");
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! No thread: every wait asks the clock again and again, so the clock shows it.
 
+use crate::foreign;
 use crate::time::{Clock, SystemClock};
 use std::cell::RefCell;
 use std::io::{self, IsTerminal, Write};
@@ -45,7 +46,7 @@ impl Line {
         }
         let seconds = waited.as_secs();
         let line = format!("f3skeys {}, {seconds} s", self.what);
-        let line: String = line.chars().take(WIDTH).collect();
+        let line: String = foreign::line(&line).chars().take(WIDTH).collect();
         if line == self.shown {
             return String::new();
         }

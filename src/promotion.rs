@@ -6,6 +6,7 @@
 
 pub mod record;
 
+use crate::foreign;
 use crate::report::date;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -209,7 +210,7 @@ pub fn check_reason(reason: &str) -> Result<(), String> {
     if reason.trim().is_empty() {
         return Err("the reason is empty; say why, for whoever reads it later".to_owned());
     }
-    if reason.len() > LONGEST_REASON || reason.chars().any(char::is_control) {
+    if reason.len() > LONGEST_REASON || !reason.chars().all(foreign::is_seen) {
         return Err(format!(
             "the reason must be one line of at most {LONGEST_REASON} bytes"
         ));

@@ -22,8 +22,10 @@ use crate::sorted::{Map, Set};
 use crate::store::merge;
 use crate::time::{Clock, Deadline};
 use crate::zfs::{Dataset, Listing, Past};
+use crate::{foreign, shell};
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::Duration;
 
 /// The longest that a question may take to arrive.
@@ -177,8 +179,9 @@ pub fn answer(
         node: config.node.clone(),
         answer,
     };
-    let mut line = serde_json::to_vec(&reply).map_err(|e| Refused::unavailable(e.to_string()))?;
-    line.push(b'\n');
+    let text = serde_json::to_string(&reply);
+    let text = text.map_err(|e| Refused::unavailable(e.to_string()))?;
+    let line = (foreign::json(&text) + "\n").into_bytes();
     match line.len() > LARGEST {
         true => Err(too_long("answer")),
         false => Ok(line),
@@ -381,9 +384,11 @@ fn state(config: &Config, seen: &[Dataset], past: Past) -> ReplicaState {
 pub fn authorized_keys_line(
     config: &Config,
     from: &NodeName,
-    program: &str,
+    program: &Path,
 ) -> Result<String, Refused> {
     known(config, from)?;
+    // The user's shell runs the command; within the quotes of the option only a quote is escaped.
+    let program = shell::word(program).replace('"', "\\\"");
     Ok(format!(
         "# KEY is the public key of root on {from}: what is in its ~/.ssh/id_ed25519.pub\n\
          restrict,command=\"{program} receive --from {from}\" ssh-ed25519 KEY root@{from}\n"
@@ -593,11 +598,45 @@ mod tests {
         let config = Config::parse(CONFIG).unwrap();
         let line = |from: &str| {
             let from = from.parse().unwrap();
-            authorized_keys_line(&config, &from, "/usr/local/sbin/f3skeys")
+            authorized_keys_line(&config, &from, Path::new("/usr/local/sbin/f3skeys"))
         };
         assert_eq!(line("f9").unwrap_err().status, REFUSED);
         let line = line("f0").unwrap();
         let options = "restrict,command=\"/usr/local/sbin/f3skeys receive --from f0\" ssh-ed25519 ";
         assert!(line.lines().any(|line| line.starts_with(options)), "{line}");
+    }
+
+    /// The command of a line of authorized_keys, as sshd(8) takes it out of its quotes.
+    fn command_in(line: &str) -> String {
+        let (_, rest) = line.split_once("command=\"").unwrap();
+        let mut command = String::new();
+        let mut letters = rest.chars().peekable();
+        while let Some(letter) = letters.next().filter(|letter| *letter != '"') {
+            command.push(match letter {
+                '\\' => letters.next_if_eq(&'"').unwrap_or('\\'),
+                letter => letter,
+            });
+        }
+        command
+    }
+
+    #[test]
+    fn law_9_a_forced_command_runs_the_program_wherever_it_lies() {
+        let (config, from) = (Config::parse(CONFIG).unwrap(), "f0".parse().unwrap());
+        for program in [
+            "/a b/f3skeys",
+            "/it's \"here\"/\\\"x",
+            "/a\nb\u{202e}/f3skeys",
+            "/$(x);`y`",
+        ] {
+            let line = authorized_keys_line(&config, &from, Path::new(program)).unwrap();
+            assert_eq!(line.lines().count(), 2, "{line:?}");
+            let script = format!("printf '%s\\0' {}", command_in(&line));
+            let sh = std::process::Command::new("/bin/sh")
+                .args(["-c", &script])
+                .output();
+            let words = String::from_utf8(sh.unwrap().stdout).unwrap();
+            assert_eq!(words, format!("{program}\0receive\0--from\0f0\0"));
+        }
     }
 }

@@ -12,6 +12,7 @@
 use crate::boot::{self, When};
 use crate::config::Config;
 use crate::exit::Fault;
+use crate::foreign::{Line, add_line};
 use crate::marker::Lock;
 use crate::names::DatasetName;
 use crate::pass::{Node, ONE_CALL, Pass};
@@ -23,7 +24,6 @@ use crate::verdict;
 use play::{Asked, Play};
 use serde::Serialize;
 use stage::Stage;
-use std::fmt::Write as _;
 use std::time::Duration;
 
 mod play;
@@ -50,7 +50,7 @@ pub struct GateForecast {
     /// What it would be.
     pub state: Forecast,
     /// Why it would not be open; empty when it would.
-    pub reason: String,
+    pub reason: Line,
 }
 
 /// The answer; its JSON is the interface for periodic jobs.
@@ -274,22 +274,24 @@ impl Rehearsal {
         }
         write_roots(&mut text, &self.roots);
         for gate in &self.gates {
-            let _ = match gate.state {
-                Forecast::Open => writeln!(text, "  gate {}: open", gate.name),
-                Forecast::Closed => writeln!(text, "  gate {}: closed: {}", gate.name, gate.reason),
-                Forecast::Unknown => {
-                    writeln!(text, "  gate {}: cannot tell: {}", gate.name, gate.reason)
+            match gate.state {
+                Forecast::Open => add_line!(text, "  gate {}: open", gate.name),
+                Forecast::Closed => {
+                    add_line!(text, "  gate {}: closed: {}", gate.name, gate.reason)
                 }
-            };
+                Forecast::Unknown => {
+                    add_line!(text, "  gate {}: cannot tell: {}", gate.name, gate.reason)
+                }
+            }
         }
         text
     }
 }
 
 fn write_finding(text: &mut String, head: &str, finding: &Finding) {
-    let _ = writeln!(text, "  {head} {}: {}", finding.subject, finding.what);
+    add_line!(text, "  {head} {}: {}", finding.subject, finding.what);
     if !finding.remedy.is_empty() {
-        let _ = writeln!(text, "     -> {}", finding.remedy);
+        add_line!(text, "     -> {}", finding.remedy);
     }
 }
 

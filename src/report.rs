@@ -1,12 +1,12 @@
 //! What a pass did and found: printed for people, kept for the next look, exit status included.
 
 use crate::exit::Fault;
+use crate::foreign::add_line;
 use crate::foreign::{self, Line};
 use crate::marker;
 use crate::names::DatasetName;
 use crate::sorted::Map;
 use serde::{Deserialize, Serialize};
-use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -57,7 +57,7 @@ impl Finding {
         };
         let mut text = format!("f3skeys: {}: {alarm}{}\n", self.subject, self.what);
         if !self.remedy.is_empty() {
-            let _ = writeln!(text, "  -> {}", self.remedy);
+            add_line!(text, "  -> {}", self.remedy);
         }
         text
     }
@@ -254,7 +254,7 @@ impl Report {
         let names = self.phases.iter().map(|phase| phase.name.len());
         let width = names.fold(12, usize::max);
         for phase in &self.phases {
-            let _ = writeln!(
+            add_line!(
                 text,
                 "  {:<width$} {:<52} {:>9}",
                 phase.name,
@@ -264,17 +264,16 @@ impl Report {
         }
         write_roots(&mut text, &self.roots);
         for change in &self.changed {
-            let _ = writeln!(text, "  changed: {change}");
+            add_line!(text, "  changed: {change}");
         }
         for gate in &self.gates {
             let state = if gate.open { "open" } else { "closed" };
-            let _ = write!(text, "  gate {}: {state}", gate.name);
-            let _ = match gate.reason.as_str() {
-                "" => writeln!(text),
-                reason => writeln!(text, ": {reason}"),
-            };
+            match gate.reason.as_str() {
+                "" => add_line!(text, "  gate {}: {state}", gate.name),
+                reason => add_line!(text, "  gate {}: {state}: {reason}", gate.name),
+            }
         }
-        let _ = writeln!(text, "  {} in {}", self.summary(), seconds(self.millis));
+        add_line!(text, "  {} in {}", self.summary(), seconds(self.millis));
         text
     }
 
@@ -336,10 +335,12 @@ pub fn write_roots(text: &mut String, roots: &[RootLine]) {
     let widest = roots.iter().map(|root| root.dataset.len()).max();
     let width = widest.unwrap_or_default();
     for root in roots {
-        let _ = writeln!(
+        add_line!(
             text,
             "  {:<12} {:<width$}  {}",
-            root.role, root.dataset, root.state
+            root.role,
+            root.dataset,
+            root.state
         );
     }
 }

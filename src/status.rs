@@ -9,6 +9,7 @@ mod text;
 use crate::backup::receipts::Receipts;
 use crate::config::{Config, Role, Root};
 use crate::exit::Fault;
+use crate::foreign::Line;
 use crate::gate::Answer;
 use crate::marker;
 use crate::names::DatasetName;
@@ -62,7 +63,7 @@ pub struct Rebuild {
     /// Whether they may; `None` when that cannot be told.
     pub open: Option<bool>,
     /// Who may and for how long, or why it cannot be told; empty when nobody may.
-    pub what: String,
+    pub what: Line,
 }
 
 /// How a pool stands.
@@ -73,7 +74,7 @@ pub struct PoolNow {
     /// How it stands.
     pub state: PoolState,
     /// Why that is not known; empty when it is.
-    pub why: String,
+    pub why: Line,
 }
 
 /// The state of a pool.
@@ -116,7 +117,7 @@ pub struct RootNow {
     /// Of a replica, the datasets at and below it that can be written and should not be.
     pub writable: Vec<String>,
     /// Why something is not known, or why it cannot be opened; else empty.
-    pub why: String,
+    pub why: Line,
 }
 
 /// How a gate stands.
@@ -127,7 +128,7 @@ pub struct GateNow {
     /// Whether it is open.
     pub state: GateState,
     /// Why it is not; empty when it is.
-    pub reason: String,
+    pub reason: Line,
 }
 
 /// The state of a gate.
@@ -194,11 +195,11 @@ fn rebuild_now(node: Node) -> Rebuild {
     match rebuild::open_now(node) {
         Ok(open) => Rebuild {
             open: Some(open.is_some()),
-            what: open.map(|open| open.text()).unwrap_or_default(),
+            what: open.map(|open| open.text().into()).unwrap_or_default(),
         },
         Err(why) => Rebuild {
             open: None,
-            what: why,
+            what: why.into(),
         },
     }
 }
@@ -213,7 +214,7 @@ fn pool_now((name, pool): (&String, &Pool)) -> PoolNow {
     PoolNow {
         pool: name.clone(),
         state,
-        why: why.to_owned(),
+        why: why.into(),
     }
 }
 
@@ -229,12 +230,12 @@ fn root_now(config: &Config, observed: &Observed, root: &Root) -> RootNow {
         promoted: (root.role == Role::Primary).then_some(false),
         promotion: None,
         writable: Vec::new(),
-        why: String::new(),
+        why: Line::default(),
     };
     let unknown = plan::unknown_replica_at(config, observed, &root.dataset);
     let mut is_absent = |why: &str| {
         (now.key_loaded, now.mounted) = (Some(false), Some(false));
-        now.why = why.to_owned();
+        now.why = why.into();
     };
     match observed.pools.get(root.dataset.pool()) {
         Some(Pool::Seen(_)) => match observed.dataset(&root.dataset) {
@@ -243,20 +244,20 @@ fn root_now(config: &Config, observed: &Observed, root: &Root) -> RootNow {
                 now.look_at(dataset);
                 if let Some(damaged) = unknown {
                     now.readonly = None;
-                    now.why = format!("{}: {damaged}", damaged.name);
+                    now.why = format!("{}: {damaged}", damaged.name).into();
                 } else if let Some(found) = first_elsewhere(config, observed, &root.dataset) {
-                    now.why = format!("{}: {}", found.dataset, found.what());
+                    now.why = format!("{}: {}", found.dataset, found.what()).into();
                 }
             }
             None => match observed.damaged.get(&root.dataset) {
-                Some(damaged) => now.why = damaged.to_string(),
+                Some(damaged) => now.why = damaged.to_string().into(),
                 None => is_absent("there is no such dataset"),
             },
         },
         Some(Pool::NotImported) => is_absent("its pool is not imported"),
-        Some(Pool::Suspended) => "its pool is suspended".clone_into(&mut now.why),
-        Some(Pool::NotSeen(why)) => now.why.clone_from(why),
-        None => "its pool was not looked at".clone_into(&mut now.why),
+        Some(Pool::Suspended) => now.why = "its pool is suspended".into(),
+        Some(Pool::NotSeen(why)) => now.why = why.into(),
+        None => now.why = "its pool was not looked at".into(),
     }
     now
 }
@@ -285,7 +286,7 @@ impl RootNow {
     fn look_at(&mut self, dataset: &Dataset) {
         self.key_loaded = Some(dataset.key_status == KeyStatus::Available);
         if dataset.key_status == KeyStatus::None {
-            "it is not encrypted".clone_into(&mut self.why);
+            self.why = "it is not encrypted".into();
         }
         self.readonly = Some(dataset.readonly && self.writable.is_empty());
         let belongs_somewhere = dataset.kind == Kind::Filesystem
@@ -315,7 +316,7 @@ fn gates_now(node: Node, config: &Config) -> Vec<GateNow> {
         GateNow {
             name: gate.name.to_string(),
             state,
-            reason,
+            reason: reason.into(),
         }
     });
     now.collect()

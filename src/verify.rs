@@ -10,6 +10,7 @@ use crate::boot;
 use crate::config::{Config, Role};
 use crate::device::{Candidate, Filesystem};
 use crate::exit::Fault;
+use crate::foreign::add_line;
 use crate::os::{self, Intake, worker};
 use crate::pass::{Node, Pass};
 use crate::reader::Reader;
@@ -26,7 +27,6 @@ use crate::writer::{self, Directory};
 use files::{NO_COPY, tell};
 use roots::{Asked, ask_roots, tell_root};
 use serde::Serialize;
-use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -125,13 +125,13 @@ impl Verification {
                 true => "NO GOOD COPY".to_owned(),
                 false => generations.join(", "),
             };
-            let _ = writeln!(text, "  {:<1$}  {words}", line.key, width.unwrap_or(0));
+            add_line!(text, "  {:<1$}  {words}", line.key, width.unwrap_or(0));
         }
         write_roots(&mut text, &self.roots);
         for did in &self.did {
-            let _ = writeln!(text, "  repair: {did}");
+            add_line!(text, "  repair: {did}");
         }
-        let _ = writeln!(text, "  {}", self.summary());
+        add_line!(text, "  {}", self.summary());
         text
     }
 

@@ -737,7 +737,11 @@ fn every_flag(search: &Search) {
             say(sim.verb(rebuild::end));
         }
         if let Some(from) = &from {
-            say(authorized_keys_line(&config, from, "/usr/sbin/f3skeys"));
+            say(authorized_keys_line(
+                &config,
+                from,
+                Path::new("/usr/sbin/f3skeys"),
+            ));
         }
     }
     let lock = marker::try_lock(&sim.run()).unwrap();

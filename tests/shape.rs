@@ -254,6 +254,18 @@ fn nothing_panics_on_purpose() {
     );
 }
 
+/// `add_line!` filters each line. The status colours words, so its parts are filtered before; metrics
+/// filter the values of labels.
+#[test]
+fn law_9_lines_for_people_are_made_in_one_way() {
+    let found = with(&["writeln!("]);
+    assert_eq!(found, ["status/prometheus.rs", "status/text.rs"]);
+    // Every byte that leaves the program by standard output or error.
+    let found = with(&["stdout()", "stderr()", "println!", "eprint"]);
+    let doors = ["cli.rs", "cli/show.rs", "progress.rs", "receive.rs"];
+    assert_eq!(found, doors);
+}
+
 /// `command!` quotes each word of a command that is to be pasted, and takes no name inside the braces.
 #[test]
 fn law_9_no_command_to_be_pasted_is_made_of_names_as_they_came() {

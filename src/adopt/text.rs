@@ -2,7 +2,7 @@
 
 use super::proposal::{GateEntry, LeftOut, Proposal, Remark, RootEntry, StoreEntry};
 use crate::config::Condition;
-use std::fmt::Write as _;
+use crate::foreign::{add_line, ron};
 
 impl Proposal {
     /// The text of the configuration; `None` when there is no node, no store or no root to write
@@ -31,7 +31,8 @@ impl Proposal {
         );
         text.push_str("(\n");
         remarks(&mut text, "    ", &self.node_remarks);
-        let _ = writeln!(text, "    node: {},\n", quoted(node.as_str()));
+        add_line!(text, "    node: {},", ron(node.as_str()));
+        text.push('\n');
         write_store(&mut text, store);
         self.write_roots(&mut text);
         self.write_gates(&mut text);
@@ -44,7 +45,7 @@ impl Proposal {
         text.push_str("\n    roots: [\n");
         for entry in &self.roots {
             remarks(text, "        ", &entry.remarks);
-            let _ = writeln!(text, "        {},", root_line(entry));
+            add_line!(text, "        {},", root_line(entry));
         }
         for root in &self.left_out {
             write_left_out(text, root);
@@ -71,7 +72,7 @@ impl Proposal {
         for entry in &self.gates {
             remarks(text, "        ", &entry.remarks);
             let off = if entry.sure { "" } else { "// " };
-            let _ = writeln!(text, "        {off}{},", gate_line(entry));
+            add_line!(text, "        {off}{},", gate_line(entry));
         }
         text.push_str("    ],\n");
     }
@@ -105,8 +106,8 @@ impl Proposal {
         for name in names {
             let line = format!(
                 "    (name: {}, ssh: {}),",
-                quoted(name),
-                quoted(&format!("root@{name}"))
+                ron(name),
+                ron(&format!("root@{name}"))
             );
             comment(text, "    ", &line);
         }
@@ -119,14 +120,12 @@ fn write_store(text: &mut String, store: &StoreEntry) {
     text.push_str("    store: (\n");
     for (field, value) in [("label", &store.label), ("serial", &store.serial)] {
         if let Some(value) = value {
-            let _ = writeln!(text, "        {field}: {},", quoted(value));
+            add_line!(text, "        {field}: {},", ron(value));
         }
     }
-    let mountpoint = quoted(&store.mountpoint.to_string_lossy());
-    let _ = writeln!(
-        text,
-        "        mountpoint: {mountpoint},\n        wait_seconds: 30,\n    ),"
-    );
+    let mountpoint = ron(&store.mountpoint.to_string_lossy());
+    add_line!(text, "        mountpoint: {mountpoint},");
+    text.push_str("        wait_seconds: 30,\n    ),\n");
 }
 
 fn write_left_out(text: &mut String, root: &LeftOut) {
@@ -140,7 +139,7 @@ fn write_left_out(text: &mut String, root: &LeftOut) {
         );
         let line = format!(
             "(dataset: {}, key: \"OWNER:NAME\", role: replica, required: false),",
-            quoted(root.dataset.as_str())
+            ron(root.dataset.as_str())
         );
         comment(text, "        ", &line);
     }
@@ -149,12 +148,12 @@ fn write_left_out(text: &mut String, root: &LeftOut) {
 fn root_line(entry: &RootEntry) -> String {
     let root = &entry.root;
     let mountpoint = root.mountpoint.as_ref().map_or_else(String::new, |path| {
-        format!(", mountpoint: {}", quoted(&path.to_string_lossy()))
+        format!(", mountpoint: {}", ron(&path.to_string_lossy()))
     });
     format!(
         "(dataset: {}, key: {}, role: {}, required: {}{mountpoint})",
-        quoted(root.dataset.as_str()),
-        quoted(root.key.as_str()),
+        ron(root.dataset.as_str()),
+        ron(root.key.as_str()),
         root.role,
         root.required
     )
@@ -162,9 +161,9 @@ fn root_line(entry: &RootEntry) -> String {
 
 fn gate_line(entry: &GateEntry) -> String {
     let needs: Vec<String> = entry.gate.needs.iter().map(condition).collect();
-    let name = quoted(entry.gate.name.as_str());
+    let name = ron(entry.gate.name.as_str());
     let services = entry.gate.services.iter();
-    let services: Vec<String> = services.map(|s| quoted(s.as_str())).collect();
+    let services: Vec<String> = services.map(|s| ron(s.as_str())).collect();
     let services = match services.is_empty() {
         true => String::new(),
         false => format!(", services: [{}]", services.join(", ")),
@@ -175,22 +174,19 @@ fn gate_line(entry: &GateEntry) -> String {
 fn condition(condition: &Condition) -> String {
     let (word, value) = match condition {
         Condition::Mounted { path, dataset } => {
-            let path = quoted(&path.to_string_lossy());
-            return format!(
-                "mounted(path: {path}, dataset: {})",
-                quoted(dataset.as_str())
-            );
+            let path = ron(&path.to_string_lossy());
+            return format!("mounted(path: {path}, dataset: {})", ron(dataset.as_str()));
         }
         Condition::NotPromoted { peer } => {
-            return format!("not_promoted(peer: {})", quoted(peer.as_str()));
+            return format!("not_promoted(peer: {})", ron(peer.as_str()));
         }
         Condition::Role { dataset, is } => {
-            return format!("role(dataset: {}, is: {is})", quoted(dataset.as_str()));
+            return format!("role(dataset: {}, is: {is})", ron(dataset.as_str()));
         }
         Condition::FreshSnapshot { dataset, minutes } => {
             return format!(
                 "fresh_snapshot(dataset: {}, minutes: {minutes})",
-                quoted(dataset.as_str())
+                ron(dataset.as_str())
             );
         }
         Condition::KeyLoaded(dataset) => ("key_loaded", dataset.to_string()),
@@ -200,7 +196,7 @@ fn condition(condition: &Condition) -> String {
         Condition::Absent(path) => ("absent", path.display().to_string()),
         Condition::Gate(gate) => ("gate", gate.to_string()),
     };
-    format!("{word}({})", quoted(&value))
+    format!("{word}({})", ron(&value))
 }
 
 fn remarks(text: &mut String, indent: &str, remarks: &[Remark]) {
@@ -216,20 +212,5 @@ fn remarks(text: &mut String, indent: &str, remarks: &[Remark]) {
 
 /// One line of comment: whatever a label, a file or ZFS has put into it, it ends only here.
 fn comment(text: &mut String, indent: &str, words: &str) {
-    let one_line: String = words
-        .chars()
-        .map(|letter| if letter.is_control() { ' ' } else { letter })
-        .collect();
-    let _ = writeln!(text, "{indent}// {one_line}");
-}
-
-/// A string as RON writes it.
-fn quoted(value: &str) -> String {
-    let plain = value
-        .chars()
-        .all(|c| !c.is_control() && c != '"' && c != '\\');
-    match plain {
-        true => format!("\"{value}\""),
-        false => ron::to_string(value).unwrap_or_default(),
-    }
+    add_line!(text, "{indent}// {words}");
 }

@@ -131,8 +131,9 @@ impl<'a> Caller<'a> {
         let (store, what) = match worked {
             Ok(worked) if worked.did.is_empty() => return None,
             Ok(worked) => {
-                let did = worked.did.iter().map(|did| shortened(did)).collect();
-                (worked.store.clone(), What::Did(did))
+                let did = worked.did.iter().map(|did| foreign::line(&shortened(did)));
+                let store = worked.store.as_deref().map(foreign::words);
+                (store, What::Did(did.collect()))
             }
             Err(trouble) => {
                 let why = foreign::words(&shortened(&trouble.to_string()));

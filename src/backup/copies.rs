@@ -6,6 +6,7 @@ use super::stock::{self, Stock};
 use super::visit::{Round, Seen, State, Visit};
 use crate::config::Config;
 use crate::exit::Fault;
+use crate::foreign::{Line, add_line};
 use crate::names::NodeName;
 use crate::pass::{Node, Pass};
 use crate::report::date;
@@ -14,7 +15,6 @@ use crate::store::state::Generation;
 use crate::stores::{self, counted};
 use crate::time::Deadline;
 use serde::Serialize;
-use std::fmt::Write as _;
 
 /// The version of the JSON, which docs/status.md describes.
 const VERSION: u32 = 1;
@@ -53,11 +53,11 @@ pub struct PeerCopy {
     /// The identity of its store, when it answers and has one.
     pub store: String,
     /// What is wrong beside its generations, or why it does not answer; empty when nothing is.
-    pub why: String,
+    pub why: Line,
     /// Every generation that is to be there.
     pub generations: Vec<GenerationCopy>,
     /// What mends it; empty when all is well.
-    pub remedy: String,
+    pub remedy: Line,
 }
 
 /// How it stands with a generation on a peer.
@@ -163,15 +163,15 @@ impl Look<'_, '_> {
             peer: self.visit.peer.name.to_string(),
             well,
             store: seen.map(|seen| seen.store.clone()).unwrap_or_default(),
-            why: self.all_why(stock, seen),
+            why: self.all_why(stock, seen).into(),
             generations: stock
                 .wanted()
                 .map(|g| self.generation(stock, g, seen))
                 .collect(),
             remedy: match (&self.no_copy, proven) {
-                (None, true) => String::new(),
-                (Some((_, remedy)), true) => (*remedy).to_owned(),
-                (_, false) => self.remedy(stock, seen),
+                (None, true) => Line::default(),
+                (Some((_, remedy)), true) => (*remedy).into(),
+                (_, false) => self.remedy(stock, seen).into(),
             },
         }
     }
@@ -238,12 +238,12 @@ impl Copies {
     pub fn text(&self) -> String {
         let mut text = format!("keys of {} on its peers\n", self.node);
         if let Some(why) = &self.unknown {
-            let _ = writeln!(text, "  NOT KNOWN: {why}");
+            add_line!(text, "  NOT KNOWN: {why}");
             text.push_str("  -> mend that: without the bytes here no proof can be checked\n");
             return text;
         }
         for key in &self.keys {
-            let _ = writeln!(text, "{}", key.key);
+            add_line!(text, "{}", key.key);
             for copy in &key.peers {
                 copy.write(&mut text);
             }
@@ -256,7 +256,7 @@ impl Copies {
         }
         let copies = || self.keys.iter().flat_map(|key| &key.peers);
         let well = copies().filter(|copy| copy.well).count();
-        let _ = writeln!(text, "  {well} of {} copies proven", copies().count());
+        add_line!(text, "  {well} of {} copies proven", copies().count());
         text
     }
 }
@@ -268,16 +268,15 @@ impl PeerCopy {
         } else {
             "NOT AS IT SHOULD BE"
         };
-        let _ = write!(text, "  {}: {state}", self.peer);
-        let _ = match self.why.as_str() {
-            "" => writeln!(text),
-            why => writeln!(text, ": {why}"),
-        };
+        match self.why.as_str() {
+            "" => add_line!(text, "  {}: {state}", self.peer),
+            why => add_line!(text, "  {}: {state}: {why}", self.peer),
+        }
         for generation in &self.generations {
-            let _ = writeln!(text, "    {}", generation.words());
+            add_line!(text, "    {}", generation.words());
         }
         if !self.remedy.is_empty() {
-            let _ = writeln!(text, "    -> {}", self.remedy);
+            add_line!(text, "    -> {}", self.remedy);
         }
     }
 }

@@ -15,6 +15,7 @@ mod system;
 
 use crate::config::Config;
 use crate::exit::Fault;
+use crate::foreign::add_line;
 use crate::host::{Host, InitSystem};
 use crate::names::NodeName;
 use crate::os::PATHS;
@@ -69,11 +70,11 @@ pub fn text(findings: &[Finding]) -> String {
         let note = if is_note(finding) { "note: " } else { "" };
         let _ = write!(text, "{note}{}", said.trim_start_matches("f3skeys: "));
     }
-    let _ = match findings.iter().filter(|f| !is_note(f)).count() {
-        0 => writeln!(text, "nothing to mend"),
-        1 => writeln!(text, "1 thing to mend"),
-        n => writeln!(text, "{n} things to mend"),
-    };
+    match findings.iter().filter(|f| !is_note(f)).count() {
+        0 => text.push_str("nothing to mend\n"),
+        1 => text.push_str("1 thing to mend\n"),
+        n => add_line!(text, "{n} things to mend"),
+    }
     text
 }
 

@@ -5,13 +5,13 @@
 use super::Refused;
 use crate::config::Config;
 use crate::exit::Fault;
+use crate::foreign::add_line;
 use crate::marker;
 use crate::names::NodeName;
 use crate::pass::Node;
 use crate::report::Severity;
 use crate::shell::command;
 use serde::{Deserialize, Serialize};
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -87,16 +87,16 @@ fn allowed(config: &Config, from: Option<&NodeName>, minutes: u32) -> String {
     let mut text = format!(
         "for {length}, in this boot, {who} may put keys on the store of {node} that it holds nothing of\n"
     );
-    let _ = writeln!(
+    add_line!(
         text,
         "  nothing on it is changed or overwritten, and no key is given out"
     );
-    let _ = writeln!(
+    add_line!(
         text,
         "  on a peer whose store is whole: {}",
         command!("f3skeys backup --to {} --rebuild", node)
     );
-    let _ = writeln!(
+    add_line!(
         text,
         "  then here: `f3skeys receive --rebuild --end`, and `f3skeys rehearse`"
     );

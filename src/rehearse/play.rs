@@ -129,7 +129,7 @@ fn ask_gates(stage: &Stage, config: &Config, learned: &Learned) -> Vec<Asked> {
                 forecast: GateForecast {
                     name: gate.name.to_string(),
                     state,
-                    reason,
+                    reason: reason.into(),
                 },
                 switched: not_open(ask(&own, gate)).filter(|_| closed.is_none()),
                 closed,

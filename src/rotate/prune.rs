@@ -5,6 +5,7 @@
 use super::facts::{Facts, Own, PeerFacts};
 use super::{Rotated, Run, at_work, look};
 use crate::config::Config;
+use crate::foreign::add_line;
 use crate::key::{Fingerprint, Key};
 use crate::names::{DatasetName, KeyName};
 use crate::pass::{Node, ONE_CALL, Pass};
@@ -17,7 +18,6 @@ use crate::store::state::{Generation, Standing};
 use crate::store::work::{self, Work};
 use crate::time::Deadline;
 use crate::zfs::{Answer, KeyFormat, Try};
-use std::fmt::Write as _;
 
 /// The fewest digits that name a generation: as many as are shown.
 const FEWEST_DIGITS: usize = 8;
@@ -104,22 +104,23 @@ impl Run<'_, '_> {
                 true => Vec::new(),
                 false => self.others(facts, print),
             };
-            let _ = writeln!(
+            add_line!(
                 text,
                 "  generation {} {print}: {}",
-                generation.generation, generation.state
+                generation.generation,
+                generation.state
             );
             let why = why_not(facts, generation, &others);
             match why.first() {
                 _ if gone => text += "    is not on this store any more\n",
                 Some(why) => {
-                    let _ = writeln!(text, "    stays: {}: {}", why.subject, why.what);
+                    add_line!(text, "    stays: {}: {}", why.subject, why.what);
                 }
                 None => {
                     let key = &facts.key;
                     let command =
                         command!("f3skeys prune {} --generation {}", key, print.to_string());
-                    let _ = writeln!(
+                    add_line!(
                         text,
                         "    opens nothing that could be asked; {command} takes it off this store\n    {}",
                         LOST

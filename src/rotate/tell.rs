@@ -2,12 +2,12 @@
 
 use super::decide;
 use super::facts::{Facts, Own, PeerFacts};
+use crate::foreign::add_line;
 use crate::peers::Opens;
 use crate::report::{Finding, Severity};
 use crate::shell::command;
 use crate::store::state::{Generation, Standing};
 use crate::stores;
-use std::fmt::Write as _;
 
 /// How a key stands, everywhere.
 pub fn status(facts: &Facts) -> String {
@@ -15,11 +15,11 @@ pub fn status(facts: &Facts) -> String {
     match &facts.store {
         Ok(own) => generations(&mut text, own),
         Err(why) => {
-            let _ = writeln!(text, "  the key store could not be read: {why}");
+            add_line!(text, "  the key store could not be read: {why}");
         }
     }
     for root in &facts.roots {
-        let _ = writeln!(text, "  {}: {}", root.dataset, opens(&root.opens));
+        add_line!(text, "  {}: {}", root.dataset, opens(&root.opens));
     }
     for peer in &facts.peers {
         tell_peer(&mut text, peer);
@@ -34,19 +34,19 @@ pub fn status(facts: &Facts) -> String {
         .store
         .as_ref()
         .is_ok_and(|own| own.with(Standing::Retained).is_some());
-    let _ = match (staged, retained) {
-        (Some(_), _) => writeln!(
+    match (staged, retained) {
+        (Some(_), _) => add_line!(
             text,
             "  a rotation is open: {} finishes it",
             command!("f3skeys rotate {} --resume", key)
         ),
-        (None, true) => writeln!(
+        (None, true) => add_line!(
             text,
             "  no rotation is open; once all is opened by the current generation, {}",
             command!("f3skeys rotate {} --retire", key)
         ),
-        (None, false) => writeln!(text, "  no rotation is open"),
-    };
+        (None, false) => add_line!(text, "  no rotation is open"),
+    }
     text
 }
 
@@ -57,10 +57,12 @@ fn generations(text: &mut String, own: &Own) {
             false if generation.state == Standing::Pruned => "",
             false => ", DAMAGED",
         };
-        let _ = writeln!(
+        add_line!(
             text,
             "  generation {} {}: {}{whole}",
-            generation.generation, generation.fingerprint, generation.state
+            generation.generation,
+            generation.fingerprint,
+            generation.state
         );
     }
 }
@@ -77,7 +79,7 @@ fn tell_peer(text: &mut String, peer: &PeerFacts) {
     let told = match &peer.told {
         Ok(told) => told,
         Err(why) => {
-            let _ = writeln!(text, "  {}: does not answer: {why}", peer.name);
+            add_line!(text, "  {}: does not answer: {why}", peer.name);
             return;
         }
     };
@@ -86,13 +88,13 @@ fn tell_peer(text: &mut String, peer: &PeerFacts) {
         true => "holds none of it".to_owned(),
         false => format!("holds {} on store {}, proven", proven.join(" "), told.store),
     };
-    let _ = writeln!(text, "  {}: {holds}", peer.name);
+    add_line!(text, "  {}: {holds}", peer.name);
     if let Some((before, now)) = peer.other_store() {
         let (what, _) = stores::changed(before, now);
-        let _ = writeln!(text, "  {}: {what}", peer.name);
+        add_line!(text, "  {}: {what}", peer.name);
     }
     for root in &told.roots {
-        let _ = writeln!(
+        add_line!(
             text,
             "  {} on {}: {}",
             root.dataset,
@@ -106,7 +108,7 @@ fn tell_peer(text: &mut String, peer: &PeerFacts) {
 pub fn plan(facts: &Facts) -> String {
     let mut text = format!("f3skeys rotate {} on {} would\n", facts.key, facts.node);
     let mut step = |words: String| {
-        let _ = writeln!(text, "  {words}");
+        add_line!(text, "  {words}");
     };
     step("make a new generation and stage it on this node's store".to_owned());
     for peer in facts.peers.iter().filter(|peer| peer.told.is_ok()) {

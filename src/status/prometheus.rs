@@ -5,6 +5,7 @@
 //! long after it was written.
 
 use super::{GateState, PoolState, RootNow, Status};
+use crate::foreign;
 use crate::report::{Report, Severity};
 use std::fmt::{Display, Write as _};
 
@@ -46,10 +47,11 @@ impl Page {
     }
 }
 
-/// A label's value may hold anything but these three, which are written in two characters.
+/// A label's value may hold anything but line ends, which the filter shows as escapes, and these two,
+/// which are written in two characters.
 fn escaped(value: &str) -> String {
-    let backslash = value.replace('\\', "\\\\");
-    backslash.replace('"', "\\\"").replace('\n', "\\n")
+    let backslash = foreign::line(value).replace('\\', "\\\\");
+    backslash.replace('"', "\\\"")
 }
 
 impl Status {
@@ -263,7 +265,7 @@ mod tests {
             ("plain", "plain"),
             ("a\"b", "a\\\"b"),
             ("a\\", "a\\\\"),
-            ("a\nb", "a\\nb"),
+            ("a\nb\x1b", "a\\\\nb\\\\x1b"),
             ("\\n", "\\\\n"),
             ("\\\"", "\\\\\\\""),
         ] {

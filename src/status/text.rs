@@ -176,7 +176,7 @@ impl RootNow {
 
     fn words(&self) -> String {
         if !self.why.is_empty() {
-            return self.why.clone();
+            return self.why.to_string();
         }
         let mut words = Vec::new();
         words.extend(
