@@ -6,6 +6,7 @@ use crate::handover::{self, Bytes, Handing, Receiver, is_same};
 use crate::key::Fingerprint;
 use crate::names::NodeName;
 use crate::peers::{Kept, KeyTold};
+use crate::shell::command;
 use crate::sorted::Set;
 use crate::store::state::Generation;
 use crate::store::survey::Copies;
@@ -78,7 +79,8 @@ impl Run<'_, '_> {
         for Kept { fingerprint, why } in &told.kept {
             let what = format!("goes on trying {fingerprint} there: {why}");
             let remedy = format!(
-                "once that is opened by a newer generation, `f3skeys backup --to {peer}` or {}",
+                "once that is opened by a newer generation, {} or {}",
+                command!("f3skeys backup --to {}", peer),
                 self.resume()
             );
             self.warn(peer, &what, &remedy);
