@@ -13,6 +13,7 @@ use crate::pass::{Node, Pass};
 use crate::ready;
 use crate::report::{Report, Severity};
 use crate::roles;
+use crate::shell::command;
 use crate::sorted::Set;
 use crate::trouble::Trouble;
 use std::time::Duration;
@@ -52,7 +53,10 @@ fn turned_away(pass: &mut Pass) {
     }
     let what = "another f3skeys has kept the lock for two turns of `reconcile`: no gate was looked at meanwhile, and nothing that should stop was stopped";
     let lock = pass.node.run.join("lock");
-    let remedy = format!("see which run hangs: `fuser {}`; end it", lock.display());
+    let remedy = format!(
+        "see which run hangs: {}; end it",
+        command!("fuser {}", lock)
+    );
     pass.report.find(Severity::Failure, LOCK, what, &remedy);
     pass.node
         .system

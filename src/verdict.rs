@@ -91,8 +91,8 @@ fn by_other_generation(root: &Root, standing: Standing, fingerprint: &str) -> Co
             format!("{what}, which nothing should need any more"),
             match root.role {
                 Role::Primary => format!(
-                    "`f3skeys rotate {} --resume` gives it the current one",
-                    root.key
+                    "{} gives it the current one",
+                    command!("f3skeys rotate {} --resume", &root.key)
                 ),
                 Role::Replica => format!(
                     "have it receive what {owner} has sent since its last rotation; until then nobody may prune that generation"
