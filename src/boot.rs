@@ -10,7 +10,7 @@ use crate::pass::{Node, Pass, Scope};
 use crate::plan::{self, KeyState, Pool, Proof, Refusal, Step, Verdict};
 use crate::report::{Report, RootLine, Severity};
 use crate::roles;
-use crate::shell::command;
+use crate::seals::{commands, settings};
 use crate::sorted::{Map, Set};
 use crate::store::state::Standing;
 use crate::store::{self, Generation, Keyring, Wanted};
@@ -712,12 +712,13 @@ fn judge_root(pass: &mut Pass, root: &Root, verdict: &Verdict, required: bool) {
 
 fn tell_unsealed(pass: &mut Pass, left: Vec<Step>) {
     for step in left {
-        if let Step::SetReadonly(dataset) = &step {
+        if let Step::Seal(dataset, seals) = &step {
             let why = pass.why_left(&step);
-            let what = format!("this replica could not be made read-only: {why}");
+            let set = settings(seals);
+            let what = format!("{set} could not be set on this replica: {why}");
             let remedy = format!(
-                "its root stays locked; see why {} fails",
-                command!("zfs set readonly=on {}", dataset)
+                "its root stays locked; see which fails, and why: {}",
+                commands(seals, dataset)
             );
             let subject = dataset.to_string();
             pass.report.find(Severity::Alarm, &subject, &what, &remedy);

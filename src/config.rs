@@ -53,6 +53,9 @@ pub struct Root {
     /// relative name. `None` where a gate says it, or this node's own properties above it.
     #[serde(default)]
     pub mountpoint: Option<PathBuf>,
+    /// Of a replica, whether programs of it may be run.
+    #[serde(default)]
+    pub exec: bool,
 }
 
 /// One thing that must be true for a gate to be open.

@@ -19,6 +19,7 @@
 //!
 //! - [`names`], [`config`]: what the admin wrote, checked.
 //! - [`plan`]: (configuration, observation) to steps and verdicts. [`places`]: where a replica may be mounted.
+//!   [`seals`]: what has to be set on one before.
 //!   [`gate`]: is it open?
 //! - [`device`]: which disk is the key device. [`store`]: which of its bytes may be trusted.
 //!
@@ -98,6 +99,7 @@ pub mod rehearse;
 pub mod report;
 pub mod roles;
 pub mod rotate;
+pub mod seals;
 pub mod services;
 pub mod shell;
 pub mod sightings;

@@ -7,9 +7,11 @@ use crate::marker::{self, LOCK_WAIT, Lock};
 use crate::names::DatasetName;
 use crate::os::PoolState;
 use crate::peers::Peers;
+use crate::places::{Elsewhere, Places};
 use crate::plan::{self, Observed, Pool, Step};
 use crate::promotion::record;
 use crate::report::{Phase, Report, Severity};
+use crate::seals::{self, Seal};
 use crate::services::Services;
 use crate::shell::command;
 use crate::sorted::{Map, Set};
@@ -366,7 +368,7 @@ impl<'a> Pass<'a> {
             return false;
         }
         let done = match step {
-            Step::SetReadonly(dataset) => self.node.zfs.set_readonly(dataset, deadline),
+            Step::Seal(dataset, seals) => self.node.zfs.seal(dataset, seals, deadline),
             Step::Mount { dataset, .. } => self.node.zfs.mount(dataset, deadline),
             Step::LoadKey { .. } => return false,
         };
@@ -402,8 +404,9 @@ impl<'a> Pass<'a> {
     /// Sets `readonly=on` wherever a replica could be written. This needs no key, so it comes
     /// before anything that could wait, and whether or not there is a stick.
     pub fn seal_replicas(&mut self, deadline: Deadline) -> usize {
-        let steps = plan::readonly_steps(self.config, &self.observed);
+        let steps = seals::steps(self.config, &self.observed);
         self.warn_of_written_replicas(&steps);
+        self.warn_of_hostile_places(&steps);
         steps
             .iter()
             .filter(|step| {
@@ -417,7 +420,7 @@ impl<'a> Pass<'a> {
         let mounted: Vec<String> = self
             .observed
             .datasets()
-            .filter(|d| d.mounted && steps.iter().any(|step| *step.dataset() == d.name))
+            .filter(|d| d.mounted && steps.iter().any(|step| step.sets(&d.name, Seal::Readonly)))
             .map(|d| d.name.to_string())
             .collect();
         for name in mounted {
@@ -427,6 +430,20 @@ impl<'a> Pass<'a> {
                 "this replica was mounted writable",
                 &format!("see {}: if it is not 0, the next receive will fail; compare with the primary before anything is rolled back", command!("zfs get written {}", &name)),
             );
+        }
+    }
+
+    /// What needs no key of a replica is kept from being mounted by its `canmount` alone.
+    fn warn_of_hostile_places(&mut self, steps: &[Step]) {
+        let places = Places::of(self.config, &self.observed);
+        let datasets = self.observed.datasets();
+        let held = datasets.filter(|d| steps.iter().any(|s| s.sets(&d.name, Seal::NoAuto)));
+        let found: Vec<Elsewhere> = held.filter_map(|d| places.elsewhere(d)).collect();
+        for found in found {
+            let what = format!("this replica is not to be mounted: {}", found.what());
+            let subject = found.dataset.as_str();
+            let remedy = found.remedy();
+            self.report.find(Severity::Alarm, subject, &what, &remedy);
         }
     }
 

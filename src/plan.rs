@@ -10,6 +10,7 @@ use crate::names::{DatasetName, KeyName};
 use crate::os::Mount;
 use crate::places::{Elsewhere, Places};
 use crate::promotion::Promoted;
+use crate::seals::{self, Seal, Seals, settings};
 use crate::sorted::{self, Map, Set};
 use crate::store::state::Standing;
 use crate::zfs::{
@@ -127,8 +128,8 @@ pub enum KeyState {
 /// A change that is left to make.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step {
-    /// Set `readonly=on` on a dataset at or below a replica.
-    SetReadonly(DatasetName),
+    /// Set these on a dataset at or below a replica.
+    Seal(DatasetName, Vec<Seal>),
     /// Load a root's key.
     LoadKey {
         /// The root.
@@ -148,7 +149,7 @@ pub enum Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Step::SetReadonly(dataset) => write!(f, "set readonly=on on {dataset}"),
+            Step::Seal(dataset, seals) => write!(f, "set {} on {dataset}", settings(seals)),
             Step::LoadKey { root, key } => write!(f, "load key {key} for {root}"),
             Step::Mount { dataset, at } => write!(f, "mount {dataset} on {}", at.display()),
         }
@@ -156,10 +157,15 @@ impl fmt::Display for Step {
 }
 
 impl Step {
+    /// Whether it sets this on this dataset.
+    pub fn sets(&self, name: &DatasetName, seal: Seal) -> bool {
+        matches!(self, Step::Seal(dataset, seals) if dataset == name && seals.contains(&seal))
+    }
+
     /// The dataset that the step changes.
     pub fn dataset(&self) -> &DatasetName {
         match self {
-            Step::SetReadonly(dataset) | Step::Mount { dataset, .. } => dataset,
+            Step::Seal(dataset, _) | Step::Mount { dataset, .. } => dataset,
             Step::LoadKey { root, .. } => root,
         }
     }
@@ -211,8 +217,8 @@ pub enum Verdict {
     OpenByNoKey,
     /// Steps of this plan are to open it.
     ToOpen,
-    /// These datasets must be seen read-only before its key may be loaded.
-    WaitsForReadonly(Vec<DatasetName>),
+    /// These datasets must be seen with all their seals before its key may be loaded.
+    WaitsForSeals(Vec<DatasetName>),
     /// It stays locked.
     Locked(Refusal),
 }
@@ -335,7 +341,7 @@ pub fn unseen(config: &Config, observed: &Observed, mounted: &[Mount]) -> Unseen
 /// Plans `boot`: readonly, then keys. All that it looks at is in [`part_for_keys`].
 pub fn keys(config: &Config, observed: &Observed, keys: &Map<KeyName, KeyState>) -> Plan {
     let mut plan = Plan {
-        steps: readonly_steps(config, observed),
+        steps: seals::steps(config, observed),
         roots: Vec::new(),
     };
     for root in &config.roots {
@@ -362,12 +368,12 @@ pub fn untried(config: &Config, pool: &str, keys: &Map<KeyName, KeyState>) -> Ve
     usable.map(step).collect()
 }
 
-/// Replicas, and all that lies below them, that could be written: to be set read-only first of all.
-pub fn readonly_steps(config: &Config, observed: &Observed) -> Vec<Step> {
-    replicas(config, observed)
-        .filter(|dataset| !dataset.readonly)
-        .map(|dataset| Step::SetReadonly(dataset.name.clone()))
-        .collect()
+/// Replicas, and all that lies below them, that could be written.
+pub fn writable<'a>(
+    config: &'a Config,
+    observed: &'a Observed,
+) -> impl Iterator<Item = &'a Dataset> {
+    replicas(config, observed).filter(|dataset| !dataset.readonly)
 }
 
 /// Every dataset that is a replica here and now: what a person has promoted is none.
@@ -428,11 +434,11 @@ fn verdict(
     if let Some(damaged) = unknown_replica_behind(config, observed, &root.dataset) {
         return Verdict::Locked(Refusal::NotUnderstood(damaged.clone()));
     }
-    let writable = writable_replicas_behind(config, observed, &root.dataset);
-    if writable.is_empty() {
+    let unsealed = unsealed_behind(config, observed, &root.dataset);
+    if unsealed.is_empty() {
         Verdict::ToOpen
     } else {
-        Verdict::WaitsForReadonly(writable)
+        Verdict::WaitsForSeals(unsealed)
     }
 }
 
@@ -486,16 +492,14 @@ fn opened_elsewhere(config: &Config, observed: &Observed, root: &Root) -> Vec<El
         .collect()
 }
 
-/// The replicas that loading this root's key would let be mounted, and that could be written.
-fn writable_replicas_behind(
-    config: &Config,
-    observed: &Observed,
-    root: &DatasetName,
-) -> Vec<DatasetName> {
-    replicas(config, observed)
+/// The datasets of replicas that loading this root's key would let be mounted, and that lack a seal.
+fn unsealed_behind(config: &Config, observed: &Observed, root: &DatasetName) -> Vec<DatasetName> {
+    let seals = Seals::of(config, observed);
+    observed
+        .datasets()
         .filter(|d| d.encryption_root.as_ref() == Some(root) || d.name.is_at_or_below(root))
-        .filter(|d| !d.readonly)
-        .map(|d| d.name.clone())
+        .filter(|dataset| !seals.missing(dataset).is_empty())
+        .map(|dataset| dataset.name.clone())
         .collect()
 }
 
@@ -531,8 +535,8 @@ pub enum NotMounted {
     WaitsFor(DatasetName),
     /// Mounting it would bury this mounted file system.
     WouldBury(DatasetName),
-    /// It is a replica and not seen to be read-only.
-    Writable,
+    /// It is of a replica, and not seen with all that is to be set on it before.
+    Unsealed(Vec<Seal>),
     /// This file system has the same mountpoint.
     SamePlace(DatasetName),
     /// It is not understood.
@@ -576,7 +580,7 @@ pub fn mounts(config: &Config, observed: &Observed) -> MountPlan {
 /// be mounted on the bare directories in their places.
 pub fn mounts_around(config: &Config, observed: &Observed, failed: &Set<DatasetName>) -> MountPlan {
     let mut plan = MountPlan {
-        steps: readonly_steps(config, observed),
+        steps: seals::steps(config, observed),
         ..MountPlan::default()
     };
     let replicas = Places::of(config, observed);
@@ -587,13 +591,13 @@ pub fn mounts_around(config: &Config, observed: &Observed, failed: &Set<DatasetN
         .collect();
     sorted::sort_by(&mut places, |a, b| (a.at, a.name()).cmp(&(b.at, b.name())));
     let wanted = with_ancestors(config, &places);
-    let promoted = observed.promoted(config);
+    let seals = Seals::of(config, observed);
     let mut then = Then::of(&places);
     for place in wanted {
         if place.dataset.mounted {
             continue;
         }
-        match obstacle(config, &promoted, place, &then) {
+        match obstacle(&seals, place, &then) {
             Some(why) => plan.refused.push((place.name().clone(), why)),
             None => {
                 plan.steps.push(Step::Mount {
@@ -801,17 +805,13 @@ impl<'a> Then<'a> {
     }
 }
 
-fn obstacle(
-    config: &Config,
-    promoted: &Promotions,
-    place: &Place,
-    then: &Then,
-) -> Option<NotMounted> {
+fn obstacle(seals: &Seals, place: &Place, then: &Then) -> Option<NotMounted> {
     if place.dataset.key_status == KeyStatus::Unavailable {
         return Some(NotMounted::Locked);
     }
-    if is_replica(config, promoted, place.name()) && !place.dataset.readonly {
-        return Some(NotMounted::Writable);
+    let missing = seals.missing(place.dataset);
+    if !missing.is_empty() {
+        return Some(NotMounted::Unsealed(missing));
     }
     if let Some(same) = then.at(place.at) {
         return Some(NotMounted::SamePlace(same.clone()));

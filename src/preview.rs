@@ -7,8 +7,9 @@ use crate::foreign::add_line;
 use crate::pass::{Node, Pass};
 use crate::plan::{self, MountPlan, Observed, Plan, Pool, Step};
 use crate::report::Report;
+use crate::seals::{self, Seal};
 use crate::verdict;
-use crate::zfs::KeyStatus;
+use crate::zfs::{CanMount, Dataset, KeyStatus};
 use std::time::Duration;
 
 /// What would be done, as text, and the complaints of looking.
@@ -35,10 +36,7 @@ pub fn preview(node: Node, config: &Config) -> Preview {
     pass.observe_all();
     let first = plan::keys(config, &pass.observed, &states);
     // What a replica waits for is done in the first round; the second shows the keys as well.
-    let sealed = imagine(
-        &pass.observed,
-        &plan::readonly_steps(config, &pass.observed),
-    );
+    let sealed = imagine(&pass.observed, &seals::steps(config, &pass.observed));
     let keys = plan::keys(config, &sealed, &states);
     let open = imagine(&sealed, &keys.steps);
     let mounts = plan::mounts(config, &open);
@@ -51,10 +49,7 @@ pub fn preview(node: Node, config: &Config) -> Preview {
 
 fn written(pass: &Pass, first: &Plan, keys: &Plan, mounts: &MountPlan) -> String {
     let mut text = format!("f3skeys plan for {}\n", pass.config.node);
-    let sealing = first
-        .steps
-        .iter()
-        .filter(|s| matches!(s, Step::SetReadonly(_)));
+    let sealing = first.steps.iter().filter(|s| matches!(s, Step::Seal(..)));
     section(&mut text, "boot would", sealing.chain(&keys.steps));
     section(&mut text, "ready would", mounts.steps.iter());
     for (root, (dataset, verdict)) in pass.config.roots.iter().zip(&keys.roots) {
@@ -81,6 +76,16 @@ fn section<'a>(text: &mut String, title: &str, steps: impl Iterator<Item = &'a S
     }
 }
 
+fn set(dataset: &mut Dataset, seal: Seal) {
+    match seal {
+        Seal::Readonly => dataset.readonly = true,
+        Seal::Setuid => dataset.setuid = false,
+        Seal::Devices => dataset.devices = false,
+        Seal::Exec => dataset.exec = false,
+        Seal::NoAuto => dataset.can_mount = CanMount::NoAuto,
+    }
+}
+
 /// The observation as it would be if the steps were made and all worked.
 pub fn imagine(observed: &Observed, steps: &[Step]) -> Observed {
     let mut after = observed.clone();
@@ -91,7 +96,9 @@ pub fn imagine(observed: &Observed, steps: &[Step]) -> Observed {
     for dataset in datasets {
         for step in steps {
             match step {
-                Step::SetReadonly(name) if *name == dataset.name => dataset.readonly = true,
+                Step::Seal(name, seals) if *name == dataset.name => {
+                    seals.iter().for_each(|seal| set(dataset, *seal));
+                }
                 Step::LoadKey { root, .. } if Some(root) == dataset.encryption_root.as_ref() => {
                     dataset.key_status = KeyStatus::Available;
                 }

@@ -16,6 +16,7 @@ use crate::plan::{
 };
 use crate::report::{Finding, Report, RootLine, Severity};
 use crate::roles;
+use crate::seals::settings;
 use crate::shell::command;
 use crate::sorted::{Map, Set};
 use crate::time::Deadline;
@@ -293,9 +294,12 @@ pub(crate) fn not_mounted(why: &NotMounted) -> (String, String) {
                 command!("zfs unmount {}", below)
             ),
         ),
-        NotMounted::Writable => (
-            "not mounted: this replica could be written".to_owned(),
-            "see why `zfs set readonly=on` fails".to_owned(),
+        NotMounted::Unsealed(seals) => (
+            format!(
+                "not mounted: this replica is to have {} before",
+                settings(seals)
+            ),
+            "see why `zfs set` fails on it, then `f3skeys ready`".to_owned(),
         ),
         NotMounted::SamePlace(other) => (
             format!("not mounted: {other} has the same mountpoint"),

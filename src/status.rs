@@ -15,7 +15,7 @@ use crate::marker;
 use crate::names::DatasetName;
 use crate::pass::{Node, Pass};
 use crate::places::{self, Elsewhere};
-use crate::plan::{self, Observed, Pool, Step};
+use crate::plan::{self, Observed, Pool};
 use crate::promotion::{Promoted, Promotion};
 use crate::ready;
 use crate::receive::rebuild;
@@ -265,8 +265,7 @@ fn root_now(config: &Config, observed: &Observed, root: &Root) -> RootNow {
 /// What a boot would make read-only of this root's own part of the tree.
 fn writable(config: &Config, observed: &Observed, root: &DatasetName) -> Vec<String> {
     let own = |name: &DatasetName| config.root_above(name).is_some_and(|r| r.dataset == *root);
-    let steps = plan::readonly_steps(config, observed);
-    let datasets = steps.iter().map(Step::dataset);
+    let datasets = plan::writable(config, observed).map(|dataset| &dataset.name);
     datasets.filter(|d| own(d)).map(|d| d.to_string()).collect()
 }
 

@@ -55,10 +55,10 @@ pub fn of_root(root: &Root, verdict: &Verdict, tried: Option<&str>) -> Said {
             let why = tried.unwrap_or("it was not tried");
             ("LOCKED".to_owned(), Some(not_opened(root, why)), Some(fault_of_try(why)))
         }
-        Verdict::WaitsForReadonly(datasets) => {
+        Verdict::WaitsForSeals(datasets) => {
             let names: Vec<&str> = datasets.iter().map(|d| d.as_str()).collect();
-            let what = format!("stays locked: {} could be written, and a replica never may be", names.join(", "));
-            let remedy = format!("`zfs set readonly=on` on them, then `f3skeys boot`; see why that fails for {}", names.first().unwrap_or(&""));
+            let what = format!("stays locked: {} could be written or mounted with more rights than a replica may have", names.join(", "));
+            let remedy = format!("see why `zfs set` fails for {}, then `f3skeys boot`", names.first().unwrap_or(&""));
             ("LOCKED".to_owned(), Some((Severity::Failure, what, remedy)), Some(Fault::Unavailable))
         }
         Verdict::Locked(refusal) => {

@@ -903,7 +903,7 @@ fn plan_tells_what_boot_and_ready_do_and_changes_nothing() {
     let preview = sim.verb(|node| f3skeys::preview::preview(node, &config()));
     assert!(sim.trace.borrow().is_empty());
     for words in [
-        "set readonly=on on zdata/sink/f1/child",
+        "set readonly=on setuid=off devices=off exec=off on zdata/sink/f1/child",
         "load key f1.lan.buetow.org:zdata for zdata/sink/f1",
         "mount zdata/enc/nfsdata on /data/nfs",
     ] {

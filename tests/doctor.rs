@@ -23,7 +23,9 @@ use f3skeys::verify::{Options, verify};
 use f3skeys::zfs::{CanMount, Dataset, KeyFormat, Kind, Mountpoint, Source};
 use f3skeys::{boot, marker, ready};
 use hosts::Tree;
-use sim::{BHYVE, CONFIG, Sim, Stick, ZDATA, at, config, dataset, encrypted, f3s, keys};
+use sim::{
+    BHYVE, CONFIG, Sim, Stick, ZDATA, at, config, dataset, encrypted, f3s, keys, restricted,
+};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -60,6 +62,7 @@ fn healthy(init: InitSystem, name: &str) -> World {
     sim.change("zdata/sink", |sink| {
         sink.readonly = true;
         sink.readonly_source = Source::Local;
+        *sink = restricted(sink.clone());
     });
     for replica in ["zdata/sink/f1", "zdata/sink/f1/child"] {
         sim.change(replica, |d| {

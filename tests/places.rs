@@ -8,6 +8,7 @@ use f3skeys::config::Config;
 use f3skeys::exit::Fault;
 use f3skeys::places;
 use f3skeys::plan::{self, KeyState, NotMounted, Observed, Pool, Refusal, Verdict};
+use f3skeys::promote::promote;
 use f3skeys::promotion::{Promoted, Promotion};
 use f3skeys::ready::ready;
 use f3skeys::reconcile::reconcile;
@@ -16,7 +17,7 @@ use f3skeys::report::{Report, Severity};
 use f3skeys::sorted::Map;
 use f3skeys::status::status;
 use f3skeys::zfs::{CanMount, Dataset, KeyStatus, Kind, Mountpoint, Source};
-use sim::{Event, Sim, Stick, at, dataset, encrypted};
+use sim::{Event, Sim, Stick, at, dataset, encrypted, restricted};
 use std::path::Path;
 
 const ROOT: &str = "z/sink/f0";
@@ -124,7 +125,7 @@ fn promotions() -> [Promoted; 2] {
 fn world(sink: &Dataset, changed: &Dataset, promoted: &Promoted) -> Observed {
     let sealed = |dataset: Dataset| Dataset {
         readonly: true,
-        ..dataset
+        ..restricted(dataset)
     };
     let mut datasets = vec![
         dataset("z"),
@@ -402,4 +403,61 @@ fn law_9_a_replica_that_is_open_already_is_not_mounted_elsewhere_and_each_pass_s
         1,
         "{foretold:?}"
     );
+}
+
+#[test]
+fn law_9_what_no_key_of_a_replica_holds_back_is_kept_unmounted_by_canmount() {
+    // A replica without encryption below an encrypted one, and one that a primary's key opens.
+    let plain = Dataset {
+        mountpoint_source: Source::Received,
+        ..at("/etc", dataset("z/sink/f0/plain"))
+    };
+    let copy = Dataset {
+        mountpoint_source: Source::Received,
+        ..at("/boot", encrypted("z/enc/copy", "z/enc"))
+    };
+    let text = r#", mountpoint: "/f0"),
+        (dataset: "z/enc/copy", key: "f1:z", role: replica, required: false"#;
+    let config = &configuration(text, "");
+    let sim = node("keyless", at("/f0", encrypted(ROOT, ROOT))).with(vec![plain, copy]);
+    let first = sim.verb(|node| boot(node, config));
+    sim.zfs_mount_all();
+    for name in ["z/sink/f0/plain", "z/enc/copy"] {
+        assert_eq!(alarms(&first, name), 1, "{:?}", first.findings);
+        assert_eq!(sim.find(name).can_mount, CanMount::NoAuto);
+        assert!(!sim.find(name).mounted, "{name}");
+    }
+    assert!(sim.find("z/enc").mounted && sim.find(ROOT).mounted);
+    // What has been set stays so, and needs no alarm any more.
+    let second = sim.verb(|node| boot(node, config));
+    assert!(second.changed.is_empty(), "{:?}", second.changed);
+    assert_eq!(alarms(&second, "z/sink/f0/plain"), 0);
+}
+
+#[test]
+fn law_9_a_boot_sets_all_of_it_before_the_key_and_a_promotion_gives_writing_back_alone() {
+    let config = &configurations()[0].1;
+    let sim = node("sealed", at("/f0", encrypted(ROOT, ROOT)));
+    let first = sim.verb(|node| boot(node, config));
+    let set = "set readonly=on setuid=off devices=off exec=off on z/sink/f0";
+    let mut changed = first.changed.iter();
+    assert!(
+        changed.any(|line| line.to_string() == set),
+        "{:?}",
+        first.changed
+    );
+    sim.zfs_mount_all();
+    let second = sim.verb(|node| ready(node, config));
+    assert!(second.fault.is_none(), "{:?}", second.findings);
+    let root = ROOT.parse().unwrap();
+    let promoted = sim.verb(|node| promote(node, config, &root, "f0 is dead"));
+    assert!(promoted.fault.is_none(), "{:?}", promoted.findings);
+    let found = sim.find(ROOT);
+    assert!(!found.readonly && !found.setuid && !found.devices && !found.exec);
+    sim.change(ROOT, |d| d.setuid = true);
+    sim.reboot("boot-2");
+    let _ = sim.verb(|node| boot(node, config));
+    let found = sim.find(ROOT);
+    assert_eq!(found.key_status, KeyStatus::Available);
+    assert!(!found.readonly && !found.setuid, "written here, and nosuid");
 }

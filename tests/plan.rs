@@ -10,6 +10,7 @@ use f3skeys::os::Mount;
 use f3skeys::plan::{self, KeyState, Observed, Pool, Step, Verdict};
 use f3skeys::preview::imagine;
 use f3skeys::promotion::{Promoted, Promotion};
+use f3skeys::seals::{self, Seal};
 use f3skeys::sorted::Map;
 use f3skeys::zfs::{Dataset, KeyStatus, Kind, Mountpoint};
 
@@ -166,15 +167,25 @@ fn make_all(world: &World, mut observed: Observed, steps: &[Step]) -> Observed {
         let dataset = find(&observed, step.dataset());
         let promoted = observed.promoted(&world.config);
         let replica = world.config.role_now(&dataset.name, &promoted) == Some(Role::Replica);
-        if replica && !matches!(step, Step::SetReadonly(_)) {
+        if replica && !matches!(step, Step::Seal(..)) {
             assert!(
                 dataset.readonly,
                 "law 3: {step} on a replica not seen to be read-only"
             );
         }
+        if world.config.role_of(&dataset.name) == Some(Role::Replica) {
+            let allowed = dataset.setuid || dataset.devices || dataset.exec;
+            let seals = matches!(step, Step::Seal(..));
+            assert!(seals || !allowed, "law 9: {step} before all is set");
+        } else {
+            assert!(
+                !matches!(step, Step::Seal(..)),
+                "a primary is not ours to seal"
+            );
+        }
         if !replica {
             assert!(
-                !matches!(step, Step::SetReadonly(_)),
+                !step.sets(&dataset.name, Seal::Readonly),
                 "what is written here is not ours to seal"
             );
         }
@@ -357,14 +368,14 @@ fn law_3_a_key_waits_while_any_replica_behind_it_could_be_written() {
                 let root = if *name == "z/r/own" { "z/r/own" } else { "z/r" };
                 Dataset {
                     readonly: writable & (1 << bit) == 0,
-                    ..sim::encrypted(name, root)
+                    ..sim::restricted(sim::encrypted(name, root))
                 }
             })
             .collect();
         datasets.push(sim::encrypted("z/p", "z/p"));
-        datasets.push(sim::encrypted("z/p/r", "z/p"));
+        datasets.push(sim::restricted(sim::encrypted("z/p/r", "z/p")));
         datasets.push(sim::encrypted("z/q", "z/q"));
-        datasets.push(sim::encrypted("z/clone", "z/q"));
+        datasets.push(sim::restricted(sim::encrypted("z/clone", "z/q")));
         let observed = Observed {
             pools: Map::from([("z".to_owned(), Pool::Seen(datasets))]),
             ..Observed::default()
@@ -382,7 +393,7 @@ fn law_3_a_key_waits_while_any_replica_behind_it_could_be_written() {
         assert_eq!(loads("z/r"), writable == 0, "{writable:04b}");
         assert!(!loads("z/p"), "z/p/r could be written");
         assert!(!loads("z/q"), "z/clone could be written");
-        let sealed = imagine(&observed, &plan::readonly_steps(&config, &observed));
+        let sealed = imagine(&observed, &seals::steps(&config, &observed));
         let next = plan::keys(&config, &sealed, &keys);
         assert!(matches!(next.roots[0].1, Verdict::ToOpen));
         assert!(matches!(next.roots[1].1, Verdict::ToOpen));
@@ -411,7 +422,7 @@ fn tree(promotions: [&Promoted; 2], child: &Promoted, writable: usize) -> Observ
             "z/r/own" => promotions[1].clone(),
             _ => child.clone(),
         },
-        ..sim::encrypted(name, root)
+        ..sim::restricted(sim::encrypted(name, root))
     });
     Observed {
         pools: Map::from([("z".to_owned(), Pool::Seen(datasets.collect()))]),
@@ -447,9 +458,9 @@ fn law_3_a_promotion_is_about_its_own_part_of_the_tree_alone() {
                 .iter()
                 .enumerate()
                 .filter(|(bit, (name, _))| writable & (1 << bit) != 0 && !may_be_written(name))
-                .map(|(_, (name, _))| Step::SetReadonly(name.parse().unwrap()))
+                .map(|(_, (name, _))| Step::Seal(name.parse().unwrap(), vec![Seal::Readonly]))
                 .collect();
-            assert_eq!(plan::readonly_steps(&config, &observed), wrong);
+            assert_eq!(seals::steps(&config, &observed), wrong);
             assert_eq!(plan::mounts(&config, &observed).steps, wrong);
             let plan = plan::keys(&config, &observed, &keys);
             let waits = |root: &str| {
@@ -467,4 +478,92 @@ fn law_3_a_promotion_is_about_its_own_part_of_the_tree_alone() {
         }
     }
     assert_eq!(worlds, 4 * 4 * 4 * 32);
+}
+
+/// Every value of the properties that a mount follows, of a file system and of a volume, at and below
+/// a replica and elsewhere.
+#[test]
+fn law_9_no_key_is_loaded_before_setuid_devices_and_exec_are_off_and_a_promotion_changes_none() {
+    let mut worlds = 0;
+    for (exec, values) in [false, true]
+        .into_iter()
+        .flat_map(|exec| (0..16).map(move |v| (exec, v)))
+    {
+        let text = format!(
+            r#"(node: "f0", store: (label: "K"), roots: [
+                (dataset: "z/p", key: "f0:p", role: primary, required: true),
+                (dataset: "z/r", key: "f0:r", role: replica, required: true, exec: {exec}),
+                (dataset: "z/r/own", key: "f0:r", role: replica, required: true),
+            ])"#
+        );
+        let config = Config::parse(&text).unwrap();
+        let keys = ["f0:p", "f0:r"].map(|key| (key.parse().unwrap(), KeyState::Usable));
+        let names = [
+            ("z/p", "z/p"),
+            ("z/r", "z/r"),
+            ("z/r/a", "z/r"),
+            ("z/r/own", "z/r/own"),
+        ];
+        for (name, root) in names {
+            for (kind, promoted) in [Kind::Filesystem, Kind::Volume]
+                .into_iter()
+                .flat_map(|kind| promotions().map(|promoted| (kind, promoted)))
+            {
+                let changed = Dataset {
+                    kind,
+                    readonly: values & 1 != 0,
+                    setuid: values & 2 != 0,
+                    devices: values & 4 != 0,
+                    exec: values & 8 != 0,
+                    ..sim::encrypted(name, root)
+                };
+                let sealed = |(other, root): &(&str, &str)| Dataset {
+                    readonly: true,
+                    ..sim::restricted(sim::encrypted(other, root))
+                };
+                let mut datasets: Vec<Dataset> = names.iter().map(sealed).collect();
+                datasets.retain(|dataset| dataset.name != changed.name);
+                datasets.push(changed.clone());
+                for dataset in &mut datasets {
+                    if dataset.name.as_str() == "z/r" {
+                        dataset.promotion = promoted.clone();
+                    }
+                }
+                let observed = Observed {
+                    pools: Map::from([("z".to_owned(), Pool::Seen(datasets))]),
+                    ..Observed::default()
+                };
+                let is_promoted = observed.promoted(&config).len() == 1;
+                let own = name == "z/r/own";
+                let is_fs = kind == Kind::Filesystem;
+                let wanted = [
+                    (Seal::Readonly, !changed.readonly && (own || !is_promoted)),
+                    (Seal::Setuid, changed.setuid && is_fs),
+                    (Seal::Devices, changed.devices && is_fs),
+                    (Seal::Exec, changed.exec && is_fs && (own || !exec)),
+                ];
+                let missing: Vec<Seal> = wanted
+                    .into_iter()
+                    .filter(|(_, lacks)| *lacks && name != "z/p")
+                    .map(|(seal, _)| seal)
+                    .collect();
+                let steps = seals::steps(&config, &observed);
+                let expected: Vec<Step> = match missing.is_empty() {
+                    true => Vec::new(),
+                    false => vec![Step::Seal(changed.name.clone(), missing.clone())],
+                };
+                assert_eq!(steps, expected, "{changed:?}");
+                let plan = plan::keys(&config, &observed, &keys.clone().into());
+                for (root, verdict) in &plan.roots {
+                    let waits = !missing.is_empty() && changed.name.is_at_or_below(root);
+                    let opens = *verdict == Verdict::ToOpen;
+                    assert_eq!(opens, !waits, "{root}: {verdict:?} {changed:?}");
+                }
+                let after = imagine(&observed, &steps);
+                assert_eq!(seals::steps(&config, &after), [], "{changed:?}");
+                worlds += 1;
+            }
+        }
+    }
+    assert_eq!(worlds, 2 * 16 * 4 * 2 * 4);
 }

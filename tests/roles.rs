@@ -18,6 +18,7 @@ use f3skeys::promotion::{Promoted, Promotion};
 use f3skeys::ready::{ask, named, ready};
 use f3skeys::receive::{Refused, Time, answer, understand};
 use f3skeys::report::{Report, Severity};
+use f3skeys::seals::Seal;
 use f3skeys::time::Deadline;
 use f3skeys::trouble::Trouble;
 use f3skeys::zfs::{Answer, CanMount, Dataset, Kind, Listing, Moment, Past, Source, Try, Zfs};
@@ -34,7 +35,7 @@ const CONFIG: &str = r#"(
         (dataset: "z/enc", key: "f1:z", role: primary, required: true),
         (dataset: "z/sink/f0", key: "f0:z", role: replica, required: true),
         (dataset: "z/sink/f0/f2", key: "f0:z", role: replica, required: true),
-        (dataset: "z/sink/other", key: "f0:z", role: replica, required: false),
+        (dataset: "z/sink/other", key: "f0:z", role: replica, required: false, mountpoint: "/other"),
     ],
     gates: [
         (name: "standby", needs: [mounted(path: "/f0", dataset: "z/sink/f0")]),
@@ -242,6 +243,14 @@ impl Zfs for Watched<'_> {
     }
     fn set_readonly(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
         self.change("readonly", || self.sim.set_readonly(dataset, deadline))
+    }
+    fn seal(
+        &self,
+        dataset: &DatasetName,
+        seals: &[Seal],
+        deadline: Deadline,
+    ) -> Result<(), Trouble> {
+        self.change("seal", || self.sim.seal(dataset, seals, deadline))
     }
     fn set_writable(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
         self.change("writable", || self.sim.set_writable(dataset, deadline))

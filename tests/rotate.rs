@@ -14,7 +14,7 @@ use f3skeys::store::Wanted;
 use f3skeys::store::layout;
 use f3skeys::store::state::{Standing, State};
 use f3skeys::store::survey::{Copies, Survey, survey};
-use f3skeys::zfs::{KeyFormat, KeyStatus};
+use f3skeys::zfs::{KeyFormat, KeyStatus, Source};
 use sim::{Sim, Stick, at, encrypted, reading};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -133,7 +133,10 @@ impl World {
             .opened_by("zown", F1)
             .opened_by("zsink/f0", OLD)
             .stick(stick(&[(KEY, OLD), ("f1:zdata", F1)]).with_id("f1"));
-        f1.change("zsink/f0", |d| d.readonly = true);
+        f1.change("zsink/f0", |d| {
+            d.readonly = true;
+            d.mountpoint_source = Source::Default;
+        });
         let f2 = Sim::new(&format!("{name}-f2"))
             .with(vec![root("zown", "prompt")])
             .opened_by("zown", F1)

@@ -192,6 +192,7 @@ fn raw_root(facts: &Facts, dataset: &Dataset, proposal: &mut Proposal) {
                     role,
                     required: false,  // Decided with the gates.
                     mountpoint: None, // With the gates as well.
+                    exec: false,
                 },
                 remarks,
             });

@@ -85,6 +85,12 @@ fn check_roots(roots: &[Root]) -> Result<(), String> {
 }
 
 fn check_mountpoint(root: &Root) -> Result<(), String> {
+    if root.role == Role::Primary && root.exec {
+        return Err(format!(
+            "roots: {}: `exec` is for replicas; of a primary its own property says it",
+            root.dataset
+        ));
+    }
     let Some(path) = &root.mountpoint else {
         return Ok(());
     };

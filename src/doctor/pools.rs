@@ -9,6 +9,7 @@ use crate::places::Places;
 use crate::plan::{self, KeyState, Observed, Pool, Refusal, Verdict};
 use crate::report::{Findings, Severity};
 use crate::roles;
+use crate::seals;
 use crate::shell::command;
 use crate::verdict;
 use crate::zfs::{Damaged, Dataset, KeyFormat, KeyStatus, Kind, Mountpoint, Source};
@@ -259,16 +260,21 @@ fn sink<'a>(facts: &'a Facts, root: &Root) -> Option<&'a Dataset> {
     facts.dataset(&parent.parse().ok()?)
 }
 
-/// What is received into a sink that is not read-only can be written from its birth.
+/// What is received into a sink has its properties from there, from its birth to the next boot.
 fn replica(facts: &Facts, root: &Root, said: &mut Findings) {
-    let Some(sink) = sink(facts, root).filter(|sink| !sink.readonly) else {
+    let Some(sink) = sink(facts, root) else {
         return;
     };
+    let lacks = seals::lacking_in_sink(root, sink);
+    if lacks.is_empty() {
+        return;
+    }
+    let set = seals::settings(&lacks);
     let what = format!(
-        "is the sink of the replica {} and not read-only: what is received into it can be written until the next boot",
+        "is the sink of the replica {} and lacks {set}: what is received into it lacks it as well, until the next boot",
         root.dataset
     );
-    let remedy = command!("zfs set readonly=on {}", &sink.name);
+    let remedy = seals::commands(&lacks, &sink.name);
     said.warn(sink.name.as_str(), &what, &remedy);
 }
 

@@ -48,6 +48,9 @@ pub const MOUNTS_OUTLIVE_US: bool = true;
 
 /// The property that keeps a dataset to a zone or jail.
 pub const JAILED_PROPERTY: &str = "jailed";
+/// Whether a device node on a file system of ZFS is a device: only those of devfs are, and ZFS here makes
+/// nothing of `devices`.
+pub const DEVICE_NODES: bool = false;
 
 /// `DISK_IDENT_SIZE` of sys/disk.h.
 const IDENT_LEN: usize = 256;

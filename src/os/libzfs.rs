@@ -83,8 +83,8 @@ enum Property {
     Own(c_int),
     /// `mounted`, which is a question to the table of mounts.
     Mounted(c_int),
-    /// `readonly`, for which the library looks there as well.
-    ReadOnly(c_int),
+    /// `readonly` and what else a mount can differ in, for which the library looks there as well.
+    OfMount(c_int, CString),
     /// `written`, of which the library says 0 where the kernel could not count.
     Counted(c_int),
     User(CString),
@@ -219,7 +219,7 @@ impl Library {
         // SAFETY: a C string that lives through the call.
         match unsafe { (self.calls.property)(text.as_ptr()) } {
             number if number >= 0 && name == "mounted" => Ok(Property::Mounted(number)),
-            number if number >= 0 && name == "readonly" => Ok(Property::ReadOnly(number)),
+            number if number >= 0 && is_of_mount(name) => Ok(Property::OfMount(number, text)),
             number if number >= 0 && name == "written" => Ok(Property::Counted(number)),
             number if number >= 0 => Ok(Property::Own(number)),
             _ => Err(format!("libzfs knows no property {name}")),
@@ -417,15 +417,15 @@ impl Handle<'_> {
             Property::Mounted(_) if self.none_is_mounted() && self.is_filesystem() => {
                 Some((b"no".to_vec(), b"-".to_vec()))
             }
-            Property::ReadOnly(number) if self.none_is_mounted() => {
-                let set = self.switch(c"readonly");
+            Property::OfMount(number, name) if self.none_is_mounted() => {
+                let set = self.switch(name);
                 let words = |(is_on, source)| (if is_on { "on" } else { "off" }.into(), source);
                 set.map(words).or_else(|| self.own_value(*number))
             }
             Property::Counted(_) if self.own(c"written").is_none() => None,
             Property::Own(number)
             | Property::Mounted(number)
-            | Property::ReadOnly(number)
+            | Property::OfMount(number, _)
             | Property::Counted(number) => self.own_value(*number),
             Property::User(name) => self.user_value(name),
         };
@@ -574,6 +574,10 @@ extern "C" fn visit_child(zfs: Zfs, walk: *mut c_void) -> c_int {
         zfs,
     };
     c_int::from(walk.visit(child).is_err())
+}
+
+fn is_of_mount(name: &str) -> bool {
+    matches!(name, "readonly" | "setuid" | "devices" | "exec")
 }
 
 /// The library lets environment variables change what a mount does; the program is started without

@@ -12,6 +12,7 @@ use crate::os::{Intake, Mount, PoolState};
 use crate::pass::{Node, ONE_CALL};
 use crate::plan::Step;
 use crate::report::{Finding, Severity};
+use crate::seals::Seal;
 use crate::shell::command;
 use crate::sorted::{Map, Set};
 use crate::store::work::{Work, Worked};
@@ -300,8 +301,17 @@ impl Zfs for Stage<'_> {
         answer
     }
 
-    fn set_readonly(&self, dataset: &DatasetName, _deadline: Deadline) -> Result<(), Trouble> {
-        let step = Step::SetReadonly(dataset.clone());
+    fn set_readonly(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
+        self.seal(dataset, &[Seal::Readonly], deadline)
+    }
+
+    fn seal(
+        &self,
+        dataset: &DatasetName,
+        seals: &[Seal],
+        _deadline: Deadline,
+    ) -> Result<(), Trouble> {
+        let step = Step::Seal(dataset.clone(), seals.to_vec());
         self.world.borrow_mut().make(&[step]);
         Ok(())
     }

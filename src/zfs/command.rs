@@ -10,6 +10,7 @@ use crate::key::Key;
 use crate::names::DatasetName;
 use crate::os;
 use crate::promotion;
+use crate::seals::Seal;
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
 use std::path::PathBuf;
@@ -107,6 +108,21 @@ impl Zfs for Command<'_> {
     fn set_readonly(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
         self.done(&["set", "readonly=on", dataset.as_str()], deadline)
             .map(|_| ())
+    }
+
+    fn seal(
+        &self,
+        dataset: &DatasetName,
+        seals: &[Seal],
+        deadline: Deadline,
+    ) -> Result<(), Trouble> {
+        let settings = seals.iter().map(|seal| seal.setting());
+        let args: Vec<&str> = ["set"]
+            .into_iter()
+            .chain(settings)
+            .chain([dataset.as_str()])
+            .collect();
+        self.done(&args, deadline).map(|_| ())
     }
 
     fn set_writable(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {

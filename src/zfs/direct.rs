@@ -13,6 +13,7 @@ use crate::names::DatasetName;
 use crate::os::libzfs::{Core, Library, Mounting, Told};
 use crate::os::worker::Helper;
 use crate::os::{self, error_words};
+use crate::seals::Seal;
 use crate::sorted::Map;
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
@@ -516,6 +517,16 @@ impl Zfs for Direct<'_> {
         self.command.set_readonly(dataset, deadline)
     }
 
+    fn seal(
+        &self,
+        dataset: &DatasetName,
+        seals: &[Seal],
+        deadline: Deadline,
+    ) -> Result<(), Trouble> {
+        self.forget(dataset.pool());
+        self.command.seal(dataset, seals, deadline)
+    }
+
     fn set_writable(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
         self.forget(dataset.pool());
         self.command.set_writable(dataset, deadline)
@@ -979,6 +990,8 @@ mod tests {
             told(2);
             let _ = direct.set_writable(&root(), deadline);
             told(3);
+            let _ = direct.seal(&root(), &[Seal::Readonly], deadline);
+            told(4);
         });
     }
 

@@ -8,7 +8,7 @@ use crate::os::JAILED_PROPERTY;
 use crate::promotion;
 
 /// The properties that are asked for, in the order of [`Entry::values`].
-pub const PROPERTIES: [&str; 14] = [
+pub const PROPERTIES: [&str; 17] = [
     "type",
     "guid",
     "encryptionroot",
@@ -16,6 +16,9 @@ pub const PROPERTIES: [&str; 14] = [
     "keyformat",
     "keylocation",
     "readonly",
+    "setuid",
+    "devices",
+    "exec",
     "canmount",
     "mountpoint",
     "mounted",

@@ -11,6 +11,7 @@ use crate::key::Key;
 use crate::names::DatasetName;
 use crate::os::JAILED_PROPERTY;
 use crate::promotion::Promoted;
+use crate::seals::Seal;
 use crate::shell::command;
 use crate::sorted::{self, Set};
 use crate::time::Deadline;
@@ -121,6 +122,12 @@ pub struct Dataset {
     pub readonly: bool,
     /// Where that comes from.
     pub readonly_source: Source,
+    /// Whether programs of it run with the rights of their owner.
+    pub setuid: bool,
+    /// Whether its device nodes are devices; always `false` where they never are, as on FreeBSD.
+    pub devices: bool,
+    /// Whether its programs can be run.
+    pub exec: bool,
     /// Whether it is mounted by itself.
     pub can_mount: CanMount,
     /// Where it belongs.
@@ -420,6 +427,17 @@ pub trait Zfs {
     /// # Errors
     /// ZFS refused or did not answer.
     fn set_readonly(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble>;
+
+    /// Sets properties of a replica, in one call.
+    ///
+    /// # Errors
+    /// ZFS refused or did not answer; some of them may be set.
+    fn seal(
+        &self,
+        dataset: &DatasetName,
+        seals: &[Seal],
+        deadline: Deadline,
+    ) -> Result<(), Trouble>;
 
     /// Sets `readonly=off`; for a promotion, and for nothing else.
     ///

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::foreign;
 use crate::names::DatasetName;
-use crate::os::JAILED_PROPERTY;
+use crate::os::{DEVICE_NODES, JAILED_PROPERTY};
 use crate::paths;
 use crate::promotion::{self, Promoted};
 use crate::sorted::{self, Map};
@@ -112,6 +112,9 @@ fn dataset(name: &DatasetName, entry: &Entry) -> Result<Dataset, Odd> {
         },
         readonly: one_of(entry, "readonly", &ON_OFF)?,
         readonly_source: source(entry, "readonly")?,
+        setuid: mount_switch(kind, entry, "setuid")?,
+        devices: mount_switch(kind, entry, "devices")? && DEVICE_NODES,
+        exec: mount_switch(kind, entry, "exec")?,
         can_mount: can_mount(kind, entry)?,
         mountpoint: mountpoint(kind, &get(entry, "mountpoint")?.value)?,
         mountpoint_source: source(entry, "mountpoint")?,
@@ -242,6 +245,14 @@ fn encryption_root(entry: &Entry) -> Result<Option<DatasetName>, Odd> {
             .parse()
             .map(Some)
             .or_else(|_| odd("encryptionroot", name.as_bytes())),
+    }
+}
+
+/// What a mount allows; a volume has none of it.
+fn mount_switch(kind: Kind, entry: &Entry, property: &'static str) -> Result<bool, Odd> {
+    match kind {
+        Kind::Volume => one_of(entry, property, &[("-", false)]),
+        Kind::Filesystem => one_of(entry, property, &ON_OFF),
     }
 }
 

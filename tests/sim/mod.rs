@@ -21,6 +21,7 @@ use f3skeys::promotion::record::{self, Record};
 use f3skeys::promotion::{self, Promoted, Promotion};
 use f3skeys::receive::{self, Refused, rebuild};
 use f3skeys::report::Severity;
+use f3skeys::seals::Seal;
 use f3skeys::services::Services;
 use f3skeys::sorted::{Map, Set};
 use f3skeys::statement::Statement;
@@ -184,6 +185,9 @@ pub fn dataset(name: &str) -> Dataset {
         key_location: None,
         readonly: false,
         readonly_source: Source::Default,
+        setuid: true,
+        devices: true,
+        exec: true,
         can_mount: CanMount::On,
         mountpoint: Mountpoint::None,
         mountpoint_source: Source::Default,
@@ -210,6 +214,16 @@ pub fn encrypted(name: &str, root: &str) -> Dataset {
         key_format: KeyFormat::Raw,
         key_location: (name == root).then(|| "prompt".to_owned()),
         ..dataset(name)
+    }
+}
+
+/// With what a mount of a replica may not allow switched off.
+pub fn restricted(dataset: Dataset) -> Dataset {
+    Dataset {
+        setuid: false,
+        devices: false,
+        exec: false,
+        ..dataset
     }
 }
 
@@ -1272,6 +1286,31 @@ impl Zfs for Sim {
             .borrow_mut()
             .push(Event::Sealed(dataset.to_string()));
         self.set_readonly_property(dataset, true);
+        Ok(())
+    }
+
+    fn seal(
+        &self,
+        dataset: &DatasetName,
+        seals: &[Seal],
+        deadline: Deadline,
+    ) -> Result<(), Trouble> {
+        if seals.contains(&Seal::Readonly) {
+            self.set_readonly(dataset, deadline)?;
+        } else {
+            self.call("zfs set", dataset.pool(), deadline)?;
+            if self.stubborn.borrow().iter().any(|d| d == dataset.as_str()) {
+                return Err(Trouble::failed("zfs set", "permission denied"));
+            }
+        }
+        self.change(dataset.as_str(), |d| {
+            d.setuid &= !seals.contains(&Seal::Setuid);
+            d.devices &= !seals.contains(&Seal::Devices);
+            d.exec &= !seals.contains(&Seal::Exec);
+            if seals.contains(&Seal::NoAuto) {
+                d.can_mount = CanMount::NoAuto;
+            }
+        });
         Ok(())
     }
 

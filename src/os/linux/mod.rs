@@ -52,6 +52,8 @@ pub const MOUNTS_OUTLIVE_US: bool = false;
 
 /// The property that keeps a dataset to a zone or jail.
 pub const JAILED_PROPERTY: &str = "zoned";
+/// Whether a device node on a file system of ZFS is a device.
+pub const DEVICE_NODES: bool = true;
 
 /// The limit on cores that allows none: 1, not 0, since a core_pattern that is a pipe ignores 0 and
 /// takes 1 as "never".

@@ -9,6 +9,9 @@ zdata/enc\tkeystatus\tunavailable\t-
 zdata/enc\tkeyformat\traw\t-
 zdata/enc\tkeylocation\tfile:///keys/f0:zdata.key\tlocal
 zdata/enc\treadonly\toff\tdefault
+zdata/enc\tsetuid\ton\tdefault
+zdata/enc\tdevices\toff\treceived
+zdata/enc\texec\ton\tlocal
 zdata/enc\tcanmount\ton\tdefault
 zdata/enc\tmountpoint\t/data/enc\tinherited from zdata
 zdata/enc\tmounted\tno\t-
@@ -25,6 +28,9 @@ zroot/bhyve/vol\tkeystatus\tavailable\t-
 zroot/bhyve/vol\tkeyformat\traw\t-
 zroot/bhyve/vol\tkeylocation\tnone\tdefault
 zroot/bhyve/vol\treadonly\ton\treceived
+zroot/bhyve/vol\tsetuid\t-\t-
+zroot/bhyve/vol\tdevices\t-\t-
+zroot/bhyve/vol\texec\t-\t-
 zroot/bhyve/vol\tcanmount\t-\t-
 zroot/bhyve/vol\tmountpoint\t-\t-
 zroot/bhyve/vol\tmounted\t-\t-
@@ -98,12 +104,18 @@ fn file_systems_and_volumes_are_read() {
     assert_eq!(enc.key_status, KeyStatus::Unavailable);
     assert_eq!(enc.mountpoint, Mountpoint::Path("/data/enc".into()));
     assert_eq!(enc.readonly_source, Source::Default);
+    assert_eq!((enc.setuid, enc.devices, enc.exec), (true, false, true));
+    assert_eq!(
+        enc.mountpoint_source,
+        Source::Inherited("zdata".parse().unwrap())
+    );
     let location = enc.key_location.as_deref();
     assert_eq!(location, Some("file:///keys/f0:zdata.key"));
     let volume = &found[1];
     assert_eq!(volume.key_location, None);
     assert_eq!(volume.kind, Kind::Volume);
     assert!(volume.readonly);
+    assert!(!volume.setuid && !volume.devices && !volume.exec);
     assert_eq!(volume.readonly_source, Source::Received);
     assert_eq!(volume.can_mount, CanMount::Off);
     assert_eq!((enc.written, volume.written), (98_304, 0));
@@ -152,6 +164,9 @@ fn law_5_every_unheard_of_value_is_damage_of_its_dataset_and_names_its_property(
         ("unavailable", "maybe", "keystatus"),
         ("\traw\t", "\tcooked\t", "keyformat"),
         ("readonly\toff", "readonly\t-", "readonly"),
+        ("setuid\ton", "setuid\t-", "setuid"),
+        ("devices\toff", "devices\tno", "devices"),
+        ("exec\ton", "exec\t1", "exec"),
         ("canmount\ton", "canmount\tsometimes", "canmount"),
         ("\t/data/enc\t", "\tdata/enc\t", "mountpoint"),
         ("\t/data/enc\t", "\t\t", "mountpoint"),

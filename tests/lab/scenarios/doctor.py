@@ -22,7 +22,7 @@ def doctor_names(node, lab):
 @scenario("all of that mended: doctor has nothing to mend, as text and as JSON, and changes nothing")
 def doctor_quiet(node, lab):
     node.ok("for from in /data /; do mount --bind $from /mnt; rm -rf /mnt/nfs/BARE-DIRECTORY /mnt/data/nfs/BARE-DIRECTORY; "
-            "umount /mnt; done; zfs set readonly=on zdata/sink; zfs destroy zdata/hex; zfs destroy zdata/pass")
+            "umount /mnt; done; zfs set readonly=on setuid=off devices=off exec=off zdata/sink; zfs destroy zdata/hex; zfs destroy zdata/pass")
     doctor(node, 0, "nothing to mend")
     told = node.f3skeys("doctor --json")
     check(told.status == 0 and lab.json(told.out)["version"] == 1, told)
