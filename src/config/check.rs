@@ -117,6 +117,9 @@ fn check_place(raw: &Raw, path: &Path, dataset: &DatasetName) -> Result<(), Stri
 }
 
 fn check_gates(raw: &Raw) -> Result<(), String> {
+    if raw.gates.len() > MOST_GATES {
+        return Err(format!("gates: at most {MOST_GATES} may be named"));
+    }
     let mut names = Set::new();
     for gate in &raw.gates {
         if !names.insert(&gate.name) {
@@ -133,13 +136,8 @@ fn check_gates(raw: &Raw) -> Result<(), String> {
         for need in &gate.needs {
             check_condition(raw, need).map_err(|what| format!("gates: {}: {what}", gate.name))?;
         }
-        if leads_to(raw, gate, &gate.name, raw.gates.len()) {
-            return Err(format!(
-                "gates: {} needs itself, by way of other gates",
-                gate.name
-            ));
-        }
     }
+    check_needs(raw)?;
     match &raw.carp {
         Some(carp) if !names.contains(&carp.gate) => Err(format!(
             "carp: there is no gate `{}` in this file",
@@ -203,17 +201,55 @@ fn check_guards(raw: &Raw) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether `gate` needs `target` within `depth` steps.
-fn leads_to(raw: &Raw, gate: &Gate, target: &GateName, depth: usize) -> bool {
-    gate.needs.iter().any(|need| match need {
-        Condition::Gate(name) if name == target => true,
-        Condition::Gate(name) if depth > 0 => raw
-            .gates
-            .iter()
-            .filter(|next| next.name == *name)
-            .any(|next| leads_to(raw, next, target, depth - 1)),
-        _ => false,
-    })
+/// The most gates.
+const MOST_GATES: usize = 256;
+/// The most conditions of a gate, those of the gates that it needs with it, each as often as it is named.
+const MOST_CONDITIONS: usize = 10_000;
+
+/// Whether no gate needs itself, and each can be asked in little time.
+fn check_needs(raw: &Raw) -> Result<(), String> {
+    for gate in &raw.gates {
+        let mut needed = Set::new();
+        collect_needed(raw, gate, &mut needed);
+        if needed.contains(&gate.name) {
+            let name = &gate.name;
+            return Err(format!("gates: {name} needs itself, by way of other gates"));
+        }
+    }
+    let is_long = |gate: &&Gate| conditions(raw, gate, MOST_CONDITIONS).is_none();
+    match raw.gates.iter().find(is_long) {
+        Some(gate) => Err(format!(
+            "gates: {} needs more than {MOST_CONDITIONS} conditions by way of other gates; name each gate once",
+            gate.name
+        )),
+        None => Ok(()),
+    }
+}
+
+fn gate_of<'a>(raw: &'a Raw, need: &Condition) -> Option<&'a Gate> {
+    match need {
+        Condition::Gate(name) => raw.gates.iter().find(|gate| gate.name == *name),
+        _ => None,
+    }
+}
+
+/// Adds the names of all gates that `gate` needs, at any depth.
+fn collect_needed<'a>(raw: &'a Raw, gate: &Gate, needed: &mut Set<&'a GateName>) {
+    for next in gate.needs.iter().filter_map(|need| gate_of(raw, need)) {
+        if needed.insert(&next.name) {
+            collect_needed(raw, next, needed);
+        }
+    }
+}
+
+/// How many of `most` conditions are left after those of a gate that does not need itself.
+fn conditions(raw: &Raw, gate: &Gate, most: usize) -> Option<usize> {
+    gate.needs
+        .iter()
+        .try_fold(most, |left, need| match gate_of(raw, need) {
+            Some(next) => conditions(raw, next, left.checked_sub(1)?),
+            None => left.checked_sub(1),
+        })
 }
 
 fn check_peers(raw: &Raw) -> Result<(), String> {

@@ -289,3 +289,32 @@ fn a_missing_file_is_named() {
     let error = Config::read(Path::new("/nowhere/f3skeys.ron")).unwrap_err();
     assert!(error.to_string().starts_with("/nowhere/f3skeys.ron: "));
 }
+
+/// The example with this many gates, each of which needs the next one twice.
+fn doubled(gates: usize) -> Result<Config, ConfigError> {
+    let gate = |n: usize| {
+        let next = n + 1;
+        format!("(name: \"g{n}\", needs: [gate(\"g{next}\"), gate(\"g{next}\")]),\n")
+    };
+    let chain: String = (1..gates).map(gate).collect();
+    let last = format!("(name: \"g{gates}\", needs: [present(\"/a\")]),\n");
+    Config::parse(&GOOD.replacen("gates: [", &format!("gates: [\n{chain}{last}"), 1))
+}
+
+#[test]
+fn law_6_gates_that_need_others_again_and_again_are_refused_at_once() {
+    for gates in [1, 2, 12] {
+        assert!(doubled(gates).is_ok(), "{gates}");
+    }
+    for gates in [14, 64, 253] {
+        let why = doubled(gates).unwrap_err().to_string();
+        assert!(why.contains("more than 10000 conditions"), "{why}");
+    }
+    let why = doubled(254).unwrap_err().to_string();
+    assert!(why.contains("at most 256"), "{why}");
+    // One that needs two that need each other.
+    let circle = "gates: [(name: \"a\", needs: [gate(\"b\")]), (name: \"b\", needs: [gate(\"c\")]),
+        (name: \"c\", needs: [gate(\"b\")]),";
+    let why = refused("gates: [", circle);
+    assert!(why.contains("b needs itself"), "{why}");
+}
