@@ -248,7 +248,8 @@ fn warn_of_fixed(request: &Request) -> Option<Finding> {
 }
 
 fn done(steps: &Steps) -> String {
-    let mut text = format!("f3skeys init on {}\n", steps.node.display());
+    let mut text = String::new();
+    add_line!(text, "f3skeys init on {}", steps.node.display());
     if !steps.overwrites.is_empty() {
         add_line!(text, "  overwritten: {}", steps.overwrites);
     }

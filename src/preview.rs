@@ -48,7 +48,8 @@ pub fn preview(node: Node, config: &Config) -> Preview {
 }
 
 fn written(pass: &Pass, first: &Plan, keys: &Plan, mounts: &MountPlan) -> String {
-    let mut text = format!("f3skeys plan for {}\n", pass.config.node);
+    let mut text = String::new();
+    add_line!(text, "f3skeys plan for {}", pass.config.node);
     let sealing = first.steps.iter().filter(|s| matches!(s, Step::Seal(..)));
     section(&mut text, "boot would", sealing.chain(&keys.steps));
     section(&mut text, "ready would", mounts.steps.iter());

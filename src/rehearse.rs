@@ -265,7 +265,8 @@ impl Rehearsal {
             (false, 1) => "NO: 1 reason".to_owned(),
             (false, count) => format!("NO: {count} reasons"),
         };
-        let mut text = format!("f3skeys rehearse for {}: {answer}\n", self.node);
+        let mut text = String::new();
+        add_line!(text, "f3skeys rehearse for {}: {answer}", self.node);
         for (number, reason) in self.reasons.iter().enumerate() {
             write_finding(&mut text, &format!("{}.", number + 1), reason);
         }

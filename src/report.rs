@@ -55,7 +55,8 @@ impl Finding {
             Severity::Alarm => "ALARM: ",
             _ => "",
         };
-        let mut text = format!("f3skeys: {}: {alarm}{}\n", self.subject, self.what);
+        let mut text = String::new();
+        add_line!(text, "f3skeys: {}: {alarm}{}", self.subject, self.what);
         if !self.remedy.is_empty() {
             add_line!(text, "  -> {}", self.remedy);
         }
@@ -250,7 +251,8 @@ impl Report {
 
     /// The results, for standard output.
     pub fn results(&self) -> String {
-        let mut text = format!("f3skeys {} on {}\n", self.pass, self.node);
+        let mut text = String::new();
+        add_line!(text, "f3skeys {} on {}", self.pass, self.node);
         let names = self.phases.iter().map(|phase| phase.name.len());
         let width = names.fold(12, usize::max);
         for phase in &self.phases {

@@ -117,7 +117,8 @@ impl Verification {
 
     /// The results, for standard output.
     pub fn text(&self) -> String {
-        let mut text = format!("f3skeys verify of {}\n", self.store);
+        let mut text = String::new();
+        add_line!(text, "f3skeys verify of {}", self.store);
         let width = self.keys.iter().map(|line| line.key.len()).max();
         for line in &self.keys {
             let generations: Vec<String> = line.generations.iter().map(shown).collect();

@@ -17,6 +17,7 @@ mod text;
 
 use crate::config::Config;
 use crate::exit::Fault;
+use crate::foreign;
 use crate::host::Host;
 use crate::marker::{self, Lock};
 use crate::pass::Node;
@@ -45,7 +46,7 @@ impl Adoption {
         let changes = self
             .changed
             .iter()
-            .map(|what| format!("f3skeys: changed: {what}\n"));
+            .map(|what| format!("f3skeys: changed: {}\n", foreign::line(what)));
         changes
             .chain(self.findings.iter().map(Finding::text))
             .collect()

@@ -236,7 +236,8 @@ impl Look<'_, '_> {
 impl Copies {
     /// All of it, for people.
     pub fn text(&self) -> String {
-        let mut text = format!("keys of {} on its peers\n", self.node);
+        let mut text = String::new();
+        add_line!(text, "keys of {} on its peers", self.node);
         if let Some(why) = &self.unknown {
             add_line!(text, "  NOT KNOWN: {why}");
             text.push_str("  -> mend that: without the bytes here no proof can be checked\n");

@@ -15,7 +15,7 @@ mod system;
 
 use crate::config::Config;
 use crate::exit::Fault;
-use crate::foreign::add_line;
+use crate::foreign::{self, add_line};
 use crate::host::{Host, InitSystem};
 use crate::names::NodeName;
 use crate::os::PATHS;
@@ -95,5 +95,5 @@ pub fn json(config: &Config, findings: &[Finding]) -> String {
         well: status(findings) == 0,
         findings,
     };
-    serde_json::to_string_pretty(&json).unwrap_or_default()
+    foreign::json(&serde_json::to_string_pretty(&json).unwrap_or_default())
 }

@@ -95,7 +95,8 @@ impl Run<'_, '_> {
                 return String::new();
             }
         };
-        let mut text = format!("{} on {}\n", facts.key, facts.node);
+        let mut text = String::new();
+        add_line!(text, "{} on {}", facts.key, facts.node);
         for generation in &own.list {
             let print = generation.fingerprint;
             let gone = generation.state == Standing::Pruned && !own.whole.contains(&print);

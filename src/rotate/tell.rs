@@ -11,7 +11,8 @@ use crate::stores;
 
 /// How a key stands, everywhere.
 pub fn status(facts: &Facts) -> String {
-    let mut text = format!("{} on {}\n", facts.key, facts.node);
+    let mut text = String::new();
+    add_line!(text, "{} on {}", facts.key, facts.node);
     match &facts.store {
         Ok(own) => generations(&mut text, own),
         Err(why) => {
@@ -106,7 +107,8 @@ fn tell_peer(text: &mut String, peer: &PeerFacts) {
 
 /// What a rotation would do.
 pub fn plan(facts: &Facts) -> String {
-    let mut text = format!("f3skeys rotate {} on {} would\n", facts.key, facts.node);
+    let mut text = String::new();
+    add_line!(text, "f3skeys rotate {} on {} would", facts.key, facts.node);
     let mut step = |words: String| {
         add_line!(text, "  {words}");
     };
