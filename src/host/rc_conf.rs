@@ -162,7 +162,12 @@ fn assignments(text: &str) -> (Map<String, Option<String>>, bool) {
     loop {
         match lexer.next_token() {
             Token::End => return (values, script),
-            Token::Separator => first = true,
+            Token::LineEnd => first = true,
+            // A shell that meets one where no command stands reads no further.
+            Token::Semicolon => {
+                script |= first;
+                first = true;
+            }
             Token::Other => script = true,
             Token::Word(word) => {
                 match word.assignment() {
@@ -178,8 +183,8 @@ fn assignments(text: &str) -> (Map<String, Option<String>>, bool) {
 
 enum Token {
     Word(Word),
-    /// The end of a command: `;` or a line's end.
-    Separator,
+    LineEnd,
+    Semicolon,
     /// What no list of assignments has, such as `&&` or a quote that is never closed.
     Other,
     End,
@@ -234,11 +239,15 @@ impl Lexer<'_> {
     fn next_token(&mut self) -> Token {
         while let Some(&c) = self.rest.peek() {
             match c {
-                ' ' | '\t' | '\r' => drop(self.rest.next()),
+                ' ' | '\t' => drop(self.rest.next()),
                 '#' => while self.rest.next_if(|c| *c != '\n').is_some() {},
-                '\n' | ';' => {
+                '\n' => {
                     self.rest.next();
-                    return Token::Separator;
+                    return Token::LineEnd;
+                }
+                ';' => {
+                    self.rest.next();
+                    return Token::Semicolon;
                 }
                 '&' | '|' | '(' | ')' | '<' | '>' => {
                     self.rest.next();
@@ -252,7 +261,7 @@ impl Lexer<'_> {
 
     fn word(&mut self) -> Token {
         let mut word = Word::default();
-        while let Some(c) = self.rest.next_if(|c| !" \t\r\n;&|()<>".contains(*c)) {
+        while let Some(c) = self.rest.next_if(|c| !" \t\n;&|()<>".contains(*c)) {
             let closed = match c {
                 '\'' => self.single_quoted(&mut word),
                 '"' => self.double_quoted(&mut word),

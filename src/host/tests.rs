@@ -170,3 +170,50 @@ fn fstab_is_read_strictly() {
     assert!(read("/dev\\9 /keys ufs rw\n").is_err());
     assert_eq!(fstab(&Tree::new("no-fstab").host()).unwrap(), []);
 }
+
+/// Every text of up to this many of these characters.
+fn every_text(of: &[char], longest: usize) -> Vec<String> {
+    let mut all = vec![String::new()];
+    let mut last = all.clone();
+    for _ in 0..longest {
+        let longer = |text: &String| of.iter().map(|c| format!("{text}{c}")).collect::<Vec<_>>();
+        last = last.iter().flat_map(longer).collect();
+        all.extend(last.iter().cloned());
+    }
+    all
+}
+
+/// What is taken for assignments and nothing else, a shell runs as just that, with the same value.
+#[test]
+fn what_is_said_of_rc_conf_is_what_a_shell_makes_of_it() {
+    let signs = ['a', '=', '\'', '"', '\\', '$', '#', ' ', '\n', ';', '\r'];
+    let mut script = String::new();
+    let mut expected = Vec::new();
+    for text in every_text(&signs, 5) {
+        let value = match RcConf::of(&text).get("a") {
+            Setting::Unknown(_) => continue,
+            Setting::Unset => "unset".to_owned(),
+            Setting::Value(value) => format!("={value}"),
+        };
+        let quoted = text.replace('\'', "'\\''");
+        script.push_str(&format!(
+            "unset a\neval '{quoted}'\nprintf '%s\\0' \"${{a+=}}${{a-unset}}\"\n"
+        ));
+        expected.push((text, value));
+    }
+    let mut shell = std::process::Command::new("/bin/sh");
+    let told = shell.args(["-s"]).env_clear();
+    let file = std::env::temp_dir().join(format!("f3skeys-rc-conf-{}", std::process::id()));
+    fs::write(&file, script).unwrap();
+    let told = told.stdin(fs::File::open(&file).unwrap()).output().unwrap();
+    fs::remove_file(file).unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    let told: Vec<&str> = told.split_terminator('\0').collect();
+    for (told, (text, value)) in told.iter().zip(&expected) {
+        assert_eq!(told, value, "{text:?}");
+    }
+    let ended = expected.get(told.len());
+    assert_eq!(ended, None, "the shell reads no further");
+    println!("rc.conf against sh(1): {} texts", told.len());
+    assert!(told.len() > 10_000);
+}
