@@ -589,6 +589,22 @@ mod tests {
         }
     }
 
+    /// As a node of version 1 asks, which knows nothing of proofs.
+    #[test]
+    fn a_node_of_version_1_is_told_both_versions_and_the_way_out() {
+        let put = put().replace("\"version\":2", "\"version\":1");
+        let put = put
+            .replace("{\"merge\":", "")
+            .replace("},\"vouched\":null}", "}");
+        let key = about_key().replace("\"version\":2", "\"version\":1");
+        for line in [put, key, GOOD.replace("\"version\":2", "\"version\":1")] {
+            let refused = understood("f0", line.as_bytes()).expect_err(&line);
+            assert_eq!(refused.status, DATA);
+            let both = "the question has version 1, this is version 2; install the same f3skeys";
+            assert!(refused.what.starts_with(both), "{}", refused.what);
+        }
+    }
+
     #[test]
     fn only_configured_peers_are_answered_or_let_in() {
         assert_eq!(

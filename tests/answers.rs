@@ -363,35 +363,40 @@ fn puts(key: &str, listed: &[Standing]) -> Vec<Asked> {
                 ..merge.clone()
             };
             let behind = brought.iter().flat_map(|n| bytes(key, *n as u32 + 1));
-            puts.push((list_of(merge), behind.collect()));
+            let behind: Vec<u8> = behind.collect();
+            // A key of which nothing is there yet is its owner's word, without a proof.
+            if listed.is_empty() {
+                puts.push((unvouched(merge.clone()), behind.clone()));
+            }
+            puts.push((list_of(merge), behind));
         }
         let silent = Merge {
             nonce: None,
             ..merge.clone()
         };
         let others = standings.iter().flat_map(|_| bytes(key, UNHEARD));
-        puts.push((list_of(silent), others.collect()));
+        puts.push((unvouched(silent), others.collect()));
         puts.push((list_of(merge), bytes(key, 1)[..20].to_vec()));
     }
     puts
 }
 
-/// A list as its owner vouches for it, with the generation that the answerer holds most often; every
-/// third says nothing of itself.
+/// A list as its owner vouches for it, with a generation that the answerer holds whole.
 fn list_of(merge: Merge) -> Ask {
-    let number = match merge.key.as_str().ends_with(":all") {
-        true => 4,
-        false => 2.min(merge.list.len().max(1) as u32),
-    };
     let (owner, key) = (merge.key.owner().to_owned(), merge.key.to_string());
-    if merge.list.len() % 3 == 0 {
-        return Ask::Put(Put {
-            merge,
-            vouched: None,
-        });
-    }
+    let number = match key.split(':').nth(1) {
+        Some("all") => 4,
+        Some("one" | "rotten") => 1,
+        _ => 2,
+    };
     let by = key_of(&key, number);
     Ask::Put(sim::vouched(ANSWERER, &"01".repeat(16), &owner, merge, &by))
+}
+
+/// One that nobody vouches for.
+fn unvouched(merge: Merge) -> Ask {
+    let vouched = None;
+    Ask::Put(Put { merge, vouched })
 }
 
 fn line(from: &str, ask: &Ask) -> Vec<u8> {

@@ -12,6 +12,7 @@ use f3skeys::names::KeyName;
 use f3skeys::os::PoolState;
 use f3skeys::peers::{Ask, Kept, KeyTold, Opens, Put, Vouched};
 use f3skeys::receive::ledger::{EACH, GOOD_FOR, IN_A_ROW};
+use f3skeys::receive::{Time, answer, rebuild};
 use f3skeys::report::Severity;
 use f3skeys::statement::Statement;
 use f3skeys::store::layout;
@@ -441,4 +442,36 @@ fn who_vouches_for_the_key_of_another_is_refused_before_anything_is_read() {
     };
     world.sim("f1").sticks.borrow_mut()[0].broken = Some("it was opened".to_owned());
     refused(&world, put, &[&keys[0]], "is a key of f2");
+}
+
+/// The question was let in, and the person has ended the rebuild before the lock was free.
+#[test]
+fn a_rebuild_that_has_ended_meanwhile_takes_nothing() {
+    let world = world("ended");
+    let (sim, config): &(Sim, Config) = world.host("f1");
+    let (merge, _) = putting("f2:new", &[Current]);
+    let from = "f0".parse().unwrap();
+    let ask = || {
+        Ask::Put(Put {
+            merge: merge.clone(),
+            vouched: None,
+        })
+    };
+    let told = |end: bool| {
+        world.open("f1", None, 60);
+        sim.verb(|node| {
+            assert_eq!(rebuild::admits(node, &from), Ok(()));
+            if end {
+                rebuild::end(node).unwrap();
+            }
+            let brought = sim::brought(&ask(), &bytes("f2:new", 1)).unwrap();
+            answer(node, config, &from, ask(), brought, Time::begin(sim))
+        })
+    };
+    let before = world.files("f1");
+    let refused = told(true).unwrap_err();
+    assert_eq!(refused.status, 77, "{}", refused.what);
+    assert_eq!(world.files("f1"), before);
+    told(false).unwrap();
+    assert_ne!(world.files("f1"), before);
 }

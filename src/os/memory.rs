@@ -240,6 +240,34 @@ mod tests {
         assert_eq!(intake.take(1).unwrap().expose(), &[9; KEY_LEN]);
     }
 
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn law_2_an_intake_is_shown_to_one_worker_and_hidden_again() {
+        let clock = SystemClock::start();
+        let soon = || Deadline::after(&clock, Duration::from_secs(20));
+        let (mut intake, filled) = Intake::with_reader(1, |intake| {
+            worker::run("its reader", &clock, soon(), || {
+                intake.place(0).map(|place| place.fill(9)).is_some()
+            })
+        })
+        .unwrap();
+        assert!(filled.unwrap());
+        let address = intake.start.as_ptr() as usize;
+        let inherits = || worker::run("another", &clock, soon(), || is_mapped(address)).unwrap();
+        assert!(!inherits());
+        let read = intake.shown(|intake| {
+            worker::run("its writer", &clock, soon(), || {
+                intake
+                    .take(0)
+                    .is_ok_and(|key| key.expose() == &[9; KEY_LEN])
+            })
+        });
+        assert!(read.unwrap().unwrap());
+        assert!(!inherits());
+        // The writer has taken it out of the one memory that there is.
+        assert_eq!(intake.copy(0).unwrap().expose(), &[0; KEY_LEN]);
+    }
+
     #[cfg(target_os = "linux")]
     fn is_mapped(address: usize) -> bool {
         !flags_of_mapping(address).is_empty()
