@@ -61,11 +61,22 @@ run_rc_command "\$1"
 SCRIPT
 }
 
-# rc_world [PROCESS]: a node with f3skeys installed and enabled, and what runs under init
+# The identity of the boot, as rc-ended has it.
+boot_id=303132333435363738396162636465ff
+
+# rc_world [on-its-way]: a node with f3skeys installed and enabled, an hour after
+# its boot and after the end of rc; or a minute after its boot, rc being on its way
 rc_world() {
 	rm -rf "$box/rc"
-	mkdir -p "$box/rc/bin" "$box/rc/running" "$box/rc/etc/rc.d"
-	printf '%s\n' "${1:-}" >"$box/rc/processes"
+	mkdir -p "$box/rc/bin" "$box/rc/running" "$box/rc/etc/rc.d" "$box/rc/run/f3skeys"
+	printf '0123456789abcde\377' >"$box/rc/boot_id"
+	echo 1 >"$box/rc/allow"
+	if [ "${1:-}" = on-its-way ]; then
+		echo 60 >"$box/rc/up"
+	else
+		echo 3600 >"$box/rc/up"
+		echo "$boot_id" >"$box/rc/run/f3skeys/rc-ended"
+	fi
 	: >"$box/rc/log"
 	: >"$box/rc/slept"
 	: >"$box/rc/served"
@@ -83,7 +94,7 @@ nfs_server_enable=YES
 mountd_enable=NO
 CONF
 	# What a script finds on a node is below the root here.
-	sed -i "s|\([ \"=]\)/etc/|\1$box/rc/etc/|g; s|^/etc/|$box/rc/etc/|; s|/usr/sbin/service|service|; s|/usr/local/sbin/f3skeys|$box/rc/bin/f3skeys|g; s|/var/run|$box/rc/run|g" \
+	sed -i "s|\([ \"=]\)/etc/|\1$box/rc/etc/|g; s|^/etc/|$box/rc/etc/|; s|/usr/sbin/service|service|; s|/usr/sbin/daemon|daemon|; s|/usr/local/sbin/f3skeys|$box/rc/bin/f3skeys|g; s|/var/run|$box/rc/run|g" \
 	    "$box"/rc/etc/rc.d/* "$box"/rc/etc/rc.conf.d/*/f3skeys
 	cat >"$box/rc/bin/f3skeys" <<'STUB'
 #!/bin/sh
@@ -106,23 +117,40 @@ STUB
 #!/bin/sh
 world=$(dirname "$0")/..
 case $1 in
-f3s*) exec sh "$world/etc/rc.d/$1" "$2" ;;
+f3s*) script=$1; shift; exec sh "$world/etc/rc.d/$script" "$@" ;;
 esac
 case $2 in
 status) [ -e "$world/running/$1" ] ;;
 start) echo "start $1" >>"$world/log" ;;
 esac
 STUB
-	cat >"$box/rc/bin/pgrep" <<'STUB'
+	cat >"$box/rc/bin/daemon" <<'STUB'
 #!/bin/sh
-[ "$1 $2 $3" = "-P 1 -f" ] || exit 2
-grep -E -e "$4" "$(dirname "$0")/../processes"
+[ "$1" = -f ] && shift && exec "$@"
+STUB
+	cat >"$box/rc/bin/pwait" <<'STUB'
+#!/bin/sh
+world=$(dirname "$0")/..
+[ "$1 $2" = "-t 600" ] || exit 64
+echo "$3" >>"$world/waited-for"
+exit "$(cat "$world/pwait" 2>/dev/null || echo 0)"
+STUB
+	cat >"$box/rc/bin/sysctl" <<'STUB'
+#!/bin/sh
+world=$(dirname "$0")/..
+case $* in
+"-bn kern.boot_id") cat "$world/boot_id" ;;
+"-n kern.boottime") [ ! -e "$world/up" ] ||
+	echo "{ sec = $(($(date +%s) - $(cat "$world/up"))), usec = 1 } Mon Nov 30 23:00:00 2026" ;;
+"-n net.inet.carp.allow") cat "$world/allow" ;;
+*) exit 1 ;;
+esac
 STUB
 	cat >"$box/rc/bin/sleep" <<'STUB'
 #!/bin/sh
 world=$(dirname "$0")/..
 echo "$1" >>"$world/slept"
-[ "$(wc -l <"$world/slept")" -lt "$(cat "$world/ends")" ] || : >"$world/processes"
+[ "$(wc -l <"$world/slept")" -lt "$(cat "$world/ends")" ] || echo 3600 >"$world/up"
 STUB
 	chmod 755 "$box"/rc/bin/* "$box"/rc/etc/rc.d/*
 }
@@ -296,15 +324,12 @@ rc_script_checks() {
 	check "rc.d/f3sready services: what runs is left alone" waits 0 "start stunnel;"
 	rc_world
 	check "rc.d/f3sready services: an empty list starts nothing" services_empty
-	for process in "sh /etc/rc autoboot" "/bin/sh /etc/rc"; do
-		rc_world "$process"
-		check "rc.d/f3sready services: waits for \`$process\`" waits 3 "$both"
-	done
-	for process in "sh /etc/rc.d/nfsd start" "/usr/bin/lockf -k /usr/sbin/service f3sready quietlate"; do
-		rc_world "$process"
-		check "rc.d/f3sready services: does not wait for \`$process\`" waits 0 "$both"
-	done
-	rc_world "sh /etc/rc autoboot"
+	rc_world on-its-way
+	check "rc.d/f3sready services: waits for rc" waits 3 "$both"
+	rc_world on-its-way
+	echo "$boot_id" >"$box/rc/run/f3skeys/rc-ended"
+	check "rc.d/f3sready services: waits no more once rc has ended" waits 0 "$both"
+	rc_world on-its-way
 	echo 1000 >"$box/rc/ends"
 	check "rc.d/f3sready services: an rc that never ends is waited for 600 times" waits 600 "$both"
 	rc_world
@@ -318,15 +343,112 @@ rc_script_checks() {
 	echo f3scarp_enable=NO >"$box/rc/etc/rc.conf.local"
 	check "rc.d/f3sready reconcile: no CARP where it is off" \
 	    asks f3sready quietreconcile 1 "reconcile;"
-	for process in "sh /etc/rc autoboot" "/bin/sh /etc/rc"; do
-		rc_world "$process"
-		check "rc.d/f3sready reconcile: nothing while \`$process\` runs" asks f3sready reconcile 0 ""
+	for name in missing empty other unseeded; do
+		check "rc.d/f3sready reconcile: rc on its way, rc-ended $name: the address alone" \
+		    on_its_way $name
 	done
+	for name in up-long up-unknown up-backwards; do
+		check "rc.d/f3sready reconcile: rc-ended missing, $name: nobody waits for ever" \
+		    not_for_ever $name
+	done
+	check "rc.d: no name of a process stops reconcile and CARP" names_of_processes
+	for enabled in YES NO; do
+		check "rc.d/f3scarp: the end of rc's own process is written down, f3scarp_enable=$enabled" \
+		    rc_has_ended "$enabled"
+	done
+	check "rc.d/f3scarp: a person's start says nothing of rc" a_person_starts
+	check "rc.d: nothing goes by the name of a process or a file that all may write" by_no_name
 	check "cron: one at a time, not while devd's run is at work, \`f3sready quietreconcile\`" cron_line
 	for script in f3skeys f3sready f3scarp; do
 		check "rc.d/$script: a missing program is named" program_is_named "$script"
 	done
 	check "devd: detached, one at a time, \`f3sready late\`" devd_action
+}
+
+# on_its_way RC-ENDED: reconcile waits; CARP gives away what the node has, and lets it not in
+on_its_way() {
+	for allow in 1 0 unknown; do
+		rc_world on-its-way
+		echo $allow >"$box/rc/allow"
+		case $1 in
+		empty) : >"$box/rc/run/f3skeys/rc-ended" ;;
+		other) echo "00$boot_id" >"$box/rc/run/f3skeys/rc-ended" ;;
+		# Sixteen zeros are no boot, in the file either.
+		unseeded)
+			head -c 16 /dev/zero >"$box/rc/boot_id"
+			printf '%032d\n' 0 >"$box/rc/run/f3skeys/rc-ended"
+			;;
+		esac
+		case $allow in
+		0) asks f3sready quietreconcile 0 "" || return 1 ;;
+		*) asks f3sready quietreconcile 1 "carp --reconcile;" || return 1 ;;
+		esac
+	done
+}
+
+not_for_ever() {
+	rc_world on-its-way
+	case $1 in
+	up-long) echo 601 >"$box/rc/up" ;;
+	up-unknown) rm "$box/rc/up" ;;
+	up-backwards) echo -100 >"$box/rc/up" ;;
+	esac
+	asks f3sready quietreconcile 1 "reconcile;carp --reconcile;"
+}
+
+# Processes that any user may start, named as rc is, while all is asked for.
+names_of_processes() {
+	rc_world
+	mkdir -p "$box/rc/home/etc"
+	printf 'sleep 30\n' >"$box/rc/home/etc/rc"
+	sh "$box/rc/home/etc/rc" autoboot &
+	fake=$!
+	asks f3sready quietreconcile 1 "reconcile;carp --reconcile;"
+	done=$?
+	kill "$fake"
+	return $done
+}
+
+# As rc does it: it reads the script in a shell that has rc's number.
+as_rc() {
+	(cd / && PATH=$box/rc/bin:$PATH rc_root=$box/rc "$rc_shell" -c \
+	    'echo $$ >"$rc_root/number"; ( set "$1"; . "$rc_root/etc/rc.d/f3scarp" ); :' rc "$1")
+}
+
+rc_has_ended() {
+	for how in faststart quietstart; do
+		# How waiting ends: rc has ended, had ended before, or is there after ten minutes.
+		for status in 0 1 124; do
+			rc_world on-its-way
+			chmod 755 "$box/rc/etc/rc.d/f3sready"
+			echo "f3scarp_enable=$1" >"$box/rc/etc/rc.conf.local"
+			echo $status >"$box/rc/pwait"
+			as_rc $how >/dev/null 2>&1
+			same "$(cat "$box/rc/number")" "$(cat "$box/rc/waited-for")" || return 1
+			case $status in 124) expected= ;; *) expected=$boot_id ;; esac
+			same "$expected" "$(cat "$box/rc/run/f3skeys/rc-ended" 2>/dev/null)" || return 1
+		done
+	done
+	# And where nothing may be written.
+	rc_world on-its-way
+	echo f3skeys_enable=NO >"$box/rc/etc/rc.conf.local"
+	as_rc faststart >/dev/null 2>&1
+	same "" "$(cat "$box/rc/waited-for" 2>/dev/null)"
+}
+
+a_person_starts() {
+	for how in start onestart forcestart reconcile quietreconcile; do
+		rc_world on-its-way
+		run_rc f3scarp $how >/dev/null 2>&1
+		same "" "$(cat "$box/rc/waited-for" "$box/rc/run/f3skeys/rc-ended" 2>/dev/null)" ||
+		    return 1
+	done
+}
+
+by_no_name() {
+	found=$(grep -rnE '(^|[^a-z])(pgrep|pkill|pidof|killall|ps|fuser)( |$)|/tmp|/var/tmp|/dev/shm' \
+	    rc.d systemd loader packaging examples | grep -vE '^[^:]*:[0-9]+:[[:space:]]*#|packaging/debian/build')
+	same "" "$found"
 }
 
 services_empty() {
