@@ -29,7 +29,7 @@
 //!   [`reconcile`] (gates, services and guards, each minute),
 //!   [`preview`] (`plan`), [`rehearse`] (both, on an imagined node), [`status`], [`verify`], [`doctor`],
 //!   [`new_key`]; what they share is in [`pass`], `evaluate` (gates; [`sightings`]: since when a snapshot is known), [`guard`]
-//!   (mountpoints) and [`roles`] (what is said of replicas).
+//!   (mountpoints), [`links`] (on the way to them) and [`roles`] (what is said of replicas).
 //! - [`promote`] makes a replica writable and read-only again, as [`promotion`] records; [`receive`]
 //!   answers another node's question.
 //! - [`backup`] puts every key of this node on the peers' stores and has them prove it;
@@ -77,6 +77,7 @@ pub mod init;
 pub mod ink;
 pub mod key;
 pub mod late;
+pub mod links;
 pub mod lock;
 pub mod marker;
 pub mod names;

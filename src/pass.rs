@@ -7,7 +7,7 @@ use crate::marker::{self, LOCK_WAIT, Lock};
 use crate::names::DatasetName;
 use crate::os::PoolState;
 use crate::peers::Peers;
-use crate::places::{Elsewhere, Places};
+use crate::places::{self, Elsewhere, Places};
 use crate::plan::{self, Observed, Pool, Step};
 use crate::promotion::record;
 use crate::report::{Phase, Report, Severity};
@@ -377,12 +377,40 @@ impl<'a> Pass<'a> {
 
     /// Mounts file systems of one pool at once, none of which lies on another; tells which of them worked.
     pub fn mount_some(&mut self, steps: &[&Step], deadline: Deadline) -> Vec<bool> {
-        let datasets: Vec<&DatasetName> = steps.iter().map(|step| step.dataset()).collect();
-        let done = self.node.zfs.mount_all(&datasets, deadline);
-        let noted = steps.iter().zip(done);
-        noted
-            .map(|(step, done)| self.note_outcome(step, done))
+        let clear: Vec<_> = steps
+            .iter()
+            .map(|step| self.is_way_clear(step, deadline))
+            .collect();
+        let to_mount = steps.iter().zip(&clear).filter(|(_, clear)| clear.is_ok());
+        let datasets: Vec<&DatasetName> = to_mount.map(|(step, _)| step.dataset()).collect();
+        let mut done = self.node.zfs.mount_all(&datasets, deadline).into_iter();
+        let outcomes = steps.iter().zip(clear).map(|(step, clear)| {
+            let unasked = || Err(Trouble::failed("mounting", "there was no answer"));
+            let outcome = clear.and_then(|()| done.next().unwrap_or_else(unasked));
+            (step, outcome)
+        });
+        let outcomes: Vec<_> = outcomes.collect();
+        outcomes
+            .into_iter()
+            .map(|(step, outcome)| self.note_outcome(step, outcome))
             .collect()
+    }
+
+    /// Whether no link that lies on a replica would lead this mount elsewhere.
+    fn is_way_clear(&self, step: &Step, deadline: Deadline) -> Result<(), Trouble> {
+        let Step::Mount { at, .. } = step else {
+            return Ok(());
+        };
+        let Some(above) = places::replica_above(self.config, &self.observed, at) else {
+            return Ok(());
+        };
+        match self.node.system.has_link(above, at, deadline)? {
+            false => Ok(()),
+            true => Err(Trouble::failed(
+                "a symbolic link on the replica around it",
+                "it would be mounted where that leads",
+            )),
+        }
     }
 
     /// Notes what came of a step.

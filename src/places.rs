@@ -152,6 +152,21 @@ impl Elsewhere {
     }
 }
 
+/// The highest directory above a path that a replica is mounted on, or belongs on: what lies below it on
+/// the way may be a link of the replica's own.
+pub fn replica_above<'a>(config: &Config, observed: &'a Observed, path: &Path) -> Option<&'a Path> {
+    let replicas = observed.datasets().filter(|dataset| {
+        dataset.kind == Kind::Filesystem
+            && (dataset.mounted || dataset.can_mount != CanMount::Off)
+            && config.role_of(&dataset.name) == Some(Role::Replica)
+    });
+    let above = replicas.filter_map(|dataset| match &dataset.mountpoint {
+        Mountpoint::Path(at) if path != at && path.starts_with(at) => Some(at.as_path()),
+        _ => None,
+    });
+    above.min_by_key(|at| at.components().count())
+}
+
 /// All file systems of replicas that are, or would be, mounted on none of their places.
 pub fn elsewhere(config: &Config, observed: &Observed) -> Vec<Elsewhere> {
     let places = Places::of(config, observed);

@@ -5,6 +5,7 @@ use crate::device::{self, Candidate, Filesystem};
 use crate::gate::{Live, Questions};
 use crate::guard;
 use crate::host::bare::{self, Beneath};
+use crate::links;
 use crate::names::{DatasetName, KeyName};
 use crate::os::{self, Intake, Mount, PoolState, worker};
 use crate::progress::Watch;
@@ -76,6 +77,11 @@ pub trait System {
     /// # Errors
     /// Something hung or the kernel refused.
     fn guard(&self, path: &Path, deadline: Deadline) -> Result<Guard, Trouble>;
+    /// Whether a component of `path` below `from` is a symbolic link.
+    ///
+    /// # Errors
+    /// Something hung, or a directory could not be looked at.
+    fn has_link(&self, from: &Path, path: &Path, deadline: Deadline) -> Result<bool, Trouble>;
 }
 
 /// What became of the guard of a mountpoint.
@@ -244,6 +250,15 @@ impl System for Machine {
         let what = format!("guarding {}", path.display());
         worker::run(&what, &self.clock, deadline, || {
             guard::now(path).map_err(|e| e.to_string())
+        })?
+        .map_err(|why| Trouble::failed(&what, &why))
+    }
+
+    fn has_link(&self, from: &Path, path: &Path, deadline: Deadline) -> Result<bool, Trouble> {
+        let what = format!("looking for links on the way to {}", path.display());
+        worker::run(&what, &self.clock, deadline, || {
+            let link = links::first(from, path).map_err(|e| e.to_string())?;
+            Ok::<bool, String>(link.is_some())
         })?
         .map_err(|why| Trouble::failed(&what, &why))
     }

@@ -461,3 +461,29 @@ fn law_9_a_boot_sets_all_of_it_before_the_key_and_a_promotion_gives_writing_back
     assert_eq!(found.key_status, KeyStatus::Available);
     assert!(!found.readonly && !found.setuid, "written here, and nosuid");
 }
+
+#[test]
+fn law_9_no_link_on_a_replica_leads_a_mount_elsewhere() {
+    let config = &configurations()[0].1;
+    // A child of the replica, a primary below its path, and the replica's own way, which is this node's.
+    for (link, kept) in [
+        ("/f0/a", Some("z/sink/f0/a")),
+        ("/f0/here", Some("z/enc/here")),
+        ("/f0", None),
+        ("/f0/other", None),
+    ] {
+        let child = at("/f0/a", encrypted("z/sink/f0/a", ROOT));
+        let here = at("/f0/here/x", encrypted("z/enc/here", "z/enc"));
+        let sim = node("links", at("/f0", encrypted(ROOT, ROOT))).with(vec![child, here]);
+        let first = sim.verb(|node| boot(node, config));
+        assert!(first.fault.is_none(), "{:?}", first.findings);
+        sim.links.borrow_mut().push(link.into());
+        let second = sim.verb(|node| ready(node, config));
+        for name in [ROOT, "z/sink/f0/a", "z/enc/here", "z/enc", "z/sink/other"] {
+            assert_eq!(sim.find(name).mounted, kept != Some(name), "{link} {name}");
+        }
+        let complaints = second.findings.iter().filter(|f| Some(&*f.subject) == kept);
+        assert_eq!(complaints.count(), usize::from(kept.is_some()), "{link}");
+        assert_eq!(second.fault.is_some(), kept.is_some(), "{link}");
+    }
+}

@@ -506,4 +506,9 @@ impl System for Stage<'_> {
     fn guard(&self, _path: &Path, _deadline: Deadline) -> Result<Guard, Trouble> {
         Err(not_here("guarding"))
     }
+
+    /// As it is now: what will lie there then nobody can tell before it is mounted.
+    fn has_link(&self, from: &Path, path: &Path, deadline: Deadline) -> Result<bool, Trouble> {
+        self.real.system.has_link(from, path, deadline)
+    }
 }

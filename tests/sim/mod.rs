@@ -341,6 +341,8 @@ pub struct Sim {
     /// What a person who watches was told that is waited for.
     pub doings: RefCell<Vec<String>>,
     mounts: RefCell<Vec<SimMount>>,
+    /// Paths that are symbolic links.
+    pub links: RefCell<Vec<PathBuf>>,
     pub directory: PathBuf,
 }
 
@@ -412,6 +414,7 @@ impl Sim {
             die_at: Cell::default(),
             logged: RefCell::default(),
             doings: RefCell::default(),
+            links: RefCell::default(),
             mounts: RefCell::new(vec![SimMount {
                 mount: Mount {
                     at: "/".into(),
@@ -1103,6 +1106,12 @@ impl System for Sim {
         }
         let files = files.clone();
         Ok(Guard::Bare { already, files })
+    }
+
+    fn has_link(&self, from: &Path, path: &Path, _deadline: Deadline) -> Result<bool, Trouble> {
+        let links = self.links.borrow();
+        let below = |link: &&PathBuf| path.starts_with(link) && link.starts_with(from);
+        Ok(links.iter().any(|link| below(&link) && link != from))
     }
 }
 
