@@ -15,6 +15,7 @@ use crate::names::DatasetName;
 use crate::os::{self, PATHS};
 use crate::pass::Node;
 use crate::peers::{SSH, Ssh, reader};
+use crate::pinned::Pinned;
 use crate::receive::rebuild;
 use crate::report::Report;
 use crate::services::Manager;
@@ -162,6 +163,16 @@ fn with_machine(verb: impl FnOnce(Node, &UsbDisks) -> u8) -> u8 {
 }
 
 fn do_verb(verb: &Verb, config: &Config, node: Node, command: &[OsString]) -> u8 {
+    match &config.store.id {
+        Some(id) => {
+            let devices = &Pinned::new(node.devices, id);
+            with_store(verb, config, Node { devices, ..node }, command)
+        }
+        None => with_store(verb, config, node, command),
+    }
+}
+
+fn with_store(verb: &Verb, config: &Config, node: Node, command: &[OsString]) -> u8 {
     match verb {
         Verb::Boot(Boot { late: true, .. }) => finish_late(node, config, command),
         Verb::Boot(Boot {

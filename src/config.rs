@@ -155,6 +155,8 @@ struct RawStore {
     label: Option<String>,
     #[serde(default)]
     serial: Option<String>,
+    #[serde(default)]
+    id: Option<String>,
     #[serde(default = "default_mountpoint")]
     mountpoint: PathBuf,
     #[serde(default = "default_wait")]
@@ -200,6 +202,8 @@ struct Raw {
 pub struct Store {
     /// How the key device is known.
     pub wanted: Wanted,
+    /// The identity that the store must have, if it is pinned.
+    pub id: Option<String>,
     /// Where it is mounted while it is read.
     pub mountpoint: PathBuf,
     /// How long a boot waits for it.
@@ -285,6 +289,7 @@ impl Config {
                     label: raw.store.label,
                     serial: raw.store.serial,
                 },
+                id: raw.store.id,
                 mountpoint: raw.store.mountpoint,
                 wait: Duration::from_secs(raw.store.wait_seconds.into()),
             },

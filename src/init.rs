@@ -210,7 +210,7 @@ fn told(request: &Request, steps: &Steps, worked: &Worked) -> Founded {
     }));
     findings.extend(warn_of_fixed(request));
     Founded {
-        text: done(steps),
+        text: done(steps, worked.store.as_deref()),
         findings,
         status: match worked.left.is_empty() {
             true => 0,
@@ -247,7 +247,7 @@ fn warn_of_fixed(request: &Request) -> Option<Finding> {
     })
 }
 
-fn done(steps: &Steps) -> String {
+fn done(steps: &Steps, id: Option<&str>) -> String {
     let mut text = String::new();
     add_line!(text, "f3skeys init on {}", steps.node.display());
     if !steps.overwrites.is_empty() {
@@ -261,6 +261,10 @@ fn done(steps: &Steps) -> String {
     let (label, serial) = (ron(&steps.label), ron(&steps.serial));
     text.push_str("In the configuration:\n");
     add_line!(text, "  store: (label: {label}, serial: {serial}),");
+    if let Some(id) = id {
+        text.push_str("or, to use this very store and no other, with\n");
+        add_line!(text, "  id: {},", ron(id));
+    }
     text + "Then:\n  \
         f3skeys new-key OWNER:NAME    makes a key for a new root\n  \
         f3skeys adopt                 proposes a configuration for roots that exist\n"

@@ -44,7 +44,8 @@
 //!
 //! Effects sit behind three seams: [`zfs::Zfs`], [`system::KeyDevices`] and [`system::System`].
 //!
-//! - [`usb`] finds and mounts the key device, [`reader`] reads it, [`writer`] writes it.
+//! - [`usb`] finds and mounts the key device, [`reader`] reads it, [`writer`] writes it; [`pinned`] lets
+//!   only the configured store through.
 //! - [`host`] reads the files of the host that a boot depends on, and judges the boot hooks.
 //! - [`child`] is the one place that starts programs, [`os::worker`] the one place that forks.
 //! - What comes from a peer is read by a process without rights; [`flat`] is what it hands to root.
@@ -86,6 +87,7 @@ pub mod os;
 pub mod pass;
 pub mod paths;
 pub mod peers;
+pub mod pinned;
 pub mod places;
 pub mod plan;
 pub mod preview;

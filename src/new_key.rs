@@ -123,6 +123,13 @@ fn instructions(
     for did in &worked.did {
         add_line!(text, "  {did}");
     }
+    if let Some(id) = &worked.store {
+        let id = ron(id);
+        add_line!(
+            text,
+            "It is on the store {id}; `id: {id}` in `store` of the configuration pins that one."
+        );
+    }
     text.push_str("To make an encrypted file system with it:\n");
     add_line!(text, "    mount -o ro {node} {at}");
     add_line!(

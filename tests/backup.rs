@@ -8,14 +8,21 @@ use f3skeys::backup::copies::copies;
 use f3skeys::backup::receipts::Receipts;
 use f3skeys::backup::{Scope, State, backup};
 use f3skeys::boot;
+use f3skeys::config::Config;
 use f3skeys::key::keys_alive;
 use f3skeys::marker;
 use f3skeys::names::KeyName;
+use f3skeys::new_key::new_key;
+use f3skeys::pass::Node;
 use f3skeys::peers::{Ask, Reply, Told, VERSION};
+use f3skeys::pinned::Pinned;
 use f3skeys::receive::{rebuild, understand};
+use f3skeys::rotate::{What, rotate};
 use f3skeys::store::layout;
 use f3skeys::store::state::{Standing, State as StoreState};
-use f3skeys::time::Clock;
+use f3skeys::store::work::Work;
+use f3skeys::system::KeyDevices;
+use f3skeys::time::{Clock, Deadline};
 use f3skeys::verify;
 use nodes::{
     NODES, World, assert_all_there, bytes, config, key_of, nonce, own, print, put, putting, store,
@@ -937,4 +944,134 @@ fn another_store_than_at_the_last_proof_is_told_once() {
     // A store that proves nothing yet is told until it does.
     world.change_stick("f1", |stick| stick.files = store("0c", &[]));
     assert!(told(&world) && told(&world));
+}
+
+/// Runs a verb as the program does where the configuration pins a store.
+fn with_pin<T>(world: &World, node: &str, id: &str, verb: impl FnOnce(Node, &Config) -> T) -> T {
+    let (sim, config) = &**world.host(node);
+    let mut config = config.clone();
+    config.store.id = Some(id.to_owned());
+    sim.verb(|node| {
+        let devices = &Pinned::new(node.devices, id);
+        verb(Node { devices, ..node }, &config)
+    })
+}
+
+type Pinning = fn(Node, &Config) -> (u8, String);
+
+/// What reads or writes a store, with its exit status and complaints.
+const ON_A_STORE: [(&str, Pinning); 6] = [
+    ("boot", |node, config| {
+        let report = boot::boot(node, config);
+        (report.status, report.complaints())
+    }),
+    ("verify", |node, config| {
+        let told = verify::verify(node, config, repairing());
+        (told.status, told.complaints())
+    }),
+    ("backup", |node, config| {
+        let scope = Scope {
+            to: &[],
+            rebuild: false,
+        };
+        let report = backup(node, config, scope, &|_| {});
+        (report.status, report.complaints())
+    }),
+    ("status", |node, config| {
+        let told = copies(node, config);
+        (told.status, told.text())
+    }),
+    ("new-key", |node, config| {
+        let name = "f0:newest".parse().unwrap();
+        let made = new_key(node, config, &name, None);
+        (made.report.status, made.report.complaints())
+    }),
+    ("rotate", |node, config| {
+        let start = What::Start {
+            take_over: false,
+            copies: Some(0),
+        };
+        let key = "f0:data".parse().unwrap();
+        let rotated = rotate(node, config, &key, start, &|_| {});
+        (rotated.report.status, rotated.report.complaints())
+    }),
+];
+
+fn repairing() -> verify::Options {
+    verify::Options {
+        pools: false,
+        repair: true,
+    }
+}
+
+#[test]
+fn no_verb_uses_or_writes_another_store_than_the_pinned_one() {
+    let (own, other) = ("00".repeat(16), "0f".repeat(16));
+    for (verb, run) in ON_A_STORE {
+        for plain in [false, true] {
+            let world = World::new("pin");
+            if plain {
+                world.change_stick("f0", |stick| {
+                    stick
+                        .files
+                        .retain(|path, _| !path.starts_with(layout::DIRECTORY));
+                });
+            }
+            let before = world.files("f0");
+            let (status, said) = with_pin(&world, "f0", &other, run);
+            assert_ne!(status, 0, "{verb}, plain {plain}");
+            assert!(said.contains(&other), "{verb}: {said}");
+            assert_eq!(said.contains(&own), !plain, "{verb}: {said}");
+            assert_eq!(world.files("f0"), before, "{verb}");
+            for node in ["f1", "f2"] {
+                assert_eq!(world.files(node), nodes::own(node), "{verb}");
+            }
+        }
+        let world = World::new("pin-own");
+        let (_, said) = with_pin(&world, "f0", &own, run);
+        assert!(!said.contains("pins"), "{verb}: {said}");
+    }
+}
+
+#[test]
+fn a_peer_keeps_nothing_on_another_store_than_its_pinned_one() {
+    let world = World::new("pin-peer");
+    let (own_id, other) = ("01".repeat(16), "0f".repeat(16));
+    let stick_of = |world: &World| world.files("f1");
+    let before = stick_of(&world);
+    for (id, takes) in [(&other, false), (&own_id, true)] {
+        let (sim, _) = &**world.host("f1");
+        let (device, filesystem) = {
+            let sticks = sim.sticks.borrow();
+            let candidate = sticks[0].candidate.clone();
+            let filesystem = candidate.filesystems[0].clone();
+            (candidate, filesystem)
+        };
+        let pinned = Pinned::new(sim, id);
+        let work = Work::NewKey("f1:newest".parse().unwrap());
+        let deadline = Deadline::after(sim, Duration::from_secs(60));
+        let at = std::path::Path::new("/keys");
+        let worked = pinned.work(&device, &filesystem, at, &work, None, deadline);
+        assert_eq!(worked.is_ok(), takes, "{:?}", worked.err());
+        assert_eq!(stick_of(&world) == before, !takes);
+    }
+}
+
+#[test]
+fn a_repair_gives_a_store_its_pinned_identity_back() {
+    let own_id = "00".repeat(16);
+    for harm in [0, 1] {
+        let world = World::new("pin-repair");
+        world.change_stick("f0", |stick| match harm {
+            0 => drop(stick.files.remove(layout::STATE)),
+            _ => stick.files.get_mut(layout::STATE).unwrap().truncate(40),
+        });
+        // One damaged file stops no boot.
+        let (status, said) = with_pin(&world, "f0", &own_id, ON_A_STORE[0].1);
+        assert!(!said.contains("pins"), "{status}: {said}");
+        let run = |node: Node, config: &Config| verify::verify(node, config, repairing()).status;
+        with_pin(&world, "f0", &own_id, run);
+        let state = StoreState::parse(&world.files("f0")[layout::STATE]).unwrap();
+        assert_eq!(state.store, own_id);
+    }
 }

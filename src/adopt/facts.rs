@@ -80,6 +80,8 @@ pub struct StoreFacts {
     pub device: Candidate,
     /// The file system of the disk that it is.
     pub filesystem: Filesystem,
+    /// Its identity, if it has one.
+    pub id: Option<String>,
     /// Where a boot is to mount it.
     pub mountpoint: PathBuf,
     /// Why there.

@@ -124,6 +124,7 @@ fn store(facts: &Facts, proposal: &mut Proposal) {
             label
         },
         serial,
+        id: store.id.clone(),
         mountpoint: store.mountpoint.clone(),
         remarks,
     });

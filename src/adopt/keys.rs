@@ -195,6 +195,9 @@ impl Gather<'_> {
             self.facts.findings.extend(unlogged);
             match worked {
                 Ok(worked) => {
+                    if let Some(store) = &mut self.facts.store {
+                        store.id = worked.store.clone();
+                    }
                     let did = worked.did.iter().map(|did| format!("{subject}: {did}"));
                     self.changed.extend(did);
                     self.damage = worked.left.into_iter().collect();
@@ -243,6 +246,7 @@ fn store_facts(
     StoreFacts {
         device: found.candidate.clone(),
         filesystem,
+        id: keyring.store.clone(),
         mountpoint: found.place.at.clone(),
         mountpoint_why: found.place.why.clone(),
         disks,

@@ -22,6 +22,8 @@ pub struct StoreEntry {
     pub label: Option<String>,
     /// The serial number of the device.
     pub serial: Option<String>,
+    /// The identity of its store, which a person may pin.
+    pub id: Option<String>,
     /// Where it is mounted while it is read.
     pub mountpoint: PathBuf,
     /// Why so.

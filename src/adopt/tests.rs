@@ -100,6 +100,7 @@ fn stick(node: &str, label: Option<&str>, serial: Option<&str>) -> Candidate {
 
 fn store(device: Candidate, keys: &[&str]) -> StoreFacts {
     StoreFacts {
+        id: Some("ab".repeat(16)),
         filesystem: device.filesystems[0].clone(),
         disks: vec![device.clone()],
         device,

@@ -123,6 +123,10 @@ fn write_store(text: &mut String, store: &StoreEntry) {
             add_line!(text, "        {field}: {},", ron(value));
         }
     }
+    if let Some(id) = &store.id {
+        let line = format!("id: {},  // to use this very store and no other", ron(id));
+        comment(text, "        ", &line);
+    }
     let mountpoint = ron(&store.mountpoint.to_string_lossy());
     add_line!(text, "        mountpoint: {mountpoint},");
     text.push_str("        wait_seconds: 30,\n    ),\n");

@@ -28,6 +28,16 @@ fn check_store(raw: &Raw) -> Result<(), String> {
             return Err(format!("store: `{field}` is empty; leave it out instead"));
         }
     }
+    let digits = |id: &str| id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    if let Some(id) = store
+        .id
+        .as_deref()
+        .filter(|id| id.len() != 32 || !digits(id))
+    {
+        return Err(format!(
+            "store: id `{id}` is no identity of a store; `f3skeys adopt` prints it: 32 digits 0 to 9 and a to f"
+        ));
+    }
     absolute("store: mountpoint", &store.mountpoint)?;
     let most = raw.budget_seconds.saturating_sub(LEFT_FOR_POOLS);
     if store.wait_seconds > most {

@@ -81,6 +81,13 @@ fn a_gate_and_a_root_put_a_replica_on_one_path() {
 #[test]
 fn contradictions_are_named() {
     for (from, to, says) in [
+        ("label: ", "id: \"AB\", label: ", "no identity of a store"),
+        (
+            "label: ",
+            "id: \"0123456789abcdef0123456789abcdeg\", label: ",
+            "no identity of a store",
+        ),
+        ("label: ", "id: \"\", label: ", "no identity of a store"),
         (
             "\"zroot/bhyve\"",
             "\"zdata/enc\"",

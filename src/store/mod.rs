@@ -113,6 +113,8 @@ impl std::error::Error for UnknownFormat {}
 /// The keys of a store, verified.
 #[derive(Debug, Default)]
 pub struct Keyring {
+    /// The identity of the store, if its state file is whole.
+    pub store: Option<String>,
     /// What is held of each key that was asked for.
     pub keys: Map<KeyName, Holding>,
     /// Whether the store is a plain one, without fingerprints.
@@ -145,6 +147,7 @@ pub fn verify(wanted: Wanted, reading: Reading) -> Result<Keyring, UnknownFormat
     let survey = survey::survey(wanted, reading)?;
     let keys = survey.keys.into_iter();
     Ok(Keyring {
+        store: survey.state.map(|state| state.store),
         keys: keys.map(|(name, copies)| (name, holding(copies))).collect(),
         plain: survey.plain,
         damage: survey.damage,
