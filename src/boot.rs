@@ -423,6 +423,7 @@ fn open_pool(pass: &mut Pass, pool: &str, store: &Store, parts: usize) -> String
     let deadline = pass.deadline.share(pass.clock(), parts);
     let states = key_states(pass.config, store);
     if !open_unseen(pass, pool, &states, store, deadline) {
+        open_apart(pass, pool, &states, store, deadline);
         open_seen(pass, pool, &states, store, deadline);
         prove(pass, pool, store, deadline);
     }
@@ -456,6 +457,33 @@ fn open_unseen(
         pass.failures.retain(|step, _| !steps.contains(step));
     }
     all
+}
+
+/// Where there are replicas and primaries beside them, loads the keys of those primaries before anybody
+/// looks at a replica's tree: whatever a stranger has put there, it cannot keep them locked. Then the roots
+/// of the replicas are made read-only, and with them all that inherits it.
+fn open_apart(
+    pass: &mut Pass,
+    pool: &str,
+    states: &Map<KeyName, KeyState>,
+    store: &Store,
+    deadline: Deadline,
+) {
+    if !plan::has_both(pass.config, pool) {
+        return;
+    }
+    if !pass.observed.pools.contains_key(pool) {
+        let soon = deadline.share(pass.clock(), 2);
+        pass.observe_roots(pool, soon.at_most(pass.clock(), pass.one_call()));
+    }
+    let steps = plan::first_keys(pass.config, &pass.observed, states, pool);
+    let half = deadline.share(pass.clock(), 2);
+    load_all(pass, pool, &steps, store, half);
+    // What did not work is tried once more with all that is known then.
+    if !pass.is_given_up(pool) {
+        pass.failures.retain(|step, _| !steps.contains(step));
+    }
+    pass.seal_replicas(half);
 }
 
 /// Looks, seals replicas, loads keys, and looks again, until nothing is left or nothing works any more.

@@ -23,6 +23,8 @@ use crate::zfs::{Listing, Part, Zfs};
 use std::path::Path;
 use std::time::Duration;
 
+mod look;
+
 /// The longest that one call of ZFS may take; in a boot see [`Pass::one_call`].
 pub const ONE_CALL: Duration = Duration::from_secs(10);
 /// The node: everything outside the program that a pass touches.
@@ -102,6 +104,8 @@ pub struct Pass<'a> {
     pub failures: Map<plan::Step, String>,
     /// Pools that did not answer when they were looked at: nothing more is asked of them.
     given_up: Set<String>,
+    /// Trees of replicas that could not be looked at, and why: they are not looked at again.
+    dark: Map<DatasetName, String>,
     /// Pools on which a step hung: they are looked at again, but no further step is made.
     stuck: Set<String>,
     begun: Duration,
@@ -120,6 +124,7 @@ impl<'a> Pass<'a> {
             report: Report::new(verb, config.node.as_str(), node.system.boot_id()),
             failures: Map::new(),
             given_up: Set::new(),
+            dark: Map::new(),
             stuck: Set::new(),
             begun: clock.now(),
         }
@@ -223,11 +228,6 @@ impl<'a> Pass<'a> {
         self.report.fail(Fault::System);
     }
 
-    /// Observes every pool of the configuration.
-    pub fn observe_all(&mut self) {
-        self.each_pool(Pass::observe);
-    }
-
     /// The longest that one call of ZFS may take: a sixth of the budget, for who has given more has a slow
     /// machine or a thousand datasets; and never less than [`ONE_CALL`].
     pub fn one_call(&self) -> Duration {
@@ -243,91 +243,6 @@ impl<'a> Pass<'a> {
                 .share(self.clock(), pools.len() - done)
                 .at_most(self.clock(), self.one_call());
             look(self, pool, deadline);
-        }
-    }
-
-    /// Observes one pool, asking the kernel for its state first. A pool that once did not answer
-    /// in time is not asked again.
-    pub fn observe(&mut self, pool: &str, deadline: Deadline) {
-        if self.given_up.contains(pool) {
-            return;
-        }
-        let part = self.part_of(pool);
-        let seen = self.seen(pool, part.as_ref(), deadline);
-        self.observed.taken.retain(|root| root.pool() != pool);
-        self.take_in(pool, seen);
-    }
-
-    fn take_in(&mut self, pool: &str, seen: Result<Listing, Pool>) {
-        match seen {
-            Ok(listing) => self.observed.take_in(pool, listing),
-            Err(unseen) => self.observed.lose(pool, unseen),
-        }
-    }
-
-    /// Looks at this part of a pool as well, or again; all else stays as it was seen.
-    pub fn observe_also(&mut self, pool: &str, part: &Part, deadline: Deadline) {
-        let Some(Pool::Seen(before)) = self.observed.pools.get(pool) else {
-            return self.observe(pool, deadline);
-        };
-        if self.given_up.contains(pool) {
-            return;
-        }
-        let before = Listing {
-            datasets: before.clone(),
-            damaged: self.observed.damaged.values().cloned().collect(),
-        };
-        let seen = self.seen(pool, Some(part), deadline);
-        self.take_in(pool, seen.map(|now| before.with(pool, part, now)));
-    }
-
-    /// Observes again, after steps on these datasets: them, and all that is a replica.
-    pub fn observe_again(&mut self, changed: &Set<DatasetName>) {
-        self.each_pool(|pass, pool, deadline| {
-            let part = plan::part_after(pass.config, pool, changed);
-            pass.observe_also(pool, &part, deadline);
-        });
-    }
-
-    fn seen(
-        &mut self,
-        pool: &str,
-        part: Option<&Part>,
-        deadline: Deadline,
-    ) -> Result<Listing, Pool> {
-        match self.node.system.pool_state(pool) {
-            PoolState::NotImported => return Err(Pool::NotImported),
-            PoolState::Suspended => return Err(Pool::Suspended),
-            PoolState::Unknown(why) => return Err(Pool::NotSeen(why)),
-            PoolState::Works(_) => {}
-        }
-        let answer = self.node.datasets(pool, part, deadline);
-        answer.map_err(|trouble| self.not_seen(pool, &trouble))
-    }
-
-    fn not_seen(&mut self, pool: &str, trouble: &Trouble) -> Pool {
-        if trouble.is_timeout() {
-            self.given_up.insert(pool.to_owned());
-        }
-        Pool::NotSeen(trouble.to_string())
-    }
-
-    fn part_of(&self, pool: &str) -> Option<Part> {
-        match self.scope {
-            Scope::Whole => None,
-            Scope::Keys => Some(plan::part_for_keys(self.config, pool)),
-            Scope::Mounts => Some(plan::part_for_mounts(self.config, pool)),
-        }
-    }
-
-    /// Has the pools that answer begin to tell of themselves, beside what else is done meanwhile.
-    pub fn begin_asking(&self) {
-        for pool in self.config.pools() {
-            if let (true, Some(part)) = (self.works(&pool), self.part_of(&pool)) {
-                let unseen = self.scope == Scope::Keys && !plan::has_replicas(self.config, &pool);
-                let first = (!unseen).then_some(&part);
-                self.node.zfs.begin(&pool, part.pieces(), first);
-            }
         }
     }
 

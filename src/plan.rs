@@ -263,6 +263,72 @@ pub fn part_for_mounts(config: &Config, pool: &str) -> Part {
     }
 }
 
+/// The primary roots of a pool that have nothing to do with a replica, by name: none lies above, at or
+/// below them. Their keys are loaded before anybody looks at a tree that strangers fill.
+pub fn apart<'a>(config: &'a Config, pool: &'a str) -> impl Iterator<Item = &'a Root> {
+    let replicas = || config.roots.iter().filter(|r| r.role == Role::Replica);
+    config.roots.iter().filter(move |root| {
+        let touches = |replica: &Root| {
+            replica.dataset.is_at_or_below(&root.dataset)
+                || root.dataset.is_at_or_below(&replica.dataset)
+        };
+        root.dataset.pool() == pool && root.role == Role::Primary && !replicas().any(touches)
+    })
+}
+
+/// Whether a pool has both: replicas, and primaries apart from them.
+pub fn has_both(config: &Config, pool: &str) -> bool {
+    has_replicas(config, pool) && apart(config, pool).next().is_some()
+}
+
+/// All configured roots of a pool, and nothing below them: what a stranger puts there does not matter.
+pub fn part_for_roots(config: &Config, pool: &str) -> Part {
+    let roots = config.roots.iter().map(|root| root.dataset.clone());
+    Part {
+        alone: roots.filter(|root| root.pool() == pool).collect(),
+        trees: Set::new(),
+    }
+}
+
+/// A part in two: what is this node's own, with the roots of the replicas alone; and the trees of the
+/// replicas, of which none lies in another. Where nothing is this node's own, the first is empty.
+pub fn own_and_trees(config: &Config, part: &Part) -> (Part, Set<DatasetName>) {
+    let is_replica = |name: &DatasetName| {
+        let mut roots = config.roots.iter();
+        roots.any(|root| root.role == Role::Replica && root.dataset == *name)
+    };
+    let in_another = |name: &DatasetName| {
+        let mut trees = part.trees.iter();
+        trees.any(|tree| tree != name && name.is_at_or_below(tree))
+    };
+    let (trees, own): (Vec<_>, Vec<_>) = part.trees.iter().cloned().partition(|t| is_replica(t));
+    let trees: Set<DatasetName> = trees.into_iter().filter(|t| !in_another(t)).collect();
+    let mut first = Part {
+        alone: part.alone.clone(),
+        trees: own.into_iter().collect(),
+    };
+    if first.pieces() > 0 {
+        first.alone.extend(trees.iter().cloned());
+    }
+    (first, trees)
+}
+
+/// The keys that are loaded first, by a look at [`part_for_roots`] alone: of the primaries that are
+/// [`apart`] from every replica. A replica root of this look that shares a key with one is waited for.
+pub fn first_keys(
+    config: &Config,
+    observed: &Observed,
+    keys: &Map<KeyName, KeyState>,
+    pool: &str,
+) -> Vec<Step> {
+    let to_open = |root: &&Root| verdict(config, observed, keys, root) == Verdict::ToOpen;
+    let step = |root: &Root| Step::LoadKey {
+        root: root.dataset.clone(),
+        key: root.key.clone(),
+    };
+    apart(config, pool).filter(to_open).map(step).collect()
+}
+
 /// Whether a pool has replicas. Somebody may add to them at any time, so there every change is followed
 /// by another look.
 pub fn has_replicas(config: &Config, pool: &str) -> bool {
@@ -510,8 +576,14 @@ fn unknown_replica_behind<'a>(
     root: &DatasetName,
 ) -> Option<&'a Damaged> {
     let promoted = observed.promoted(config);
+    // One whose encryption root is a riddle could be any root's by that alone: it keeps nothing locked but
+    // what lies around it.
+    let may_open = |d: &Damaged| match d.is_tree() {
+        true => d.may_be_opened_by(root),
+        false => d.encryption_root.as_ref() == Some(root) || d.name.is_at_or_below(root),
+    };
     let mut damaged = observed.damaged.values();
-    damaged.find(|d| d.may_be_opened_by(root) && is_replica(config, &promoted, &d.name))
+    damaged.find(|d| may_open(d) && is_replica(config, &promoted, &d.name))
 }
 
 /// A replica of this root's own part of the tree of which nothing is known.

@@ -364,8 +364,8 @@ fn law_3_a_pool_with_replicas_is_looked_at_before_its_keys_and_after_and_no_othe
     let (said, with_replicas, without, sim) = told_of(true);
     let (expected, ..) = told_of(false);
     assert_eq!(said, expected);
-    // To seal, to load, and for the proof.
-    assert_eq!((with_replicas, without), (3, 0));
+    // At its roots alone, for the primaries' keys; to seal, to load, and for the proof.
+    assert_eq!((with_replicas, without), (4, 0));
     let trace = sim.trace.borrow();
     let place = |wanted: &Event| trace.iter().position(|event| event == wanted).unwrap();
     let loaded = place(&Event::Loaded("zdata/sink/f1".to_owned()));

@@ -220,7 +220,8 @@ fn law_6_a_hanging_pool_costs_its_share_and_the_other_is_locked() {
     let took = f3skeys::time::Clock::now(&sim) - before;
     assert_eq!(report.status, 69);
     assert!(took < Duration::from_secs(30), "{took:?}");
-    assert_eq!(sim.asked_in_vain.get(), 1, "it is asked once");
+    // Its replicas could be what takes so long: so it is asked about the rest once more, and never again.
+    assert_eq!(sim.asked_in_vain.get(), 2);
     assert_eq!(sim.find("zroot/bhyve").key_status, KeyStatus::Unavailable);
     says(
         &report,

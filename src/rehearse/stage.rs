@@ -25,12 +25,17 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Parts of pools, and what came of looking at them.
+type Asked = Vec<(Part, Result<(), Trouble>)>;
+
 /// An imagined node in front of the real one.
 pub(super) struct Stage<'a> {
     real: Node<'a>,
     world: RefCell<World>,
     /// What a pool answered when it would not be looked at: it is not asked twice.
     mute: RefCell<Map<String, Trouble>>,
+    /// The parts of such pools that were looked at, and what came of it: each is asked once.
+    parts: RefCell<Asked>,
     /// What ZFS said of each key on each root: each is asked once.
     answers: RefCell<Map<(DatasetName, Fingerprint), Answer>>,
     /// What is loaded, and what is mounted, on the real node.
@@ -56,6 +61,7 @@ impl<'a> Stage<'a> {
             real,
             world: RefCell::new(World::new(root)),
             mute: RefCell::default(),
+            parts: RefCell::default(),
             answers: RefCell::default(),
             loaded: RefCell::default(),
             mounted: RefCell::default(),
@@ -75,7 +81,8 @@ impl<'a> Stage<'a> {
     /// What the system does between the passes, over every pool there is. Pools that could not be
     /// looked at are told, but for those `known` to the passes, which told of them already.
     pub(super) fn mount_all(&self, known: &[String], deadline: Deadline) -> Vec<Finding> {
-        let unknown = self.see_other_pools(known, deadline);
+        let mut unknown = self.see_other_pools(known, deadline);
+        unknown.extend(self.seen_in_part(known));
         self.world.borrow_mut().mount_all();
         unknown
     }
@@ -170,7 +177,40 @@ impl<'a> Stage<'a> {
         self.mounted.borrow().contains(dataset)
     }
 
+    fn see_part(&self, pool: &str, part: &Part, deadline: Deadline) -> Result<(), Trouble> {
+        let answer = self.real.zfs.observe_part(pool, part, deadline);
+        let answer = answer.map(|listing| {
+            self.note_state(&listing);
+            self.world.borrow_mut().take_in_more(pool, listing);
+        });
+        let mut parts = self.parts.borrow_mut();
+        parts.push((part.clone(), answer.clone()));
+        answer
+    }
+
+    /// Of the pools that the passes know, those of which only parts were seen: the system mounts of the
+    /// rest what nobody can tell.
+    fn seen_in_part(&self, known: &[String]) -> Vec<Finding> {
+        let mute = self.mute.borrow();
+        let world = self.world.borrow();
+        let in_part = |pool: &&String| world.pool(pool).is_some();
+        let pools = known.iter().filter(in_part);
+        let finding = |pool: &String| {
+            let trouble = mute.get(pool)?;
+            let what = format!("not known what else the boot would mount of this pool: {trouble}");
+            let remedy = format!("`zfs list -r {pool}` shows what takes so long or so much");
+            Some(failure(pool, &what, &remedy))
+        };
+        pools.filter_map(finding).collect()
+    }
+
     fn take_in(&self, pool: &str, listing: Listing) {
+        self.note_state(&listing);
+        self.world.borrow_mut().take_in(pool, listing);
+    }
+
+    /// Notes what is loaded and mounted on the real node.
+    fn note_state(&self, listing: &Listing) {
         let named = |wanted: fn(&Dataset) -> bool| {
             let found = listing.datasets.iter().filter(|d| wanted(d));
             found.map(|d| d.name.clone()).collect::<Vec<_>>()
@@ -178,7 +218,6 @@ impl<'a> Stage<'a> {
         let loaded = named(|d| d.key_status == KeyStatus::Available);
         self.loaded.borrow_mut().extend(loaded);
         self.mounted.borrow_mut().extend(named(|d| d.mounted));
-        self.world.borrow_mut().take_in(pool, listing);
     }
 
     /// Whether files are there, asked of the real node. Its answer holds only where the directory
@@ -280,6 +319,28 @@ impl Zfs for Stage<'_> {
             }
         }
         Ok(self.world.borrow().listing(pool))
+    }
+
+    /// The whole pool, for what the system will mount of it. Where that fails, the part alone.
+    fn observe_part(
+        &self,
+        pool: &str,
+        part: &Part,
+        deadline: Deadline,
+    ) -> Result<Listing, Trouble> {
+        let three_quarters = deadline.left(self.clock()) * 3 / 4;
+        let most = deadline.at_most(self.clock(), three_quarters);
+        let Err(trouble) = self.observe(pool, most) else {
+            return Ok(self.world.borrow().listing(pool));
+        };
+        let asked = |parts: &Asked| parts.iter().find(|(of, _)| of == part).cloned();
+        let before = asked(&self.parts.borrow());
+        let answer = match before {
+            Some((_, answer)) => answer,
+            None if part.pieces() == 0 => Err(trouble),
+            None => self.see_part(pool, part, deadline),
+        };
+        answer.map(|()| self.world.borrow().listing(pool))
     }
 
     fn has_checkpoint(&self, _pool: &str, _deadline: Deadline) -> Result<bool, Trouble> {

@@ -46,6 +46,22 @@ impl World {
         self.observed.take_in(pool, listing);
     }
 
+    /// Takes in what another look at a pool shows, as the power cut would leave it. What is there already
+    /// stays as it is imagined by now.
+    pub(super) fn take_in_more(&mut self, pool: &str, mut more: Listing) {
+        let mut known = self.listing(pool);
+        let is_new = |name: &DatasetName| {
+            let mut names = known.datasets.iter().map(|d| &d.name);
+            !names.any(|known| known == name)
+        };
+        more.datasets.retain(|dataset| is_new(&dataset.name));
+        let root = self.mounts.first().map(|root| &root.mount);
+        more.datasets = power_cut(more.datasets, root);
+        known.extend(more);
+        sorted::sort_by(&mut known.datasets, |a, b| a.name.cmp(&b.name));
+        self.observed.take_in(pool, known);
+    }
+
     /// What a look at a pool that was taken in shows.
     pub(super) fn listing(&self, pool: &str) -> Listing {
         let damaged = self.observed.damaged.values();

@@ -4,7 +4,7 @@
 //! SECURITY.md names that exception.
 
 use super::framed::Frame;
-use super::{Answer, Listing, Past, Try, Zfs, parse};
+use super::{Answer, Listing, Part, Past, Try, Zfs, parse};
 use crate::child::{self, Call};
 use crate::key::Key;
 use crate::names::DatasetName;
@@ -53,6 +53,44 @@ impl Command<'_> {
     fn done(&self, args: &[&str], deadline: Deadline) -> Result<Vec<u8>, Trouble> {
         self.call(args, None, deadline)?.success()
     }
+
+    /// The datasets of these names; with `-r`, and all below them.
+    fn listing(
+        &self,
+        how: &[&str],
+        names: &[&str],
+        deadline: Deadline,
+    ) -> Result<Listing, Trouble> {
+        let frame = Frame::new(os::unforeseen(self.clock));
+        let properties = frame.properties();
+        let begin = ["get", "-Hp"];
+        let what = [
+            "-t",
+            "filesystem,volume",
+            "-o",
+            "name,property,value,source",
+            &properties,
+        ];
+        let args = [&begin, how, &what, names].concat();
+        let text = self.done(&args, deadline)?;
+        let seen = frame
+            .read(&text)
+            .and_then(|entries| parse::listing(&entries));
+        seen.map_err(|why| Trouble::failed(&format!("zfs get {}", names.join(" ")), &why))
+    }
+
+    /// Nothing where there is no such dataset.
+    fn if_there(&self, how: &[&str], name: &str, deadline: Deadline) -> Result<Listing, Trouble> {
+        match self.listing(how, &[name], deadline) {
+            Err(trouble) if is_not_there(&trouble) => Ok(Listing::default()),
+            answer => answer,
+        }
+    }
+}
+
+/// Whether the program says that there is no dataset of a name that it was asked about.
+fn is_not_there(trouble: &Trouble) -> bool {
+    trouble.to_string().ends_with("dataset does not exist")
 }
 
 impl Zfs for Command<'_> {
@@ -62,24 +100,33 @@ impl Zfs for Command<'_> {
     }
 
     fn observe(&self, pool: &str, deadline: Deadline) -> Result<Listing, Trouble> {
-        let frame = Frame::new(os::unforeseen(self.clock));
-        let properties = frame.properties();
-        let args = [
-            "get",
-            "-Hp",
-            "-r",
-            "-t",
-            "filesystem,volume",
-            "-o",
-            "name,property,value,source",
-            &properties,
-            pool,
-        ];
-        let text = self.done(&args, deadline)?;
-        let seen = frame
-            .read(&text)
-            .and_then(|entries| parse::listing(&entries));
-        seen.map_err(|why| Trouble::failed(&format!("zfs get -r {pool}"), &why))
+        self.listing(&["-r"], &[pool], deadline)
+    }
+
+    /// Only what is asked about: what lies beside it may be a stranger's, and without an end.
+    fn observe_part(
+        &self,
+        _pool: &str,
+        part: &Part,
+        deadline: Deadline,
+    ) -> Result<Listing, Trouble> {
+        let whole = part.shares(1).pop().unwrap_or_default();
+        let alone: Vec<&str> = whole.alone.iter().map(DatasetName::as_str).collect();
+        let mut listing = Listing::default();
+        if !alone.is_empty() {
+            match self.listing(&[], &alone, deadline) {
+                Err(trouble) if is_not_there(&trouble) => {
+                    for name in alone {
+                        listing.extend(self.if_there(&[], name, deadline)?);
+                    }
+                }
+                answer => listing.extend(answer?),
+            }
+        }
+        for tree in &whole.trees {
+            listing.extend(self.if_there(&["-r"], tree.as_str(), deadline)?);
+        }
+        Ok(listing)
     }
 
     fn has_checkpoint(&self, pool: &str, deadline: Deadline) -> Result<bool, Trouble> {

@@ -450,7 +450,7 @@ impl Zfs for Direct<'_> {
         deadline: Deadline,
     ) -> Result<Listing, Trouble> {
         self.look(pool, part, deadline)
-            .unwrap_or_else(|| self.command.observe(pool, deadline))
+            .unwrap_or_else(|| self.command.observe_part(pool, part, deadline))
     }
 
     fn has_checkpoint(&self, pool: &str, deadline: Deadline) -> Result<bool, Trouble> {

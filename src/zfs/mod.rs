@@ -155,7 +155,7 @@ pub struct Dataset {
 pub struct Damaged {
     /// Its name.
     pub name: DatasetName,
-    /// The property that is not understood.
+    /// The property that is not understood; or [`TREE`], where nobody could look.
     pub property: &'static str,
     /// What is wrong with it.
     pub what: String,
@@ -163,9 +163,30 @@ pub struct Damaged {
     pub encryption_root: Option<DatasetName>,
 }
 
+/// In place of a property: the dataset, and all below it, could not be looked at.
+pub const TREE: &str = "tree";
+
 impl Damaged {
+    /// A dataset that could not be looked at, nor what lies below it, and why.
+    pub fn tree(name: DatasetName, why: String) -> Damaged {
+        Damaged {
+            name,
+            property: TREE,
+            what: why,
+            encryption_root: None,
+        }
+    }
+
+    /// Whether all below it is unknown as well.
+    pub fn is_tree(&self) -> bool {
+        self.property == TREE
+    }
+
     /// Whether the key of this root may open it.
     pub fn may_be_opened_by(&self, root: &DatasetName) -> bool {
+        if self.is_tree() {
+            return self.name.is_at_or_below(root) || root.is_at_or_below(&self.name);
+        }
         let not_known = self.property == "encryptionroot" && self.name.pool() == root.pool();
         not_known || self.encryption_root.as_ref() == Some(root) || self.name.is_at_or_below(root)
     }
@@ -175,6 +196,7 @@ impl Damaged {
         let Damaged { name, property, .. } = self;
         let look = command!("zfs get all {}", name);
         match *property {
+            TREE => format!("see what `zfs list -r {name}` shows, and what replicates into it"),
             "keylocation" => {
                 let set = command!("zfs set keylocation=prompt {}", name);
                 format!("{look}, then {set}")
@@ -190,6 +212,13 @@ impl Damaged {
 
 impl fmt::Display for Damaged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_tree() {
+            return write!(
+                f,
+                "it and what lies below it could not be looked at: {}",
+                self.what
+            );
+        }
         write!(
             f,
             "its property {} is not understood: {}",
@@ -220,6 +249,20 @@ impl From<Vec<Dataset>> for Listing {
 }
 
 impl Listing {
+    /// What it says of a part.
+    #[must_use]
+    pub fn within(mut self, part: &Part) -> Listing {
+        self.datasets.retain(|dataset| part.has(&dataset.name));
+        self.damaged.retain(|damaged| part.has(&damaged.name));
+        self
+    }
+
+    /// Takes in another look, at other datasets.
+    pub fn extend(&mut self, more: Listing) {
+        self.datasets.extend(more.datasets);
+        self.damaged.extend(more.damaged);
+    }
+
     /// What is known of a pool after another look `now` at a part of it.
     #[must_use]
     pub fn with(self, pool: &str, part: &Part, mut now: Listing) -> Listing {

@@ -259,6 +259,12 @@ pub struct Sim {
     pub trace: RefCell<Vec<Event>>,
     /// Pools whose every answer takes for ever.
     pub hanging: RefCell<Vec<String>>,
+    /// Trees that take for ever to look at; their roots alone do not.
+    pub endless_trees: RefCell<Vec<String>>,
+    /// Trees of which ZFS says more than is read.
+    pub immense_trees: RefCell<Vec<String>>,
+    /// The trees of each look at a part of a pool, and how much had happened before it.
+    pub looked_at: RefCell<Vec<(Vec<String>, usize)>>,
     /// Pools that have a checkpoint.
     pub checkpoints: RefCell<Vec<String>>,
     /// Datasets whose mounting takes for ever.
@@ -374,6 +380,9 @@ impl Sim {
             files_on: RefCell::default(),
             trace: RefCell::default(),
             hanging: RefCell::default(),
+            endless_trees: RefCell::default(),
+            immense_trees: RefCell::default(),
+            looked_at: RefCell::default(),
             checkpoints: RefCell::default(),
             hanging_mounts: RefCell::default(),
             refused_mounts: RefCell::default(),
@@ -1172,40 +1181,30 @@ impl Peers for Sim {
     }
 }
 
-/// Whether a dataset below `at` has its `readonly` from there, or from above it.
-fn inherits(source: &Source, at: &DatasetName) -> bool {
-    match source {
-        Source::Inherited(from) => at.is_at_or_below(from),
-        Source::Default => true,
-        _ => false,
-    }
-}
-
-impl Zfs for Sim {
-    fn pools(&self, _deadline: Deadline) -> Result<Vec<String>, Trouble> {
-        self.sleep(ONE_CALL);
-        Ok(self.states.borrow().keys().cloned().collect())
-    }
-
-    /// Not a dataset more than was asked for.
-    fn observe_part(
-        &self,
-        pool: &str,
-        part: &Part,
-        deadline: Deadline,
-    ) -> Result<Listing, Trouble> {
-        let mut listing = self.observe(pool, deadline)?;
-        listing.datasets.retain(|dataset| part.has(&dataset.name));
-        listing.damaged.retain(|damaged| part.has(&damaged.name));
-        Ok(listing)
+impl Sim {
+    /// A look into a tree that has no end, or is too large, gives nothing.
+    fn looks_into(&self, pool: &str, part: &Part, deadline: Deadline) -> Result<(), Trouble> {
+        let is_in = |tree: &String| {
+            let tree: DatasetName = tree.parse().unwrap();
+            let into =
+                |asked: &DatasetName| asked.is_at_or_below(&tree) || tree.is_at_or_below(asked);
+            part.trees.iter().any(into)
+        };
+        let what = format!("looking at pool {pool}");
+        if self.immense_trees.borrow().iter().any(is_in) {
+            self.call(&what, pool, deadline)?;
+            return Err(Trouble::failed(&what, "more than 64 MiB"));
+        }
+        if self.endless_trees.borrow().iter().any(is_in) {
+            self.step();
+            self.sleep(deadline.left(self));
+            return Err(Trouble::timed_out(&what));
+        }
+        Ok(())
     }
 
-    fn has_checkpoint(&self, pool: &str, deadline: Deadline) -> Result<bool, Trouble> {
-        self.call(&format!("zpool get checkpoint {pool}"), pool, deadline)?;
-        Ok(self.checkpoints.borrow().iter().any(|name| name == pool))
-    }
-
-    fn observe(&self, pool: &str, deadline: Deadline) -> Result<Listing, Trouble> {
+    /// Every dataset of a pool.
+    fn all_of(&self, pool: &str, deadline: Deadline) -> Result<Listing, Trouble> {
         self.call(&format!("zfs get -r {pool}"), pool, deadline)?;
         self.lists("zfs get", pool)?;
         self.looked.borrow_mut().push(pool.to_owned());
@@ -1232,6 +1231,50 @@ impl Zfs for Sim {
                 .cloned()
                 .collect(),
         })
+    }
+}
+
+/// Whether a dataset below `at` has its `readonly` from there, or from above it.
+fn inherits(source: &Source, at: &DatasetName) -> bool {
+    match source {
+        Source::Inherited(from) => at.is_at_or_below(from),
+        Source::Default => true,
+        _ => false,
+    }
+}
+
+impl Zfs for Sim {
+    fn pools(&self, _deadline: Deadline) -> Result<Vec<String>, Trouble> {
+        self.sleep(ONE_CALL);
+        Ok(self.states.borrow().keys().cloned().collect())
+    }
+
+    /// Not a dataset more than was asked for.
+    fn observe_part(
+        &self,
+        pool: &str,
+        part: &Part,
+        deadline: Deadline,
+    ) -> Result<Listing, Trouble> {
+        let trees: Vec<String> = part.trees.iter().map(DatasetName::to_string).collect();
+        let happened = self.trace.borrow().len();
+        self.looked_at.borrow_mut().push((trees, happened));
+        self.looks_into(pool, part, deadline)?;
+        let mut listing = self.all_of(pool, deadline)?;
+        listing.datasets.retain(|dataset| part.has(&dataset.name));
+        listing.damaged.retain(|damaged| part.has(&damaged.name));
+        Ok(listing)
+    }
+
+    fn has_checkpoint(&self, pool: &str, deadline: Deadline) -> Result<bool, Trouble> {
+        self.call(&format!("zpool get checkpoint {pool}"), pool, deadline)?;
+        Ok(self.checkpoints.borrow().iter().any(|name| name == pool))
+    }
+
+    fn observe(&self, pool: &str, deadline: Deadline) -> Result<Listing, Trouble> {
+        let whole = Part::tree(pool.parse().unwrap());
+        self.looks_into(pool, &whole, deadline)?;
+        self.all_of(pool, deadline)
     }
 
     fn asks_kernel(&self, _pool: &str, _deadline: Deadline) -> bool {
