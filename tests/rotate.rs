@@ -578,6 +578,54 @@ fn once_a_key_may_have_been_changed_it_cannot_be_given_up() {
     assert!(cases.0 > 0 && cases.1 > 0, "{cases:?}");
 }
 
+/// ZFS may still be changing the key when the run that asked for it is dead: every root opens with the
+/// old key then, and only the note that was kept before says that this may not be so in a moment.
+#[test]
+fn law_7_a_key_change_that_may_still_come_keeps_its_new_key_from_being_given_up() {
+    let prepared = World::one_root("may-come");
+    let at = |step: u32| {
+        let world = prepared.fork(&format!("may-come-{step}"));
+        assert!(world.dies_at(step, START).is_none(), "it never changed a key");
+        world
+    };
+    let is_changed = |world: &World| {
+        let trace = world.f0.trace.borrow();
+        trace.iter().any(|e| matches!(e, sim::Event::Changed(_)))
+    };
+    // The step before the first that left a key changed is the question for that change.
+    let first = (1..MOST).find(|step| is_changed(&at(*step))).unwrap();
+    let world = at(first - 1);
+    assert_eq!(world.f0.wrapped.borrow()["zdata/enc"], OLD);
+    assert_eq!(states(&world.f0), [Standing::Current, Standing::Staged]);
+    let aborted = world.rotate(What::Abort);
+    assert_eq!(aborted.status, 69, "{}", aborted.complaints());
+    assert_eq!(states(&world.f0), [Standing::Current, Standing::Staged]);
+    finish(&world, "asked for and not seen");
+}
+
+#[test]
+fn law_7_a_peer_with_a_replica_that_proves_nothing_keeps_every_key_as_it_is() {
+    let mut world = World::three_roots("unproven");
+    // Enough copies, without that peer.
+    world.config.min_copies = Some(1);
+    let f1 = world.peers()["f1"].clone();
+    f1.0.sticks.borrow_mut()[0].unwritable = Some("read-only".to_owned());
+    let report = world.rotate(with_copies(START, 1));
+    assert_eq!(report.status, 69, "{}", report.complaints());
+    assert!(subjects(&report, Severity::Failure).contains(&"f1"));
+    let trace = world.f0.trace.borrow();
+    assert!(!trace.iter().any(|e| matches!(e, sim::Event::Changed(_))));
+    drop(trace);
+    assert!(world.f0.wrapped.borrow().values().all(|w| *w == OLD));
+    world.comes_back("unproven");
+    f1.0.sticks.borrow_mut()[0].unwritable = None;
+    let report = world.rotate(What::Resume {
+        take_over: false,
+        copies: Some(1),
+    });
+    assert_eq!(report.status, 0, "{}", report.complaints());
+}
+
 #[test]
 fn the_old_key_is_retired_only_when_every_root_and_replica_opens_without_it() {
     let world = World::three_roots("retire");

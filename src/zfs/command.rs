@@ -292,6 +292,7 @@ fn answer(finished: &child::Finished) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::SystemClock;
 
     fn finished(status: Option<i32>, stderr: &str) -> child::Finished {
         child::Finished {
@@ -299,6 +300,67 @@ mod tests {
             status,
             stdout: Vec::new(),
             stderr: stderr.as_bytes().to_vec(),
+        }
+    }
+
+    /// What a stand-in for `zfs` was asked, and what came of a look at this part.
+    fn asked_for(name: &str, part: &Part) -> (Vec<String>, Result<Listing, Trouble>) {
+        let pid = std::process::id();
+        let directory = std::env::temp_dir().join(format!("f3skeys-command-{name}-{pid}"));
+        std::fs::create_dir_all(&directory).unwrap();
+        let (program, log) = (directory.join("zfs"), directory.join("log"));
+        let script = format!(
+            "#!/bin/sh\necho \"$*\" >> {}\ncase \" $* \" in\n\
+             *' tank/gone '*) echo \"cannot open 'tank/gone': dataset does not exist\" >&2; exit 1;;\n\
+             *' tank/sick '*) echo 'I/O error' >&2; exit 1;;\nesac\n",
+            log.display()
+        );
+        std::fs::write(&program, script).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&program, mode).unwrap();
+        let clock = SystemClock::start();
+        let command = Command {
+            program,
+            clock: &clock,
+        };
+        let deadline = Deadline::after(&clock, std::time::Duration::from_secs(20));
+        let answer = command.observe_part("tank", part, deadline);
+        let asked = std::fs::read_to_string(log).unwrap_or_default();
+        std::fs::remove_dir_all(directory).unwrap();
+        let names = |line: &str| {
+            let how = if line.contains(" -r ") { "-r " } else { "" };
+            let names = line.split(' ').filter(|word| word.starts_with("tank"));
+            format!("{how}{}", names.collect::<Vec<_>>().join(" "))
+        };
+        (asked.lines().map(names).collect(), answer)
+    }
+
+    fn part(alone: &[&str], trees: &[&str]) -> Part {
+        let names = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
+        Part {
+            alone: names(alone),
+            trees: names(trees),
+        }
+    }
+
+    #[test]
+    fn law_5_the_program_is_asked_for_nothing_beside_the_part_that_is_wanted() {
+        let wanted = part(&["tank/a", "tank/b", "tank/t/in"], &["tank/t", "tank/u"]);
+        let (asked, answer) = asked_for("part", &wanted);
+        assert_eq!(asked, ["tank/a tank/b", "-r tank/t", "-r tank/u"]);
+        assert_eq!(answer, Ok(Listing::default()));
+        // What is not there is left out, and nothing with it.
+        let wanted = part(&["tank/a", "tank/gone"], &["tank/u"]);
+        let (asked, answer) = asked_for("gone", &wanted);
+        let one_by_one = ["tank/a tank/gone", "tank/a", "tank/gone", "-r tank/u"];
+        assert_eq!(asked, one_by_one);
+        assert_eq!(answer, Ok(Listing::default()));
+        let (_, answer) = asked_for("gone-tree", &part(&[], &["tank/gone"]));
+        assert_eq!(answer, Ok(Listing::default()));
+        // Anything else that goes wrong is no empty pool.
+        for wanted in [part(&["tank/sick"], &[]), part(&["tank/a"], &["tank/sick"])] {
+            let (_, answer) = asked_for("sick", &wanted);
+            assert!(!answer.unwrap_err().is_timeout());
         }
     }
 
