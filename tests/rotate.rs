@@ -585,7 +585,10 @@ fn law_7_a_key_change_that_may_still_come_keeps_its_new_key_from_being_given_up(
     let prepared = World::one_root("may-come");
     let at = |step: u32| {
         let world = prepared.fork(&format!("may-come-{step}"));
-        assert!(world.dies_at(step, START).is_none(), "it never changed a key");
+        assert!(
+            world.dies_at(step, START).is_none(),
+            "it never changed a key"
+        );
         world
     };
     let is_changed = |world: &World| {

@@ -198,7 +198,8 @@ impl<'a> Stage<'a> {
         let finding = |pool: &String| {
             let trouble = mute.get(pool)?;
             let what = format!("not known what else the boot would mount of this pool: {trouble}");
-            let remedy = format!("`zfs list -r {pool}` shows what takes so long or so much");
+            let list = command!("zfs list -r {}", pool);
+            let remedy = format!("{list} shows what takes so long or so much");
             Some(failure(pool, &what, &remedy))
         };
         pools.filter_map(finding).collect()

@@ -196,7 +196,10 @@ impl Damaged {
         let Damaged { name, property, .. } = self;
         let look = command!("zfs get all {}", name);
         match *property {
-            TREE => format!("see what `zfs list -r {name}` shows, and what replicates into it"),
+            TREE => {
+                let list = command!("zfs list -r {}", name);
+                format!("see what {list} shows, and what replicates into it")
+            }
             "keylocation" => {
                 let set = command!("zfs set keylocation=prompt {}", name);
                 format!("{look}, then {set}")
