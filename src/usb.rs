@@ -20,7 +20,7 @@ use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
 use crate::writer;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -47,6 +47,8 @@ pub struct UsbDisks<'a> {
     begun: RefCell<Map<Disk, Look>>,
     /// Who looked at the last disk.
     ahead: RefCell<Option<Ahead>>,
+    /// The device that is being formatted.
+    pub(crate) held: OnceCell<File>,
 }
 
 /// The keys that will be read, and where their store is mounted for that.
@@ -93,6 +95,7 @@ impl<'a> UsbDisks<'a> {
             expected: RefCell::default(),
             begun: RefCell::default(),
             ahead: RefCell::default(),
+            held: OnceCell::new(),
         }
     }
 

@@ -9,8 +9,9 @@ use crate::os::{self, worker};
 use crate::time::Deadline;
 use crate::trouble::Trouble;
 use crate::usb::UsbDisks;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 impl Format for UsbDisks<'_> {
@@ -33,7 +34,9 @@ impl Format for UsbDisks<'_> {
 
     fn format(&self, steps: &Steps, deadline: Deadline) -> Result<Candidate, Trouble> {
         let node = steps.node.display().to_string();
-        // Sticks can be swapped while a person types.
+        // Sticks can be swapped while a person types. From here on the node cannot come to mean another
+        // device: as long as one is open, the kernel gives its name and number to no other.
+        let held = self.hold(&steps.node)?;
         let now = self.look_again(&steps.node, deadline)?;
         if now.serial.as_ref() != Some(&steps.serial) {
             return Err(Trouble::failed(
@@ -42,15 +45,37 @@ impl Format for UsbDisks<'_> {
             ));
         }
         let wipe = !steps.overwrites.is_empty();
+        still(held, &steps.node)?;
         for (program, args) in os::formatting(&node, &steps.label, wipe) {
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
             self.run(program, &args, deadline)?.success()?;
         }
+        still(held, &steps.node)?;
         self.look_again(&steps.node, deadline)
     }
 }
 
+/// Whether a node is still the device that is held.
+fn still(held: &File, node: &Path) -> Result<(), Trouble> {
+    let failed = |why: String| Trouble::failed("formatting", &format!("{}: {why}", node.display()));
+    let number = |about: fs::Metadata| about.rdev();
+    let now = fs::metadata(node).map_err(|e| failed(e.to_string()))?;
+    let then = held.metadata().map_err(|e| failed(e.to_string()))?;
+    match number(now) == number(then) {
+        true => Ok(()),
+        false => Err(failed("is another device now".to_owned())),
+    }
+}
+
 impl UsbDisks<'_> {
+    /// Opens a device and keeps it open until this program ends, past the writing of the new store.
+    fn hold(&self, node: &Path) -> Result<&File, Trouble> {
+        let failed =
+            |e: io::Error| Trouble::failed("formatting", &format!("{}: {e}", node.display()));
+        let file = File::open(node).map_err(failed)?;
+        Ok(self.held.get_or_init(|| file))
+    }
+
     fn run(&self, program: &str, args: &[&str], deadline: Deadline) -> Result<Finished, Trouble> {
         let call = Call {
             program: Path::new(program),
@@ -93,4 +118,30 @@ fn mounted(candidate: &Candidate, parts: &[PathBuf]) -> Result<Vec<PathBuf>, Str
         mounts.extend(os::mounts_of(part, &[None]).map_err(failed)?);
     }
     Ok(mounts.into_iter().map(|mount| mount.at).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    /// A link stands for a node that comes to mean another device.
+    #[test]
+    fn a_node_that_means_another_device_is_seen_by_the_device_that_is_held() {
+        let node = std::env::temp_dir().join(format!("f3skeys-held-{}", std::process::id()));
+        for (now, is_same) in [
+            (Some("/dev/null"), true),
+            (Some("/dev/zero"), false),
+            (None, false),
+        ] {
+            symlink("/dev/null", &node).unwrap();
+            let held = File::open(&node).unwrap();
+            fs::remove_file(&node).unwrap();
+            if let Some(now) = now {
+                symlink(now, &node).unwrap();
+            }
+            assert_eq!(still(&held, &node).is_ok(), is_same, "{now:?}");
+            let _ = fs::remove_file(&node);
+        }
+    }
 }
