@@ -2,10 +2,10 @@
 //! with pipes of its own, and with a secret only on standard input.
 
 use crate::os::worker::readable;
+use crate::piece::Piece;
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use std::borrow::Cow;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -26,7 +26,7 @@ pub struct Call<'a> {
     pub args: &'a [&'a str],
     /// What it reads on standard input, piece after piece, straight from where each lies: the one way
     /// for a secret. Without it, that is `/dev/null`.
-    pub input: Option<&'a [&'a [u8]]>,
+    pub input: Option<&'a [Piece<'a>]>,
 }
 
 /// A program that has ended.
@@ -88,10 +88,9 @@ pub fn run_at_most(
     clock: &dyn Clock,
     deadline: Deadline,
 ) -> Result<Finished, Trouble> {
-    let input = call.input.map(|pieces| {
-        let pieces = pieces.iter();
-        pieces.map(|piece| Cow::Borrowed(*piece)).collect()
-    });
+    let input = call
+        .input
+        .map(|pieces| pieces.iter().map(Piece::lend).collect());
     let mut running = Running::begin(call.program, call.args, input, most, clock, deadline)?;
     loop {
         match running.look(clock)? {
@@ -123,14 +122,14 @@ pub enum Look {
 
 impl<'a> Running<'a> {
     /// Starts a program that must not write more than `most` bytes on a stream. What it reads on standard
-    /// input is as for [`Call`]; a piece that is owned is no secret.
+    /// input is as for [`Call`].
     ///
     /// # Errors
     /// It could not be started.
     pub fn begin(
         program: &Path,
         args: &[&str],
-        input: Option<Vec<Cow<'a, [u8]>>>,
+        input: Option<Vec<Piece<'a>>>,
         most: usize,
         clock: &dyn Clock,
         deadline: Deadline,
@@ -226,22 +225,22 @@ fn start(program: &Path, args: &[&str], has_input: bool) -> io::Result<Child> {
 struct Input<'a> {
     pipe: Option<ChildStdin>,
     /// The piece that is being written.
-    piece: Cow<'a, [u8]>,
+    piece: Piece<'a>,
     /// How much of it is written.
     written: usize,
     /// The pieces after it.
-    pieces: std::vec::IntoIter<Cow<'a, [u8]>>,
+    pieces: std::vec::IntoIter<Piece<'a>>,
 }
 
 impl<'a> Input<'a> {
-    fn of(child: &mut Child, pieces: Vec<Cow<'a, [u8]>>) -> io::Result<Input<'a>> {
+    fn of(child: &mut Child, pieces: Vec<Piece<'a>>) -> io::Result<Input<'a>> {
         let pipe = child.stdin.take();
         if let Some(pipe) = &pipe {
             fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         }
         Ok(Input {
             pipe,
-            piece: Cow::Borrowed(&[]),
+            piece: Piece::from(Vec::new()),
             written: 0,
             pieces: pieces.into_iter(),
         })
@@ -250,7 +249,7 @@ impl<'a> Input<'a> {
     /// Writes what the pipe takes without waiting; closes it after the last byte.
     fn feed(&mut self) -> io::Result<()> {
         while let Some(pipe) = &mut self.pipe {
-            let rest = self.piece.get(self.written..).unwrap_or_default();
+            let rest = self.piece.unwritten(self.written);
             if rest.is_empty() {
                 match self.pieces.next() {
                     Some(piece) => (self.piece, self.written) = (piece, 0),
@@ -258,7 +257,7 @@ impl<'a> Input<'a> {
                 }
                 continue;
             }
-            match pipe.write(rest) {
+            match pipe.write_vectored(&[rest]) {
                 Ok(written) => self.written += written,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -342,11 +341,13 @@ mod tests {
     use crate::time::SystemClock;
 
     fn sh(script: &str, input: Option<&[&[u8]]>, time: Duration) -> Result<Finished, Trouble> {
+        let pieces = input.map(|pieces| pieces.iter().map(|piece| Piece::from(*piece)));
+        let pieces: Option<Vec<Piece>> = pieces.map(Iterator::collect);
         let clock = SystemClock::start();
         let call = Call {
             program: Path::new("/bin/sh"),
             args: &["-c", script],
-            input,
+            input: pieces.as_deref(),
         };
         run(&call, &clock, Deadline::after(&clock, time))
     }
@@ -360,7 +361,7 @@ mod tests {
         std::fs::create_dir_all(&directory).unwrap();
         let (one, other) = (directory.join("one"), directory.join("other"));
         let sh = |script: &str| {
-            let input = vec![Cow::Borrowed(&b"word"[..])];
+            let input = vec![Piece::from(&b"word"[..])];
             let deadline = Deadline::after(&clock, LONG);
             Running::begin(
                 Path::new("/bin/sh"),

@@ -50,7 +50,7 @@
 //! - [`child`] is the one place that starts programs, [`os::worker`] the one place that forks.
 //! - What comes from a peer is read by a process without rights; [`flat`] is what it hands to root.
 //!   [`paths`] takes names of any bytes from one process to another.
-//! - [`key`] holds key bytes; [`os`] is the platform and all `unsafe`; [`marker`] is the run
+//! - [`key`] holds key bytes, [`piece`] is one on its way into a pipe; [`os`] is the platform and all `unsafe`; [`marker`] is the run
 //!   directory; [`time`] has the deadlines, [`progress`] the line for a person who waits;
 //!   [`trouble`] is "could not ask"; [`sorted`] is what maps and sets are made of.
 
@@ -87,6 +87,7 @@ pub mod os;
 pub mod pass;
 pub mod paths;
 pub mod peers;
+pub mod piece;
 pub mod pinned;
 pub mod places;
 pub mod plan;

@@ -12,6 +12,7 @@ use crate::key::{Fingerprint, Key, Nonce, Proof};
 use crate::names::{DatasetName, KeyName, NodeName};
 use crate::os::PoolState;
 use crate::pass::{Node, ONE_CALL};
+use crate::piece::Piece;
 use crate::promotion::Promoted;
 use crate::sorted::Map;
 use crate::store::work::{Held, Merge};
@@ -19,7 +20,6 @@ use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
 use crate::zfs::Past;
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
 use std::path::Path;
 use std::time::Duration;
 
@@ -335,8 +335,8 @@ impl Ssh<'_> {
         let line = question.line(keys);
         let line =
             line.map_err(|why| Trouble::failed(peer.name.as_str(), &foreign::words(&why)))?;
-        let keys = keys.iter().map(|key| Cow::Borrowed(&key.expose()[..]));
-        let input = std::iter::once(Cow::Owned(line)).chain(keys).collect();
+        let keys = keys.iter().map(|key| Piece::from(*key));
+        let input = std::iter::once(Piece::from(line)).chain(keys).collect();
         let args = arguments(peer, &question.from);
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let running = Running::begin(

@@ -656,3 +656,25 @@ impl Calls {
         }
     }
 }
+
+#[cfg(test)]
+impl Core {
+    /// A library that takes every key, if the memory of its process is locked, what it will yet use as
+    /// well; it calls each a wrong one if not.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn for_locked_memory() -> Core {
+        unsafe extern "C" fn init() -> c_int {
+            0
+        }
+        unsafe extern "C" fn load_key(_: *const c_char, _: c_int, _: *mut u8, _: c_uint) -> c_int {
+            // A mapping of its own, that was not there when memory was locked.
+            let later = vec![1_u8; 1 << 20];
+            let flags = super::memory::flags_of_mapping(later.as_ptr().addr());
+            match flags.contains(&"lo".to_owned()) {
+                true => 0,
+                false => libc::EACCES,
+            }
+        }
+        Core { init, load_key }
+    }
+}

@@ -201,6 +201,9 @@ impl Drop for Intake {
     }
 }
 
+#[cfg(all(test, target_os = "linux"))]
+pub(super) use tests::flags_of_mapping;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,6 +276,120 @@ mod tests {
         !flags_of_mapping(address).is_empty()
     }
 
+    /// Where in this process's writable memory eight bytes of a key lie, other than in its box.
+    #[cfg(target_os = "linux")]
+    fn copies_of(key: &Key) -> Vec<usize> {
+        use std::os::unix::fs::FileExt;
+        let memory = std::fs::File::open("/proc/self/mem").unwrap();
+        let own = key.expose().as_ptr_range();
+        let own = own.start.addr()..own.end.addr();
+        let mut buffer = vec![0; 1 << 16];
+        let read_into = buffer.as_ptr_range();
+        let read_into = read_into.start.addr()..read_into.end.addr();
+        let mut found = Vec::new();
+        for (low, high) in writable() {
+            let mut at = low;
+            while at < high {
+                let length = buffer.len().min(high - at);
+                let chunk = &mut buffer[..length];
+                let read = memory.read_at(chunk, at as u64).unwrap_or(0);
+                for piece in key.expose().chunks_exact(8) {
+                    let hits = chunk[..read].windows(8).enumerate();
+                    let hits = hits.filter(|(_, bytes)| *bytes == piece);
+                    found.extend(hits.map(|(place, _)| at + place));
+                }
+                if length < 8 {
+                    break;
+                }
+                // What lies across the border is in the next piece as well.
+                at += if at + length < high {
+                    length - 7
+                } else {
+                    length
+                };
+            }
+        }
+        buffer.zeroize();
+        found.retain(|place| !own.contains(place) && !read_into.contains(place));
+        found
+    }
+
+    #[cfg(target_os = "linux")]
+    fn writable() -> Vec<(usize, usize)> {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let ranges = maps.lines().filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let (low, high) = words.next()?.split_once('-')?;
+            let address = |hex| usize::from_str_radix(hex, 16).ok();
+            let range = (address(low)?, address(high)?);
+            words.next()?.starts_with("rw").then_some(range)
+        });
+        ranges.collect()
+    }
+
+    /// A key that is in no other test.
+    #[cfg(target_os = "linux")]
+    fn fresh() -> Key {
+        Key::take(|place| crate::os::random(place)).unwrap()
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_scan_of_memory_finds_a_planted_key_wherever_it_lies() {
+        let key = fresh();
+        assert!(copies_of(&key).is_empty());
+        let mut heap = key.expose()[..9].to_vec();
+        assert_eq!(copies_of(&key), [heap.as_ptr().addr()]);
+        heap.zeroize();
+        let mut stack = *key.expose();
+        let found = copies_of(&key).len();
+        stack.zeroize();
+        assert!(found >= 4, "{found}");
+        assert!(copies_of(&key).is_empty());
+    }
+
+    /// Law 2, by this process's whole memory: handed to a pool's worker that was asked something else
+    /// before, to a program, proven and fingerprinted, a key is in its box alone.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn law_2_a_key_that_was_handed_over_is_in_its_box_alone() {
+        use crate::zfs::direct::with_worker;
+        use crate::zfs::{Answer, Try, Zfs};
+        let root: crate::names::DatasetName = "tank/enc".parse().unwrap();
+        let refused = |_: &[u8]| (b'!', "no".to_owned());
+        let key = with_worker(refused, |direct, deadline| {
+            direct.begin("tank", 1, None);
+            let key = fresh();
+            let loaded = direct.load_keys(&[(&root, &key)], deadline);
+            assert!(matches!(loaded[0].answer, Answer::CouldNotAsk(_)));
+            let _ = direct.try_key(&root, &key, Try::Probe, deadline);
+            key
+        });
+        let clock = SystemClock::start();
+        let call = crate::child::Call {
+            program: std::path::Path::new("/bin/cat"),
+            args: &["/dev/null"],
+            input: Some(&[crate::piece::Piece::from(&key)]),
+        };
+        let soon = Deadline::after(&clock, Duration::from_secs(20));
+        crate::child::run(&call, &clock, soon).unwrap();
+        let nonce = crate::key::Nonce::from([7; 32]);
+        let _ = key.prove(&nonce, "f0", "0f");
+        assert!(copies_of(&key).is_empty());
+    }
+
+    /// By the worker's own memory, seen by the library that is handed the key.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn law_2_a_pools_worker_has_all_its_memory_locked_before_the_first_key() {
+        use crate::os::libzfs::Core;
+        use crate::zfs::direct::first_key;
+        for how in [crate::zfs::Try::Load, crate::zfs::Try::Probe] {
+            let answer = first_key(Core::for_locked_memory(), how);
+            assert_eq!(answer, crate::zfs::Answer::Opens, "{how:?}");
+        }
+    }
+
     #[test]
     #[cfg(target_os = "linux")]
     fn key_memory_is_locked_and_left_out_of_cores() {
@@ -288,7 +405,7 @@ mod tests {
     }
 
     #[cfg(target_os = "linux")]
-    fn flags_of_mapping(address: usize) -> Vec<String> {
+    pub(in crate::os) fn flags_of_mapping(address: usize) -> Vec<String> {
         let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
         let mut inside = false;
         for line in maps.lines() {

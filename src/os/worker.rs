@@ -4,6 +4,7 @@
 
 use super::{die_with, give_up_rights};
 use crate::key;
+use crate::piece::Piece;
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -185,20 +186,21 @@ impl Helper {
     /// It was not taken in time, or the worker is dead. It must not be asked again then.
     pub fn ask(
         &mut self,
-        pieces: &[&[u8]],
+        pieces: &[Piece],
         clock: &dyn Clock,
         deadline: Deadline,
     ) -> Result<(), Trouble> {
-        let length = pieces.iter().map(|piece| piece.len()).sum::<usize>();
+        let length = pieces.iter().map(Piece::len).sum::<usize>();
         let length = length_before(length).ok_or_else(|| died(&self.what))?;
-        let frame = [&[&length[..]], pieces].concat();
-        let slices: Vec<IoSlice> = frame.iter().map(|piece| IoSlice::new(piece)).collect();
+        let length = Piece::from(&length[..]);
+        let frame = || std::iter::once(&length).chain(pieces);
+        let slices: Vec<IoSlice> = frame().map(|piece| piece.unwritten(0)).collect();
         // At once, lest the worker wake for a part of it.
         let mut written = writev(&self.questions, &slices).unwrap_or(0);
-        frame.iter().try_for_each(|piece| {
-            let rest = &piece[written.min(piece.len())..];
+        frame().try_for_each(|piece| {
+            let rest = piece.unwritten(written);
             written = written.saturating_sub(piece.len());
-            self.write(rest, clock, deadline)
+            self.write(&rest, clock, deadline)
         })
     }
 
@@ -240,7 +242,7 @@ impl Helper {
         deadline: Deadline,
     ) -> Result<(), Trouble> {
         let bytes = serde_json::to_vec(value).map_err(|_| died(&self.what))?;
-        self.ask(&[&bytes], clock, deadline)
+        self.ask(&[Piece::from(bytes)], clock, deadline)
     }
 
     /// As [`Helper::answer`], of a value that was told by [`tell`].
@@ -447,6 +449,10 @@ mod tests {
     use super::*;
     use crate::time::SystemClock;
 
+    fn pieces<'a>(bytes: &[&'a [u8]]) -> Vec<Piece<'a>> {
+        bytes.iter().map(|bytes| Piece::from(*bytes)).collect()
+    }
+
     fn soon(clock: &SystemClock) -> Deadline {
         Deadline::after(clock, Duration::from_secs(20))
     }
@@ -551,17 +557,19 @@ mod tests {
         let clock = SystemClock::start();
         let mut helper = echo();
         let long = vec![b'x'; 300_000];
-        helper.ask(&[b"one"], &clock, soon(&clock)).unwrap();
         helper
-            .ask(&[b"t", b"", b"wo"], &clock, soon(&clock))
+            .ask(&pieces(&[b"one"]), &clock, soon(&clock))
+            .unwrap();
+        helper
+            .ask(&pieces(&[b"t", b"", b"wo"]), &clock, soon(&clock))
             .unwrap();
         for expected in [&b"one"[..], b"two"] {
             let answer = helper.answer(3, &clock, soon(&clock));
             assert_eq!(answer.unwrap(), expected);
         }
-        helper.ask(&[b""], &clock, soon(&clock)).unwrap();
+        helper.ask(&pieces(&[b""]), &clock, soon(&clock)).unwrap();
         assert_eq!(helper.answer(0, &clock, soon(&clock)).unwrap(), b"");
-        helper.ask(&[&long], &clock, soon(&clock)).unwrap();
+        helper.ask(&pieces(&[&long]), &clock, soon(&clock)).unwrap();
         let answer = helper.answer(300_000, &clock, soon(&clock));
         assert_eq!(answer.unwrap(), long);
     }
@@ -575,7 +583,7 @@ mod tests {
         let mut helper = Helper::start("a helper", idle).unwrap();
         let brief = || Deadline::after(&clock, Duration::from_millis(50));
         let more_than_a_pipe = vec![0; 1 << 20];
-        let asked = helper.ask(&[&more_than_a_pipe], &clock, brief());
+        let asked = helper.ask(&pieces(&[&more_than_a_pipe]), &clock, brief());
         assert!(asked.unwrap_err().is_timeout());
         let answer = helper.answer(10, &clock, brief());
         assert!(answer.unwrap_err().is_timeout());
@@ -594,7 +602,8 @@ mod tests {
         let answer = dead.answer(10, &clock, soon(&clock));
         assert!(answer.unwrap_err().to_string().contains("died"));
         let mut long = echo();
-        long.ask(&[b"12345"], &clock, soon(&clock)).unwrap();
+        long.ask(&pieces(&[b"12345"]), &clock, soon(&clock))
+            .unwrap();
         let answer = long.answer(4, &clock, soon(&clock));
         assert!(answer.unwrap_err().to_string().contains("too long"));
     }

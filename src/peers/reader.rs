@@ -10,6 +10,7 @@ use crate::exit::Fault;
 use crate::flat;
 use crate::foreign;
 use crate::os;
+use crate::piece::Piece;
 use crate::time::{Clock, Deadline};
 use std::io::{Read, Write};
 use std::path::Path;
@@ -31,7 +32,7 @@ pub fn read(program: &Path, answer: &[u8], clock: &dyn Clock) -> Result<Reply, S
     let call = Call {
         program,
         args: &[READER],
-        input: Some(&[answer]),
+        input: Some(&[Piece::from(answer)]),
     };
     let done = child::run_at_most(&call, flat::LARGEST, clock, deadline);
     let done = done.map_err(|trouble| format!("its answer could not be read: {trouble}"))?;

@@ -9,6 +9,7 @@ use crate::child::{self, Call};
 use crate::key::Key;
 use crate::names::DatasetName;
 use crate::os;
+use crate::piece::Piece;
 use crate::promotion;
 use crate::seals::Seal;
 use crate::time::{Clock, Deadline};
@@ -30,7 +31,7 @@ impl Command<'_> {
         secret: Option<&Key>,
         deadline: Deadline,
     ) -> Result<child::Finished, Trouble> {
-        let pieces: Option<[&[u8]; 1]> = secret.map(|key| [&key.expose()[..]]);
+        let pieces = secret.map(|key| [Piece::from(key)]);
         child::run(
             &Call {
                 program: &self.program,

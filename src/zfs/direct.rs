@@ -13,6 +13,7 @@ use crate::names::DatasetName;
 use crate::os::libzfs::{Core, Library, Mounting, Told};
 use crate::os::worker::Helper;
 use crate::os::{self, error_words};
+use crate::piece::Piece;
 use crate::seals::Seal;
 use crate::sorted::Map;
 use crate::time::{Clock, Deadline};
@@ -111,16 +112,16 @@ impl Worker {
 
     fn ask(
         &mut self,
-        question: &[&[u8]],
+        question: &Question,
         clock: &dyn Clock,
         deadline: Deadline,
     ) -> Result<(), Trouble> {
         match self.ahead.take() {
-            Some(asked) if asked == question.concat() => return Ok(()),
+            Some(asked) if question.key.is_none() && asked == question.words => return Ok(()),
             Some(_) => drop(self.hear(clock, deadline)?),
             None => {}
         }
-        self.helper.ask(question, clock, deadline)
+        self.helper.ask(&question.pieces(), clock, deadline)
     }
 
     fn hear(&mut self, clock: &dyn Clock, deadline: Deadline) -> Result<(u8, Vec<u8>), Trouble> {
@@ -153,6 +154,25 @@ impl Worker {
     }
 }
 
+/// What a worker is asked: words, and perhaps a key behind them.
+struct Question<'a> {
+    words: Vec<u8>,
+    key: Option<&'a Key>,
+}
+
+impl Question<'_> {
+    fn of(words: Vec<u8>) -> Question<'static> {
+        Question { words, key: None }
+    }
+
+    fn pieces(&self) -> Vec<Piece<'_>> {
+        let words = Piece::from(&self.words[..]);
+        std::iter::once(words)
+            .chain(self.key.map(Piece::from))
+            .collect()
+    }
+}
+
 /// A worker while it is asked, and what became of it.
 struct Lane {
     worker: Option<Worker>,
@@ -169,7 +189,7 @@ impl From<Worker> for Lane {
 }
 
 impl Lane {
-    fn ask(&mut self, question: &[&[u8]], clock: &dyn Clock, deadline: Deadline) {
+    fn ask(&mut self, question: &Question, clock: &dyn Clock, deadline: Deadline) {
         if let Some(worker) = &mut self.worker
             && let Err(trouble) = worker.ask(question, clock, deadline)
         {
@@ -232,7 +252,7 @@ impl<'a> Direct<'a> {
     }
 
     /// Hands the questions out to the workers, each in its turn, and hears their answers.
-    fn each(&self, pool: &str, questions: &[Vec<&[u8]>], deadline: Deadline) -> Vec<Heard> {
+    fn each(&self, pool: &str, questions: &[Question], deadline: Deadline) -> Vec<Heard> {
         let in_turn: Vec<usize> = (0..questions.len()).collect();
         self.each_by(pool, questions, &in_turn, deadline)
     }
@@ -242,7 +262,7 @@ impl<'a> Direct<'a> {
     fn each_by(
         &self,
         pool: &str,
-        questions: &[Vec<&[u8]>],
+        questions: &[Question],
         by: &[usize],
         deadline: Deadline,
     ) -> Vec<Heard> {
@@ -266,7 +286,7 @@ impl<'a> Direct<'a> {
         heard
     }
 
-    fn ask(&self, pool: &str, question: Vec<&[u8]>, deadline: Deadline) -> Heard {
+    fn ask(&self, pool: &str, question: Question, deadline: Deadline) -> Heard {
         self.each(pool, &[question], deadline).pop().flatten()
     }
 
@@ -327,7 +347,7 @@ impl<'a> Direct<'a> {
             self.forget(pool);
             questions = self.looking(pool, part);
         }
-        let questions: Vec<Vec<&[u8]>> = questions.iter().map(|q| vec![&q[..]]).collect();
+        let questions: Vec<Question> = questions.into_iter().map(Question::of).collect();
         if let Some(of_pool) = self.pools.borrow_mut().get_mut(pool) {
             of_pool.shares = part.shares(questions.len());
         }
@@ -369,12 +389,15 @@ fn question_for(state: u64, part: &Part) -> Vec<u8> {
     [&[OBSERVE], lines.as_bytes()].concat()
 }
 
-fn key_question<'q>(how: Try, root: &'q DatasetName, key: &'q Key) -> Vec<&'q [u8]> {
-    let kind: &[u8] = match how {
-        Try::Load => &[LOAD],
-        Try::Probe => &[PROBE],
+fn key_question<'q>(how: Try, root: &DatasetName, key: &'q Key) -> Question<'q> {
+    let kind = match how {
+        Try::Load => LOAD,
+        Try::Probe => PROBE,
     };
-    vec![kind, root.as_str().as_bytes(), key.expose()]
+    Question {
+        words: [&[kind], root.as_str().as_bytes()].concat(),
+        key: Some(key),
+    }
 }
 
 /// What an answer brought that was nothing but done or refused.
@@ -411,7 +434,10 @@ impl Zfs for Direct<'_> {
             let now = Deadline::after(clock, Duration::ZERO);
             if worker.ahead.is_none()
                 && question.len() <= FITS_A_PIPE
-                && worker.helper.ask(&[&question], clock, now).is_ok()
+                && worker
+                    .helper
+                    .ask(&[Piece::from(&question[..])], clock, now)
+                    .is_ok()
             {
                 worker.ahead = Some(question);
             }
@@ -496,10 +522,11 @@ impl Zfs for Direct<'_> {
             return Vec::new();
         };
         let state = format!("{}\n", self.state(first.pool()));
-        let questions: Vec<Vec<&[u8]>> = datasets
-            .iter()
-            .map(|dataset| vec![&[MOUNT][..], state.as_bytes(), dataset.as_str().as_bytes()])
-            .collect();
+        let question = |dataset: &&DatasetName| {
+            let words = [&[MOUNT][..], state.as_bytes(), dataset.as_str().as_bytes()];
+            Question::of(words.concat())
+        };
+        let questions: Vec<Question> = datasets.iter().map(question).collect();
         let mounters = self.mounters(datasets);
         let heard = self.each_by(first.pool(), &questions, &mounters, deadline);
         let done = datasets
@@ -757,6 +784,9 @@ fn meaning(number: i32) -> Said {
 }
 
 #[cfg(test)]
+pub(crate) use tests::{first_key, with_worker};
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::time::SystemClock;
@@ -776,7 +806,20 @@ mod tests {
     }
 
     /// A pool's worker that answers each question with what `answer` makes of it; no library.
-    fn with_worker<T>(
+    /// What a real worker answers to the very first key, with this library.
+    pub(crate) fn first_key(core: Core, how: Try) -> Answer {
+        let clock = SystemClock::start();
+        let direct = Direct::new(Command {
+            program: "/nonexistent/zfs".into(),
+            clock: &clock,
+        });
+        let _ = direct.core.set(Ok(core));
+        direct.start("tank", 1);
+        let deadline = Deadline::after(&clock, Duration::from_secs(20));
+        direct.try_key(&root(), &key(), how, deadline)
+    }
+
+    pub(crate) fn with_worker<T>(
         answer: impl Fn(&[u8]) -> (u8, String) + 'static,
         then: impl FnOnce(&Direct, Deadline) -> T,
     ) -> T {
