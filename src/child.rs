@@ -6,8 +6,11 @@ use crate::piece::Piece;
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -206,7 +209,10 @@ fn shown(program: &Path, args: &[&str]) -> String {
 }
 
 fn start(program: &Path, args: &[&str], has_input: bool) -> io::Result<Child> {
+    // A group of its own, so that it can be killed with all that it has started. Nothing that is started
+    // here asks a person at the terminal.
     Command::new(program)
+        .process_group(0)
         .args(args)
         .env_clear()
         .env("LC_ALL", "C")
@@ -270,9 +276,12 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Kills the program. One that the kernel holds stays behind; init inherits it.
+/// Kills the program and all that it has started in its group. What the kernel holds stays behind; init
+/// inherits it. While nobody has waited for the program, its number can be no other group's.
 fn give_up(child: &mut Child) {
-    let _ = child.kill();
+    if let (Ok(None), Ok(group)) = (child.try_wait(), i32::try_from(child.id())) {
+        let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+    }
     let _ = child.try_wait();
 }
 
@@ -430,6 +439,48 @@ mod tests {
         ] {
             let answer = sh(script, None, Duration::from_millis(100));
             assert!(answer.unwrap_err().is_timeout());
+        }
+    }
+
+    /// Whether a process is there and at work. One that has ended and that nobody has waited for is not.
+    fn is_at_work(process: Pid) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        nix::sys::signal::kill(process, None).is_ok() && !stat.contains(") Z ")
+    }
+
+    /// The number of the process that a script has written, once it has.
+    fn started(script: &str, name: &str, time: Duration) -> (Result<Finished, Trouble>, Pid) {
+        let file = std::env::temp_dir().join(format!("f3skeys-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_file(&file);
+        let script = format!("sleep 1000 & echo $! >{}; {script}", file.display());
+        let done = sh(&script, None, time);
+        let number = std::fs::read_to_string(&file).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        (done, Pid::from_raw(number.trim().parse().unwrap()))
+    }
+
+    #[test]
+    fn law_6_a_program_that_is_given_up_on_goes_with_all_that_it_has_started() {
+        for script in ["wait", "trap '' TERM; wait", "cat /dev/zero"] {
+            let most = Duration::from_secs(2);
+            let (done, grandchild) = started(script, "group", most);
+            assert!(done.is_err(), "{script}");
+            let clock = SystemClock::start();
+            let deadline = Deadline::after(&clock, LONG);
+            while is_at_work(grandchild) {
+                assert!(!deadline.passed(&clock), "{script}: it was left behind");
+                clock.sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
+    /// As a service does that was started.
+    #[test]
+    fn what_a_program_has_started_stays_when_the_program_ends_by_itself() {
+        for script in ["exit 0", "exit 3"] {
+            let (done, grandchild) = started(&format!("{script} >&- 2>&-"), "left", LONG);
+            assert!(done.is_ok() && is_at_work(grandchild), "{script}");
+            nix::sys::signal::kill(grandchild, Signal::SIGKILL).unwrap();
         }
     }
 

@@ -291,6 +291,37 @@ fn a_file_that_others_may_write_is_refused() {
     }
 }
 
+/// Through the file itself: every mode, and for root other owners, a link to such a file, and a directory.
+#[test]
+fn law_9_a_configuration_that_others_may_write_is_not_read() {
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+    let directory = std::env::temp_dir().join(format!("f3skeys-config-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&directory);
+    std::fs::create_dir(&directory).unwrap();
+    let (file, link) = (directory.join("f3skeys.ron"), directory.join("link"));
+    std::fs::write(&file, GOOD).unwrap();
+    symlink(&file, &link).unwrap();
+    let is_root = nix::unistd::geteuid().is_root();
+    for mode in 0..0o1000 {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        let good = is_root && mode & 0o022 == 0;
+        for path in [&file, &link] {
+            assert_eq!(Config::read(path).is_ok(), good, "{mode:o}");
+        }
+    }
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    if is_root {
+        for owner in [1, 1000, 65534] {
+            chown(&file, Some(owner), None).unwrap();
+            assert!(Config::read(&file).is_err(), "of user {owner}");
+        }
+        chown(&file, Some(0), None).unwrap();
+        assert!(Config::read(&file).is_ok());
+    }
+    assert!(Config::read(&directory).is_err());
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
 #[test]
 fn a_missing_file_is_named() {
     let error = Config::read(Path::new("/nowhere/f3skeys.ron")).unwrap_err();

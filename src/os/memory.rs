@@ -225,6 +225,80 @@ mod tests {
         assert!(intake.take(3).is_err());
     }
 
+    /// Who shares the memory sees what becomes of it: the worker of a run that goes on without it.
+    #[test]
+    fn law_2_an_intake_that_is_dropped_is_wiped_for_all_who_share_it() {
+        use nix::sys::wait::{WaitStatus, waitpid};
+        use nix::unistd::{ForkResult, fork, pipe, read, write};
+        let mut intake = Intake::new(3).unwrap();
+        intake.bytes().fill(9);
+        let (go, ready) = pipe().unwrap();
+        // SAFETY: the child only reads, and ends with _exit.
+        match unsafe { fork() }.unwrap() {
+            ForkResult::Child => {
+                let was = intake.bytes().iter().all(|byte| *byte == 9);
+                let _ = read(&go, &mut [0]);
+                let is = intake.bytes().iter().all(|byte| *byte == 0);
+                // SAFETY: ends the child at once.
+                unsafe { libc::_exit(i32::from(!(was && is))) }
+            }
+            ForkResult::Parent { child } => {
+                // The child has to see the keys before they are wiped.
+                std::thread::sleep(std::time::Duration::from_millis(200));
+                drop(intake);
+                write(&ready, b"x").unwrap();
+                assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 0)));
+            }
+        }
+    }
+
+    /// The part of the stack that is free now, the deepest first, as the kernel shows it.
+    #[cfg(target_os = "linux")]
+    #[inline(never)]
+    fn free_stack() -> Vec<u8> {
+        use std::os::unix::fs::FileExt;
+        const DEPTH: usize = 32 << 10;
+        // Of the heap, so that this very copy is not on the stack.
+        let mut bytes = vec![0; DEPTH];
+        let here = [0_u8; 1];
+        let from = here.as_ptr() as usize - DEPTH;
+        let memory = std::fs::File::open("/proc/self/mem").unwrap();
+        let from = u64::try_from(from).unwrap();
+        memory.read_exact_at(&mut bytes, from).unwrap();
+        bytes
+    }
+
+    #[cfg(target_os = "linux")]
+    fn marked(place: &mut [u8]) {
+        for (byte, number) in place.iter_mut().zip(0..) {
+            *byte = 0xa7_u8.wrapping_mul(number) ^ 0x5c;
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn is_on_the_free_stack(key: &[u8]) -> bool {
+        free_stack().windows(16).any(|part| part == &key[..16])
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn law_2_hashing_a_key_leaves_none_of_it_on_the_stack() {
+        let take = || {
+            Key::take(|place| {
+                marked(place);
+                Ok(())
+            })
+        };
+        let key = take().unwrap();
+        assert!(!is_on_the_free_stack(key.expose()), "its fingerprint");
+        let nonce = crate::key::Nonce::from([1; 32]);
+        let _ = key.prove(&nonce, "f0", "store");
+        assert!(!is_on_the_free_stack(key.expose()), "a proof");
+        // Control: hashing by itself leaves it there.
+        let _ = std::hint::black_box(blake3::derive_key("a test", key.expose()));
+        assert!(is_on_the_free_stack(key.expose()), "this test sees nothing");
+    }
+
     #[test]
     #[cfg(target_os = "linux")]
     fn law_2_only_who_is_to_read_into_an_intake_inherits_it() {
