@@ -67,7 +67,7 @@ pub fn good(name: &str) -> Entry {
         "encryptionroot" | "origin" | "keylocation" => "-",
         "keystatus" | "keyformat" => "none",
         "mountpoint" => "/data",
-        "canmount" => "on",
+        "canmount" | "setuid" | "devices" | "exec" => "on",
         "mounted" => "no",
         "readonly" => "off",
         _ => "-",
