@@ -487,3 +487,31 @@ fn law_9_no_link_on_a_replica_leads_a_mount_elsewhere() {
         assert_eq!(second.fault.is_some(), kept.is_some(), "{link}");
     }
 }
+
+#[test]
+fn a_replica_that_has_its_mountpoint_from_the_sink_opens_and_is_mounted_without_a_word() {
+    let config = &configurations()[2].1;
+    for (source, path, opens) in [
+        (
+            Source::Inherited("z/sink".parse().unwrap()),
+            "/srv/f0",
+            true,
+        ),
+        (Source::Default, "/z/sink/f0", true),
+        (Source::Received, "/srv/f0", false),
+    ] {
+        let replica = Dataset {
+            mountpoint_source: source,
+            ..at(path, encrypted(ROOT, ROOT))
+        };
+        let sim = node("sink", replica);
+        sim.change("z/sink", |d| *d = at("/srv", dataset("z/sink")));
+        let first = sim.verb(|node| boot(node, config));
+        sim.zfs_mount_all();
+        let second = sim.verb(|node| ready(node, config));
+        assert_eq!(sim.find(ROOT).mounted, opens, "{path}");
+        for report in [first, second] {
+            assert_eq!(report.fault.is_none(), opens, "{:?}", report.findings);
+        }
+    }
+}

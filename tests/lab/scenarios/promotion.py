@@ -18,10 +18,22 @@ KEY = "f1.lan.buetow.org:zdata"
 TREE = (LOST, f"{LOST}/child", f"{LOST}/vol")
 PLACE = "/data/zdata-sink-f1-home"
 VOLUME = f"/dev/zvol/{LOST}/vol"
-ROOT = '(dataset: "{}", key: "f1.lan.buetow.org:zdata", role: replica, required: false),\n        '
+
+
+def root(target):
+    """A replica's line in `roots`."""
+    return (f'(dataset: "{target}", key: "f1.lan.buetow.org:zdata", role: replica, required: false, '
+            f'mountpoint: "{place(target)}"),\n        ')
+
+
+def place(target):
+    """Where a replica made here is mounted."""
+    return f"/data/{target.replace('/', '-')}"
+
+
 # As on a node that receives from f1: the replica that will be promoted beside the lab's own, and one below it.
 CONFIG = machine.NODE_CONFIG.replace(
-    f'(dataset: "{SIBLING}"', f'{ROOT.format(LOST)}{ROOT.format(NESTED)}(dataset: "{SIBLING}"').replace(
+    f'(dataset: "{SIBLING}"', f'{root(LOST)}{root(NESTED)}(dataset: "{SIBLING}"').replace(
     "    gates: [", '    peers: [(name: "f1.lan.buetow.org", ssh: "root@f1")],\n    gates: [\n'
     f'        (name: "served", needs: [writable("{LOST}")]),\n'
     f'        (name: "standby", needs: [role(dataset: "{LOST}", is: replica)]),')
@@ -48,11 +60,6 @@ def sent(snapshot, target, since=""):
     """The shell command that replicates the source of `target`, as a replicator does it."""
     fresh = "" if since else f"-o mountpoint={place(target)} -x keylocation"
     return f"zfs send -R -w {since} source/{target.split('/')[-1]}@{snapshot} | zfs recv -u {fresh} {target}"
-
-
-def place(target):
-    """Where a replica made here is mounted."""
-    return f"/data/{target.replace('/', '-')}"
 
 
 def received(lab, name, *targets):
