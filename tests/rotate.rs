@@ -799,8 +799,12 @@ fn law_7_nothing_is_pruned_that_opens_something_or_of_which_that_is_not_known() 
     stays("root", "zdata/more: is opened by", |w| {
         set(&w.f0, "zdata/more", OLD)
     });
-    stays("replica", "nothing on its store opens it", |w| {
+    // A peer tries what is retired as well, after all others.
+    stays("replica", "zsink/f0 on f1: is opened by", |w| {
         set(&w.f0.neighbour("f1").0, "zsink/f0", OLD);
+    });
+    stays("replica-of-none", "nothing on its store opens it", |w| {
+        set(&w.f0.neighbour("f1").0, "zsink/f0", F1);
     });
     stays("nobody-names-it", "zroot/forgotten: is opened by", |w| {
         let mut forgotten = root("zroot/forgotten", "prompt");
