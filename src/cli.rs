@@ -67,7 +67,7 @@ pub fn run(arguments: &[OsString]) -> u8 {
         return USAGE;
     }
     if let Some(wrong) = wrong_together(&parsed.verb) {
-        complain_of(&wrong, "");
+        complain_of(wrong, "");
         return USAGE;
     }
     match parsed.verb {
