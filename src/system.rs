@@ -31,6 +31,8 @@ pub trait System {
     fn clock(&self) -> &dyn Clock;
     /// This boot's identity; `None` while there is none.
     fn boot_id(&self) -> Option<String>;
+    /// The version of ZFS in the kernel; `None` where it does not say.
+    fn zfs_version(&self) -> Option<String>;
     /// The state of a pool, without asking the pool.
     fn pool_state(&self, pool: &str) -> PoolState;
     /// What is mounted now, as the kernel tells it without asking a file system.
@@ -193,6 +195,10 @@ impl System for Machine {
 
     fn boot_id(&self) -> Option<String> {
         self.boot_id.get_or_init(os::boot_id).clone()
+    }
+
+    fn zfs_version(&self) -> Option<String> {
+        os::zfs_version()
     }
 
     fn pool_state(&self, pool: &str) -> PoolState {

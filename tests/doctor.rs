@@ -682,6 +682,15 @@ fn a_missing_root_is_one_fault() {
 }
 
 #[test]
+fn a_version_of_zfs_whose_library_was_not_tested() {
+    for version in [None, Some("2.5.0-1"), Some("2.0.7")] {
+        let world = healthy(Rc, "version");
+        *world.sim.zfs_version.borrow_mut() = version.map(str::to_owned);
+        world.only(NOTE, "zfs", "the `zfs` program does the work");
+    }
+}
+
+#[test]
 fn law_5_a_dataset_that_is_not_understood_is_one_fault() {
     for (name, root, severity) in [
         ("zdata/enc", "zdata/enc", FAILURE),

@@ -139,6 +139,7 @@ fn decisions_do_no_input_or_output() {
         "zfs/entry.rs",
         "zfs/framed.rs",
         "zfs/parse.rs",
+        "zfs/version.rs",
         "preview.rs",
         "adopt/advice.rs",
         "adopt/exports.rs",

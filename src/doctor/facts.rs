@@ -37,6 +37,8 @@ pub type Known<T> = Result<T, String>;
 /// Everything that the checks are made of.
 #[derive(Debug, Clone)]
 pub struct Facts {
+    /// The version of ZFS in the kernel; `None` where it does not say.
+    pub zfs_version: Option<String>,
     /// What starts services.
     pub init: InitSystem,
     /// What is said of the boot hooks.
@@ -146,6 +148,7 @@ impl Facts {
             init,
             hooks: hooks::hooks(host, init),
             boot: node.system.boot_id(),
+            zfs_version: node.system.zfs_version(),
             last: ["boot", "ready"].into_iter().map(last).collect(),
             daily: daily.iter().copied().map(last).collect(),
             now: node.system.wall(),

@@ -12,6 +12,7 @@ use crate::roles;
 use crate::seals;
 use crate::shell::command;
 use crate::verdict;
+use crate::zfs::version;
 use crate::zfs::{Damaged, Dataset, KeyFormat, KeyStatus, Kind, Mountpoint, Source};
 use std::path::Path;
 
@@ -20,6 +21,12 @@ const IN_CONFIGURATION: &str = "correct it in the configuration";
 pub(super) fn check(config: &Config, facts: &Facts, said: &mut Findings) {
     if let Err(why) = &facts.pools {
         said.unknown("pools", why);
+    }
+    if let Some(why) = version::why_program(facts.zfs_version.as_deref()) {
+        said.note(
+            "zfs",
+            &format!("the `zfs` program does the work, which is slower: {why}"),
+        );
     }
     for (name, pool) in &facts.observed.pools {
         state(config, name, pool, said);

@@ -222,6 +222,12 @@ pub fn service(call: ServiceCall, name: &str) -> Program {
     ("/usr/sbin/service", vec![name.to_owned(), word.to_owned()])
 }
 
+/// The version of ZFS in the kernel; `None` where it does not say.
+pub fn zfs_version() -> Option<String> {
+    let ctl = Ctl::new("vfs.zfs.version.module");
+    ctl.and_then(|ctl| ctl.value_string()).ok()
+}
+
 /// The state of `pool` without asking the pool.
 pub fn pool_state(pool: &str) -> PoolState {
     let name = format!("kstat.zfs.{pool}.misc.state");

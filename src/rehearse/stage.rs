@@ -508,6 +508,10 @@ impl System for Stage<'_> {
         self.real.system.boot_id()
     }
 
+    fn zfs_version(&self) -> Option<String> {
+        self.real.system.zfs_version()
+    }
+
     fn pool_state(&self, pool: &str) -> PoolState {
         self.real.system.pool_state(pool)
     }

@@ -7,7 +7,7 @@
 
 use super::command::Command;
 use super::entry::{self, Entry, PROPERTIES, Value};
-use super::{Answer, Listing, Loading, Part, Past, Try, Zfs, parse};
+use super::{Answer, Listing, Loading, Part, Past, Try, Zfs, parse, version};
 use crate::key::{KEY_LEN, Key, keys_alive};
 use crate::names::DatasetName;
 use crate::os::libzfs::{Core, Library, Mounting, Told};
@@ -101,7 +101,7 @@ struct Worker {
 
 impl Worker {
     fn start(pool: &str, core: &OnceCell<Found>) -> Result<Worker, Trouble> {
-        let work = |questions, answers| work(core.get_or_init(Core::find), questions, answers);
+        let work = |questions, answers| work(core.get_or_init(found), questions, answers);
         let helper = Helper::start(&format!("a worker of pool {pool}"), work)?;
         Ok(Worker {
             helper,
@@ -415,7 +415,7 @@ impl Zfs for Direct<'_> {
             None => {
                 // Too late for a worker, and so for a library, once a key was taken.
                 if keys_alive() == 0 {
-                    self.core.get_or_init(Core::find);
+                    self.core.get_or_init(found);
                 }
                 self.start(pool, pieces);
             }
@@ -619,6 +619,14 @@ impl From<Told> for Entry {
             name,
             values: values.into_iter().map(value).collect(),
         }
+    }
+}
+
+/// The library's lowest part, where this version of it was tested.
+fn found() -> Found {
+    match version::why_program(os::zfs_version().as_deref()) {
+        None => Core::find(),
+        Some(why) => Err(why),
     }
 }
 

@@ -6,6 +6,7 @@ pub mod direct;
 pub mod entry;
 pub mod framed;
 pub mod parse;
+pub mod version;
 
 use crate::key::Key;
 use crate::names::DatasetName;

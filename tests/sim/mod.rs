@@ -293,6 +293,8 @@ pub struct Sim {
     pub wall: Cell<u64>,
     /// Whether the node takes part in CARP, where there is one.
     pub carp: RefCell<Result<Option<bool>, String>>,
+    /// The version of ZFS in the kernel.
+    pub zfs_version: RefCell<Option<String>>,
     /// Datasets of which ZFS says something that is not understood.
     pub damaged: RefCell<Vec<Damaged>>,
     /// Snapshots, bookmarks and bytes written, of datasets that have any.
@@ -397,6 +399,7 @@ impl Sim {
             beneath: RefCell::default(),
             wall: Cell::new(1_795_000_000),
             carp: RefCell::new(Ok(None)),
+            zfs_version: RefCell::new(Some("2.3.9-1".to_owned())),
             damaged: RefCell::default(),
             pasts: RefCell::default(),
             unlisted: RefCell::default(),
@@ -988,6 +991,10 @@ impl System for Sim {
     fn boot_id(&self) -> Option<String> {
         self.step();
         self.boot_id.borrow().clone()
+    }
+
+    fn zfs_version(&self) -> Option<String> {
+        self.zfs_version.borrow().clone()
     }
 
     fn pool_state(&self, pool: &str) -> PoolState {

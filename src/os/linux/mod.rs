@@ -157,6 +157,11 @@ pub fn service(call: ServiceCall, name: &str) -> Program {
     ("/usr/bin/systemctl", words.collect())
 }
 
+/// The version of ZFS in the kernel; `None` where it does not say.
+pub fn zfs_version() -> Option<String> {
+    fs::read_to_string("/sys/module/zfs/version").ok()
+}
+
 /// The state of `pool` without asking the pool.
 pub fn pool_state(pool: &str) -> PoolState {
     let path = Path::new("/proc/spl/kstat/zfs").join(pool).join("state");
