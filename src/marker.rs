@@ -419,6 +419,30 @@ mod tests {
         }
     }
 
+    /// Of each file that is taken away: one that is not there is no failure, and one that stays is.
+    #[test]
+    fn what_is_taken_away_is_gone_or_that_is_a_failure() {
+        let run = Scratch::new("marker-away");
+        let gate: GateName = "nfs".parse().unwrap();
+        let turned_away = run.0.join("turned-away-reconcile");
+        let away: [(PathBuf, &dyn Fn() -> io::Result<()>); 4] = [
+            (turned_away, &|| let_in(&run.0, "reconcile")),
+            (run.0.join(LOCKED), &|| set_locked(&run.0, false)),
+            (pending(&run.0, &gate), &|| clear_pending(&run.0, &gate)),
+            (path(&run.0, &gate), &|| remove(&run.0, &gate).map(drop)),
+        ];
+        for (path, take) in away {
+            take().unwrap();
+            // What nobody can remove as a file.
+            fs::create_dir_all(&path).unwrap();
+            assert!(take().is_err() && path.exists(), "{}", path.display());
+            fs::remove_dir(&path).unwrap();
+            fs::write(&path, "x").unwrap();
+            take().unwrap();
+            assert!(!path.exists(), "{}", path.display());
+        }
+    }
+
     #[test]
     fn a_second_write_of_the_same_changes_nothing() {
         let run = Scratch::new("marker-same");

@@ -435,6 +435,23 @@ mod tests {
     }
 
     #[test]
+    fn as_many_datasets_may_be_asked_about_as_a_question_may_name_and_no_more() {
+        for (count, is_allowed) in [
+            (0, false),
+            (1, true),
+            (MOST - 1, true),
+            (MOST, true),
+            (MOST + 1, false),
+            (2 * MOST, false),
+        ] {
+            let datasets = vec!["z/sink/f0/nfs".parse().unwrap(); count];
+            let config = Config::parse(CONFIG).unwrap();
+            let asked = may_ask_about(&config, &"f0".parse().unwrap(), &datasets);
+            assert_eq!(asked.is_ok(), is_allowed, "{count}");
+        }
+    }
+
+    #[test]
     fn hostile_questions_are_refused() {
         let many = format!("[{}]", vec!["\"z/sink/f0/nfs\""; MOST + 1].join(","));
         for (from, to, status) in [

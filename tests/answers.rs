@@ -818,3 +818,13 @@ fn law_2_no_verb_flag_message_or_pair_of_messages_makes_a_node_send_a_key_byte()
         .filter(|line| line.contains(" refusals: ") || line.contains(" texts "));
     counts.for_each(|line| println!("{line}"));
 }
+
+/// Whoever says that a rebuild is over must have ended it.
+#[test]
+fn a_rebuild_that_cannot_be_ended_is_not_said_to_be_over() {
+    let sim = node("end");
+    let file = sim.run().join("rebuild");
+    assert!(sim.verb(rebuild::end).unwrap().contains("not open"));
+    fs::create_dir_all(&file).unwrap();
+    assert!(sim.verb(rebuild::end).is_err() && file.exists());
+}

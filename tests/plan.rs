@@ -12,7 +12,7 @@ use f3skeys::preview::imagine;
 use f3skeys::promotion::{Promoted, Promotion};
 use f3skeys::seals::{self, Seal};
 use f3skeys::sorted::Map;
-use f3skeys::zfs::{Dataset, KeyStatus, Kind, Mountpoint};
+use f3skeys::zfs::{Damaged, Dataset, KeyStatus, Kind, Listing, Mountpoint};
 
 /// One of the two datasets, in one of its states. Each is an encryption root of its own.
 #[derive(Debug, Clone)]
@@ -566,4 +566,31 @@ fn law_9_no_key_is_loaded_before_setuid_devices_and_exec_are_off_and_a_promotion
         }
     }
     assert_eq!(worlds, 2 * 16 * 4 * 2 * 4);
+}
+
+#[test]
+fn law_5_what_is_known_of_a_pool_goes_with_its_look_and_no_other_with_it() {
+    let damaged = |name: &str| Damaged {
+        name: name.parse().unwrap(),
+        property: "guid",
+        what: "odd".to_owned(),
+        encryption_root: None,
+    };
+    let listing = |names: &[&str]| Listing {
+        datasets: Vec::new(),
+        damaged: names.iter().map(|name| damaged(name)).collect(),
+    };
+    let mut observed = Observed::default();
+    observed.take_in("y", listing(&["y/a"]));
+    observed.take_in("z", listing(&["z/a", "z/b"]));
+    let names = |observed: &Observed| {
+        let names = observed.damaged.keys().map(ToString::to_string);
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(names(&observed), ["y/a", "z/a", "z/b"]);
+    observed.take_in("z", listing(&["z/b"]));
+    assert_eq!(names(&observed), ["y/a", "z/b"]);
+    observed.lose("z", Pool::Suspended);
+    assert_eq!(names(&observed), ["y/a"]);
+    assert_eq!(observed.pools.get("z"), Some(&Pool::Suspended));
 }

@@ -196,6 +196,10 @@ fn law_5_every_unheard_of_value_is_damage_of_its_dataset_and_names_its_property(
         assert_eq!(found.datasets, read(VOLUME), "{to}");
         assert_eq!(found.damaged.len(), 1, "{to}");
         assert_eq!(found.damaged[0].property, property, "{to}");
+        let value = to.trim_end_matches("\t-\n").trim_matches(['\t', '\n']);
+        let value = value.rsplit('\t').next().unwrap_or_default();
+        let what = &found.damaged[0].what;
+        assert!(what.contains(&format!("`{value}")), "{to}: {what}");
         let root = found.damaged[0].encryption_root.as_ref();
         let known = (property != "encryptionroot").then_some("zdata/enc");
         assert_eq!(root.map(DatasetName::as_str), known, "{to}");
