@@ -541,6 +541,55 @@ mod tests {
         }
     }
 
+    #[test]
+    fn how_far_ahead_a_snapshot_is_and_why_a_device_is_unknown_are_said() {
+        let ahead = with_snapshot(1061, 1000, 0);
+        assert!(matches!(&ahead, Answer::CannotTell(why) if why.contains(" 61 s")));
+        let volume: DatasetName = "z/v".parse().unwrap();
+        let live = Live {
+            volumes: Map::from([(volume.clone(), Err("EIO".to_owned()))]),
+            ..Live::default()
+        };
+        let unknown = key_loaded(&volume, &live);
+        assert!(matches!(&unknown, Answer::CannotTell(why) if why.contains("EIO")));
+    }
+
+    /// A gate that needs another one by way of a third, and the third besides.
+    #[test]
+    fn law_4_a_marker_is_of_another_definition_when_any_gate_that_is_needed_is_another() {
+        let text = r#"(
+            node: "f0", store: (label: "K"),
+            roots: [(dataset: "z/a", key: "f0:z", role: primary, required: true)],
+            gates: [
+                (name: "top", needs: [gate("middle"), gate("low")]),
+                (name: "middle", needs: [gate("low"), present("/m")]),
+                (name: "low", needs: [writable("z/a"), present("/l")]),
+                (name: "other", needs: [present("/o")]),
+            ],
+        )"#;
+        let of = |text: &str| {
+            let config = Config::parse(text).unwrap();
+            definition(&config, config.gate(&"top".parse().unwrap()).unwrap())
+        };
+        assert_eq!(of(text), of(&text.replace("/o", "/changed")));
+        for part in [
+            "/m",
+            "/l",
+            "writable(\"z/a\"), ",
+            "gate(\"low\"), p",
+            "\"f0\"",
+        ] {
+            let other = match part {
+                "gate(\"low\"), p" => "p",
+                "writable(\"z/a\"), " => "",
+                "\"f0\"" => "\"f1\"",
+                _ => "/changed",
+            };
+            assert!(text.contains(part));
+            assert_ne!(of(text), of(&text.replacen(part, other, 1)), "{part}");
+        }
+    }
+
     fn is_open(answer: &Answer) -> Option<bool> {
         match answer {
             Answer::Open => Some(true),

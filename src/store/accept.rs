@@ -88,3 +88,85 @@ pub fn keeping(copies: &Copies, list: &[Generation], kept: &Set<Fingerprint>) ->
     };
     list.iter().map(keep).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::survey::Known;
+
+    const ALL: [Standing; 5] = [
+        Standing::Current,
+        Standing::Staged,
+        Standing::Retained,
+        Standing::Retired,
+        Standing::Pruned,
+    ];
+
+    fn generation(byte: u8, state: Standing) -> Generation {
+        Generation {
+            generation: byte.into(),
+            fingerprint: Fingerprint::from([byte; 32]),
+            state,
+        }
+    }
+
+    fn print(byte: u8) -> Fingerprint {
+        Fingerprint::from([byte; 32])
+    }
+
+    /// Of one root and of two: each by nothing, by something listed in each standing, by something that
+    /// is not listed, or unknown.
+    #[test]
+    fn law_7_a_root_needs_what_is_given_up_unless_it_was_seen_to_open_by_what_is_tried() {
+        for state in ALL {
+            let list = [generation(1, state), generation(2, Standing::Retired)];
+            let ways = [
+                (Opens::By(print(1)), state.is_tried()),
+                (Opens::By(print(2)), false),
+                (Opens::By(print(3)), false),
+                (Opens::NoKey, false),
+                (Opens::CouldNotAsk("suspended".to_owned()), false),
+            ];
+            assert_eq!(needed_by(&[], &list), None);
+            for (one, one_is_fine) in &ways {
+                for (other, other_is_fine) in &ways {
+                    let root = |name: &str, opens: &Opens| (name.parse().unwrap(), opens.clone());
+                    let roots = [root("z/a", one), root("z/b", other)];
+                    let needed = needed_by(&roots, &list);
+                    let fine = *one_is_fine && *other_is_fine;
+                    assert_eq!(needed.is_none(), fine, "{state} {one:?} {other:?}");
+                    let first = if *one_is_fine { "z/b" } else { "z/a" };
+                    assert!(needed.is_none_or(|why| why.starts_with(first)));
+                }
+            }
+        }
+    }
+
+    /// Every standing here against every one in the list, kept and not kept; and one that is not here.
+    #[test]
+    fn law_7_what_is_kept_is_tried_as_before_and_the_rest_is_as_the_list_has_it() {
+        for here in ALL {
+            for listed in ALL {
+                for kept in [Set::new(), [print(1), print(2)].into_iter().collect()] {
+                    let known = Known {
+                        number: 1,
+                        listed: Some(here),
+                    };
+                    let copies = Copies {
+                        known: [(print(1), known)].into(),
+                        ..Copies::default()
+                    };
+                    let list = [generation(1, listed), generation(2, listed)];
+                    let kept_state = match here.is_tried() {
+                        true => Standing::Retained,
+                        false => here,
+                    };
+                    let expected = if kept.is_empty() { listed } else { kept_state };
+                    let found = keeping(&copies, &list, &kept);
+                    let expected = [generation(1, expected), generation(2, listed)];
+                    assert_eq!(found, expected, "{here} {listed}");
+                }
+            }
+        }
+    }
+}
