@@ -127,7 +127,7 @@ fn instructions(
         let id = ron(id);
         add_line!(
             text,
-            "It is on the store {id}; `id: {id}` in `store` of the configuration pins that one."
+            "It is on the store {id}; that as `id` in `store` of the configuration pins this one."
         );
     }
     text.push_str("To make an encrypted file system with it:\n");

@@ -73,8 +73,11 @@ fn world(name: &str) -> Sim {
     sim
 }
 
+/// A change of the simulated node, and what it is called.
+type Change = (&'static str, fn(&Sim));
+
 /// What a stranger can do to a tree below the sink.
-fn strangers() -> Vec<(&'static str, fn(&Sim))> {
+fn strangers() -> Vec<Change> {
     vec![
         ("30,000 datasets, looked at without an end", |sim| {
             let many = (0..30_000).map(|n| received(&format!("{STRANGE}/a/{n}"), STRANGE));

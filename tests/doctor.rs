@@ -525,7 +525,8 @@ fn pools_that_are_away_or_silent() {
     world.quiet();
     world.sim.hanging.borrow_mut().push("zdata".to_owned());
     world.only(FAILURE, "pool zdata", "no answer in time");
-    assert_eq!(world.sim.asked_in_vain.get(), 1);
+    // About the whole pool, and about this node's own part: the replicas could be what hangs.
+    assert_eq!(world.sim.asked_in_vain.get(), 2);
 }
 
 #[test]

@@ -98,7 +98,7 @@ fn set_past(sim: &Sim, dataset: &str, moments: Vec<Moment>) {
 
 fn reply(promoted: Promoted, written: u64, guid: u64) -> Reply {
     Reply {
-        version: 1,
+        version: f3skeys::peers::VERSION,
         node: F1.parse().unwrap(),
         answer: Told::Replicas(vec![ReplicaState {
             dataset: "zdata/sink/f0".parse().unwrap(),

@@ -896,7 +896,10 @@ fn what_is_pruned_is_gone_and_nothing_else_is_wherever_it_is_cut() {
             for (files, formatted) in medium.after_cut() {
                 let case = format!("{fault:?}");
                 assert_eq!(others(&files), others(&before), "{case}");
-                assert_eq!(tried(&files, formatted), tried(&before, true), "{case}");
+                // A boot tries what is retired last, as long as it is there.
+                let mut tries = tried(&files, formatted);
+                tries.insert((zdata(), print(1)));
+                assert_eq!(tries, tried(&before, true), "{case}");
                 let copies = &surveyed(&files).keys[&zdata()];
                 assert_eq!(copies.damage, [], "{case}");
                 let (files, _) = work(&prune(1, true), &files, 2).unwrap();

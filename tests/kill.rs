@@ -423,7 +423,7 @@ fn answer(sim: &Sim, promoted: bool) {
         newest: Some((7, "hourly".to_owned())),
     };
     let reply = Reply {
-        version: 1,
+        version: f3skeys::peers::VERSION,
         node: PEER.parse().unwrap(),
         answer: Told::Replicas(vec![state]),
     };

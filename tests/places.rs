@@ -441,11 +441,7 @@ fn law_9_a_boot_sets_all_of_it_before_the_key_and_a_promotion_gives_writing_back
     let first = sim.verb(|node| boot(node, config));
     let set = "set readonly=on setuid=off devices=off exec=off on z/sink/f0";
     let mut changed = first.changed.iter();
-    assert!(
-        changed.any(|line| line.to_string() == set),
-        "{:?}",
-        first.changed
-    );
+    assert!(changed.any(|line| *line == *set), "{:?}", first.changed);
     sim.zfs_mount_all();
     let second = sim.verb(|node| ready(node, config));
     assert!(second.fault.is_none(), "{:?}", second.findings);

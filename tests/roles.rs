@@ -704,8 +704,11 @@ fn law_3_a_promotion_that_is_not_understood_or_not_the_roots_own_promotes_nothin
     }
 }
 
+/// A change of the simulated node, and what it is called.
+type Change = (&'static str, fn(&Sim));
+
 /// What a state directory can hold beside a property that says promoted with epoch 2.
-fn records_that_do_not_confirm() -> Vec<(&'static str, fn(&Sim))> {
+fn records_that_do_not_confirm() -> Vec<Change> {
     fn the_file(sim: &Sim) -> std::path::PathBuf {
         let guid = sim.find(ROOT).guid;
         sim.db().join(format!("promotion-{guid}.json"))

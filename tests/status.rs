@@ -637,7 +637,7 @@ fn what_people_see_at_a_glance() {
                 "  open     zdata/enc      primary  mounted, writable\n",
                 "  open     zdata/sink/f1  replica  mounted, read-only\n",
                 "gates: 3 of 3 open\n  open     nfs\n",
-                "  ok       boot       2026-11-18 11:06 UTC, took 0.560 s\n",
+                "  ok       boot       2026-11-18 11:06 UTC, took 0.600 s\n",
             ][..],
         ),
         (

@@ -162,7 +162,12 @@ fn law_7_a_proof_that_is_not_made_for_this_list_this_node_and_this_moment_proves
             |put| put.merge.list[2].fingerprint = print(KEY, 9),
             "is not made with",
         ),
-        (|put| drop(put.merge.list.pop()), "is not made with"),
+        (
+            |put| {
+                put.merge.list.pop();
+            },
+            "is not made with",
+        ),
     ];
     for (change, words) in table {
         let world = world("forged");

@@ -174,7 +174,8 @@ fn why(wanted: Wanted) -> &'static str {
 }
 
 fn way_out(count: usize, again: &str) -> String {
-    let again = shell::command_on(again, ["--copies", &count.to_string()]);
+    let again = format!("{again} --copies");
+    let again = shell::command_on(&again, [count.to_string()]);
     format!("bring the peers up, each with its own stick; or, in words, for this run: {again}")
 }
 

@@ -65,7 +65,7 @@ fn snapshot(sim: &Sim, dataset: &str, guid: u64, created: u64) {
 /// Whether the peer answers.
 pub fn peer_answers(sim: &Sim, answers: bool) {
     let reply = Reply {
-        version: 1,
+        version: f3skeys::peers::VERSION,
         node: F1.parse().unwrap(),
         answer: Told::Replicas(vec![ReplicaState {
             dataset: "zdata/sink/f0".parse().unwrap(),
