@@ -791,7 +791,8 @@ fn meaning(number: i32) -> Said {
     }
 }
 
-#[cfg(test)]
+// Tests of the memory ask Linux what a process has locked and holds.
+#[cfg(all(test, target_os = "linux"))]
 pub(crate) use tests::{first_key, with_worker};
 
 #[cfg(test)]
@@ -813,8 +814,8 @@ mod tests {
         }
     }
 
-    /// A pool's worker that answers each question with what `answer` makes of it; no library.
     /// What a real worker answers to the very first key, with this library.
+    #[cfg(target_os = "linux")]
     pub(crate) fn first_key(core: Core, how: Try) -> Answer {
         let clock = SystemClock::start();
         let direct = Direct::new(Command {
@@ -827,6 +828,7 @@ mod tests {
         direct.try_key(&root(), &key(), how, deadline)
     }
 
+    /// A pool's worker that answers each question with what `answer` makes of it; no library.
     pub(crate) fn with_worker<T>(
         answer: impl Fn(&[u8]) -> (u8, String) + 'static,
         then: impl FnOnce(&Direct, Deadline) -> T,
