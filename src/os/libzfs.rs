@@ -417,7 +417,12 @@ impl Handle<'_> {
             Property::Mounted(_) if self.none_is_mounted() && self.is_filesystem() => {
                 Some((b"no".to_vec(), b"-".to_vec()))
             }
-            Property::OfMount(number, name) if self.none_is_mounted() => {
+            // What is set on a file system reaches the volumes below it in name; of all that a mount can
+            // differ in, a volume has `readonly` alone.
+            Property::OfMount(number, name)
+                if self.none_is_mounted()
+                    && (name.as_c_str() == c"readonly" || self.is_filesystem()) =>
+            {
                 let set = self.switch(name);
                 let words = |(is_on, source)| (if is_on { "on" } else { "off" }.into(), source);
                 set.map(words).or_else(|| self.own_value(*number))
