@@ -17,7 +17,13 @@ fn sources() -> Vec<(String, String)> {
         .filter(|path| !path.ends_with("tests.rs"))
         .map(|path| {
             let text = fs::read_to_string(&path).unwrap();
-            let program = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+            // Tests that lend their helpers to others are a module that the crate sees.
+            let program = [
+                "#[cfg(test)]\nmod tests",
+                "#[cfg(test)]\npub(crate) mod tests",
+            ]
+            .iter()
+            .fold(&*text, |rest, tests| rest.split(tests).next().unwrap());
             let name = path.strip_prefix(&top).unwrap().display().to_string();
             // What is handed on to the program as it came is called by nobody there.
             let program = match name.as_str() {

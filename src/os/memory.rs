@@ -427,7 +427,7 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn law_2_a_key_that_was_handed_over_is_in_its_box_alone() {
-        use crate::zfs::direct::with_worker;
+        use crate::zfs::direct::tests::with_worker;
         use crate::zfs::{Answer, Try, Zfs};
         let root: crate::names::DatasetName = "tank/enc".parse().unwrap();
         let refused = |_: &[u8]| (b'!', "no".to_owned());
@@ -457,9 +457,9 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn law_2_a_pools_worker_has_all_its_memory_locked_before_the_first_key() {
         use crate::os::libzfs::Core;
-        use crate::zfs::direct::first_key;
+        use crate::zfs::direct::tests::first_key;
         for how in [crate::zfs::Try::Load, crate::zfs::Try::Probe] {
-            let answer = first_key(Core::for_locked_memory(), how);
+            let answer = first_key(Ok(Core::for_locked_memory()), how);
             assert_eq!(answer, crate::zfs::Answer::Opens, "{how:?}");
         }
     }

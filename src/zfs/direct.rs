@@ -791,12 +791,8 @@ fn meaning(number: i32) -> Said {
     }
 }
 
-// Tests of the memory ask Linux what a process has locked and holds.
-#[cfg(all(test, target_os = "linux"))]
-pub(crate) use tests::{first_key, with_worker};
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::time::SystemClock;
 
@@ -815,17 +811,27 @@ mod tests {
     }
 
     /// What a real worker answers to the very first key, with this library.
-    #[cfg(target_os = "linux")]
-    pub(crate) fn first_key(core: Core, how: Try) -> Answer {
+    pub(crate) fn first_key(core: Result<Core, String>, how: Try) -> Answer {
         let clock = SystemClock::start();
         let direct = Direct::new(Command {
             program: "/nonexistent/zfs".into(),
             clock: &clock,
         });
-        let _ = direct.core.set(Ok(core));
+        let _ = direct.core.set(core);
         direct.start("tank", 1);
         let deadline = Deadline::after(&clock, Duration::from_secs(20));
         direct.try_key(&root(), &key(), how, deadline)
+    }
+
+    #[test]
+    fn without_the_library_the_first_key_is_the_programs() {
+        for how in [Try::Load, Try::Probe] {
+            let said = first_key(Err("there is none".to_owned()), how);
+            let Answer::CouldNotAsk(why) = said else {
+                panic!("{said:?}");
+            };
+            assert!(why.to_string().starts_with("zfs load-key"), "{why}");
+        }
     }
 
     /// A pool's worker that answers each question with what `answer` makes of it; no library.
