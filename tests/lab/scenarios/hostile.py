@@ -79,8 +79,9 @@ def mountpoint(node, lab):
 def sealed(node, lab):
     node.write("/etc/f3skeys.ron", config(f', mountpoint: "{PLACE}"'), "0600")
     node.ok(f"zfs set mountpoint={PLACE} {EVIL}")
-    node.boot()
-    node.check_loaded(*OWN, EVIL)
+    told = node.boot()
+    check(node.get("keystatus", EVIL) == "available", told)
+    node.check_loaded(*OWN)
     for how in ("f3skeys ready", f"zfs unmount {EVIL}; zfs mount -a"):
         node.ok(how, limit=300)
         source, _, options = node.mounts()[PLACE]
