@@ -22,7 +22,7 @@ use crate::store::work::{Held, Merge};
 
 /// The most bytes of a message. None is longer than its JSON was.
 pub const LARGEST: usize = crate::peers::LARGEST;
-/// The longest text that is no name, in bytes: what [`plain`] leaves of any.
+/// The longest text that is no name, in bytes: what [`crate::foreign::words`] leaves of any.
 const LONGEST_TEXT: usize = 1200;
 /// The most datasets of an answer.
 const MOST_DATASETS: usize = 1 << 15;

@@ -16,7 +16,7 @@ pub const LONGEST_LINE: usize = 8000;
 /// The most that is shown of the words of a program or a peer, in characters.
 pub const LONGEST_WORDS: usize = 300;
 
-/// One line of text that a person may read, free of everything that [`line`] escapes.
+/// One line of text that a person may read, free of everything that [`line()`] escapes.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub struct Line(String);
@@ -111,14 +111,14 @@ pub fn line(text: &str) -> String {
     cut(line, LONGEST_LINE)
 }
 
-/// The words of a program or a peer as one short line: white space is one blank, the rest as [`line`],
+/// The words of a program or a peer as one short line: white space is one blank, the rest as [`line()`],
 /// and no more than [`LONGEST_WORDS`] characters.
 pub fn words(text: &str) -> String {
     let one_line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     cut(line(&one_line), LONGEST_WORDS)
 }
 
-/// Text of several lines that the program made: each line as [`line`], but never cut. The colours of
+/// Text of several lines that the program made: each line as [`line()`], but never cut. The colours of
 /// [`ink`] stay.
 pub fn page(text: &str) -> String {
     let mut page = String::with_capacity(text.len());
@@ -161,7 +161,7 @@ macro_rules! add_line {
 }
 pub(crate) use add_line;
 
-/// A string of RON, with all escaped that [`line`] escapes: for a configuration to be pasted.
+/// A string of RON, with all escaped that [`line()`] escapes: for a configuration to be pasted.
 pub fn ron(text: &str) -> String {
     let mut string = String::from('"');
     for c in text.chars() {

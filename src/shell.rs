@@ -60,7 +60,7 @@ macro_rules! command {
 }
 pub(crate) use command;
 
-/// As [`command`], with any number of words at the end.
+/// As `command!`, with any number of words at the end.
 pub fn command_on(text: &str, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
     let words = words.into_iter().map(|name| format!(" {}", word(name)));
     let whole: String = std::iter::once(text.to_owned()).chain(words).collect();
