@@ -411,6 +411,8 @@ names_of_processes() {
 
 # As rc does it: it reads the script in a shell that has rc's number.
 as_rc() {
+	# The inner shell expands it, which has the number.
+	# shellcheck disable=SC2016
 	(cd / && PATH=$box/rc/bin:$PATH rc_root=$box/rc "$rc_shell" -c \
 	    'echo $$ >"$rc_root/number"; ( set "$1"; . "$rc_root/etc/rc.d/f3scarp" ); :' rc "$1")
 }
