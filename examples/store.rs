@@ -4,6 +4,7 @@
 
 use f3skeys::key::{KEY_LEN, Key};
 use f3skeys::names::KeyName;
+use f3skeys::os;
 use f3skeys::sorted::Map;
 use f3skeys::store::layout;
 use f3skeys::store::state::{FORMAT, Generation, Standing, State};
@@ -26,9 +27,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         let generation = add(top, &name, Path::new(file))?;
         keys.insert(name, vec![generation]);
     }
+    // Two stores of one identity would count as one copy.
+    let mut id = [0; 16];
+    os::random(&mut id)?;
     let state = State {
         format: FORMAT,
-        store: "0123456789abcdef0123456789abcdef".to_owned(),
+        store: id.iter().map(|byte| format!("{byte:02x}")).collect(),
         keys,
     };
     write_new(&top.join(layout::STATE), &state.to_bytes(), 0o600)

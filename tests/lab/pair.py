@@ -113,8 +113,8 @@ install -m 0600 {self.folder}/{one}.ron "$root/etc/f3skeys.ron"
     def start(self, sticks=None):
         """Switches all on with their sticks in. Those that know one another may ask one another."""
         good = self.lab.sticks.good()
-        # Two machines cannot have one image.
-        sticks = sticks or {"f0": good, "f1": self.lab.sticks.own(good, self.folder.name)}
+        # Two machines have two stores, each with an identity of its own.
+        sticks = sticks or {"f0": good, "f1": self.lab.sticks.own(self.lab.sticks.make("good-f1"), self.folder.name)}
         nodes = [getattr(self, one) for one in self.names]
         for name, one in zip(self.names, nodes):
             one.start([(sticks[name], SERIAL[name])], LEAN, wait=False)

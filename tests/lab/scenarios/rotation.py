@@ -44,8 +44,8 @@ def rotation(lab):
 def with_sticks(lab, name, life):
     """Both nodes up, each with a stick that may be written to; f0 wants one copy of each key."""
     made = Pair(lab, name, life=life)
-    image = lab.sticks.make("ext4", fs="ext4")
-    made.start({one: lab.sticks.own(image, f"{name}-{one}") for one in SERIAL})
+    images = {one: lab.sticks.make(f"ext4-{one}", fs="ext4") for one in SERIAL}
+    made.start({one: lab.sticks.own(image, f"{name}-{one}") for one, image in images.items()})
     made.f0.pair, made.f0.f1 = made, made.f1
     made.f0.ok("sed -i 's|^    peers: |    min_copies: 1,\\n&|' /etc/f3skeys.ron; sync")
     for one in (made.f0, made.f1):
