@@ -39,7 +39,7 @@
 //! - [`adopt`] proposes a configuration for a host that exists; [`init`] makes an empty store.
 //! - [`report`], [`verdict`], [`exit`], [`ink`]: what is said, and the exit status. [`audit`]: what was done to
 //!   a store, for as long as it is kept; [`syslog`]: a line of it for the system's log.
-//! - [`foreign`] filters text from outside before anybody reads it; [`shell`] quotes it where it is part of a
+//! - `digits` reads numbers in text from outside. [`foreign`] filters such text before anybody reads it; [`shell`] quotes it where it is part of a
 //!   command to be pasted.
 //!
 //! Effects sit behind three seams: [`zfs::Zfs`], [`system::KeyDevices`] and [`system::System`].
@@ -63,6 +63,7 @@ pub mod child;
 pub mod cli;
 pub mod config;
 pub mod device;
+mod digits;
 pub mod doctor;
 mod evaluate;
 pub mod exit;

@@ -3,6 +3,7 @@
 //! A marker is replaced atomically and only when it changes, so that nobody ever sees half of one
 //! or a gap between two.
 
+use crate::digits;
 use crate::gate::Marker;
 use crate::names::GateName;
 use crate::sorted;
@@ -205,7 +206,7 @@ pub fn turned_away(run: &Path, verb: &str, boot: &str) -> io::Result<u32> {
     let before = read_file(&path)?.and_then(|text| {
         let text = String::from_utf8(text).ok()?;
         let (of_boot, count) = text.split_once(' ')?;
-        (of_boot == boot).then(|| count.parse().ok())?
+        (of_boot == boot).then(|| digits::number(count))?
     });
     let count = before.unwrap_or(0_u32).saturating_add(1);
     make_directory(run)?;

@@ -6,6 +6,7 @@
 
 pub mod record;
 
+use crate::digits;
 use crate::foreign;
 use crate::report::date;
 use serde::{Deserialize, Serialize};
@@ -193,7 +194,7 @@ pub fn parse(value: &str) -> Promoted {
 
 /// A number in the one way in which it is written: no sign, no zero in front.
 fn canonical(word: &str) -> Option<u64> {
-    let number = word.parse::<u64>().ok()?;
+    let number = digits::number::<u64>(word)?;
     (number.to_string() == word).then_some(number)
 }
 

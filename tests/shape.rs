@@ -266,6 +266,13 @@ fn nothing_panics_on_purpose() {
     );
 }
 
+/// The parsers of the standard library take a plus sign for part of a number.
+#[test]
+fn law_9_numbers_from_outside_are_read_in_one_place() {
+    let found = with(&["from_str_radix", ".parse::<u", ".parse::<i"]);
+    assert_eq!(found, [""; 0]);
+}
+
 /// `add_line!` filters each line. The status colours words, so its parts are filtered before; metrics
 /// filter the values of labels.
 #[test]

@@ -1,5 +1,6 @@
 //! The paths that exports(5) files name, of FreeBSD and of Linux alike.
 
+use crate::digits;
 use std::path::PathBuf;
 
 /// The exported paths of a file, in its order: the words of each line that begin with `/`, up to the
@@ -44,10 +45,7 @@ fn finished(word: &mut String) -> Option<String> {
 /// What follows a backslash: three octal digits are a byte, anything else stands for itself.
 fn escaped(letters: &mut std::str::Chars) -> char {
     let rest = letters.as_str();
-    let octal = rest
-        .get(..3)
-        .filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
-    match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+    match rest.as_bytes().get(..3).and_then(digits::octal) {
         Some(byte) => {
             *letters = rest.get(3..).unwrap_or_default().chars();
             char::from(byte)

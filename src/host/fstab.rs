@@ -1,6 +1,7 @@
 //! `/etc/fstab`, read strictly.
 
 use super::Host;
+use crate::digits;
 use crate::trouble::Trouble;
 
 /// Where it is.
@@ -71,7 +72,7 @@ fn unescape(field: &str) -> Option<String> {
     let mut parts = field.split('\\');
     let mut text = parts.next()?.to_owned();
     for part in parts {
-        let code = u8::from_str_radix(part.get(..3)?, 8).ok()?;
+        let code = digits::octal(part.as_bytes().get(..3)?)?;
         text.push(char::from(code));
         text.push_str(&part[3..]);
     }

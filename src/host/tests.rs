@@ -168,6 +168,7 @@ fn fstab_is_read_strictly() {
     assert_eq!(lines[1].at, "/x\\y");
     assert!(read("/dev/da0 /keys\n").is_err());
     assert!(read("/dev\\9 /keys ufs rw\n").is_err());
+    assert!(read("/dev\\+41 /keys ufs rw\n").is_err());
     assert_eq!(fstab(&Tree::new("no-fstab").host()).unwrap(), []);
 }
 

@@ -2,6 +2,7 @@
 //! that was ever promoted here. A stream can bring a property; it cannot bring a record.
 
 use super::{Promotion, Recorded, is_reason, join};
+use crate::digits;
 use crate::marker;
 use crate::names::DatasetName;
 use crate::sorted::Map;
@@ -38,7 +39,7 @@ fn name(guid: u64) -> String {
 /// The guid in the name of a record.
 fn guid(name: &str) -> Option<u64> {
     let number = name.strip_prefix("promotion-")?.strip_suffix(".json")?;
-    number.parse().ok()
+    digits::number(number)
 }
 
 /// Reads all records of this directory. There are none where there is no directory.
@@ -104,5 +105,23 @@ pub fn join_all(datasets: &mut [Dataset], records: &Records) {
         };
         let said = dataset.promotion.clone();
         dataset.promotion = join(said, recorded.unwrap_or(Recorded::Nothing));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_name_that_this_program_gives_is_one_of_a_record() {
+        assert_eq!(guid(&name(u64::MAX)), Some(u64::MAX));
+        for other in [
+            "promotion-+5.json",
+            "promotion--5.json",
+            "promotion-.json",
+            "promotion-5",
+        ] {
+            assert_eq!(guid(other), None, "{other}");
+        }
     }
 }

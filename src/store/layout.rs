@@ -1,5 +1,6 @@
 //! File names of a key store, format 1 and plain.
 
+use crate::digits;
 use crate::key::Fingerprint;
 use crate::names::KeyName;
 
@@ -103,12 +104,11 @@ pub fn generation_path(key: &KeyName, number: u32, fingerprint: Fingerprint) -> 
 /// Reads the name of a generation's file; `None` when it is not one.
 pub fn parse_generation(name: &str) -> Option<Place> {
     let (number, fingerprint) = name.strip_suffix(SUFFIX)?.split_once('-')?;
-    let canonical = !number.starts_with('0') && number.bytes().all(|b| b.is_ascii_digit());
-    if !canonical {
+    if number.starts_with('0') {
         return None;
     }
     Some(Place::Generation {
-        number: number.parse().ok()?,
+        number: digits::number(number)?,
         fingerprint: Fingerprint::parse(fingerprint)?,
     })
 }

@@ -8,6 +8,7 @@
 use super::command::Command;
 use super::entry::{self, Entry, PROPERTIES, Value};
 use super::{Answer, Listing, Loading, Part, Past, Try, Zfs, parse, version};
+use crate::digits;
 use crate::key::{KEY_LEN, Key, keys_alive};
 use crate::names::DatasetName;
 use crate::os::libzfs::{Core, Library, Mounting, Told};
@@ -773,7 +774,7 @@ impl Asked {
 /// The state of knowledge that a question begins with, and the rest of it.
 fn stated(question: &str) -> Option<(u64, &str)> {
     let (state, rest) = question.split_once('\n')?;
-    Some((state.parse().ok()?, rest))
+    Some((digits::number(state)?, rest))
 }
 
 fn not_understood() -> Said {

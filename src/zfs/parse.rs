@@ -6,6 +6,7 @@ use super::{
     CanMount, Damaged, Dataset, KeyFormat, KeyStatus, Kind, Listing, Moment, Mountpoint, Past,
     Source,
 };
+use crate::digits;
 use crate::foreign;
 use crate::names::DatasetName;
 use crate::os::{DEVICE_NODES, JAILED_PROPERTY};
@@ -171,8 +172,7 @@ fn promoted(told: &Value) -> Promoted {
 /// A dash is no number: ZFS prints it where it could not count.
 fn number(entry: &Entry, property: &'static str) -> Result<u64, Odd> {
     let value = text(entry, property)?;
-    let number = value.parse();
-    number.or_else(|_| odd(property, value.as_bytes()))
+    digits::number(value).map_or_else(|| odd(property, value.as_bytes()), Ok)
 }
 
 /// Reads `zfs get -Hp -o name,value written` and `zfs list -Hp -s createtxg -o name,guid,creation`
@@ -235,7 +235,7 @@ fn origin(snapshot: &str) -> Result<Option<DatasetName>, Odd> {
 }
 
 fn counted(what: &str, text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| format!("{what} is `{text}`"))
+    digits::number(text).ok_or_else(|| format!("{what} is `{text}`"))
 }
 
 fn encryption_root(entry: &Entry) -> Result<Option<DatasetName>, Odd> {
@@ -306,7 +306,7 @@ pub fn checkpoint(answer: &[u8]) -> Result<bool, String> {
         b"-\n" => Ok(false),
         bytes => {
             let text = std::str::from_utf8(bytes).ok();
-            let held = text.and_then(|text| text.strip_suffix('\n')?.parse::<u64>().ok());
+            let held = text.and_then(|text| digits::number::<u64>(text.strip_suffix('\n')?));
             let held = held.ok_or_else(|| "its answer is not understood".to_owned())?;
             Ok(held > 0)
         }

@@ -1,6 +1,8 @@
 //! Which versions of OpenZFS the library may be called in: those whose functions and structures are known
 //! here. With any other the `zfs` program does the work. Pure.
 
+use crate::digits;
+
 /// The tested versions, in words.
 pub const TESTED: &str = "OpenZFS 2.1 to 2.4";
 
@@ -8,7 +10,7 @@ pub const TESTED: &str = "OpenZFS 2.1 to 2.4";
 /// `2.3.9-1` or `2.4.2-FreeBSD_g9d7c3f1`.
 pub fn is_tested(version: &str) -> bool {
     let numbers = version.trim().split(['.', '-', '_']);
-    let mut numbers = numbers.map(|number| number.parse::<u32>().ok());
+    let mut numbers = numbers.map(digits::number::<u32>);
     let mut next = || numbers.next().flatten();
     let (major, minor, patch) = (next(), next(), next());
     // The next version, before it has its name.
@@ -68,6 +70,8 @@ mod tests {
             "-2.3.1",
             "2.10.0",
             "2.41.0",
+            "+2.3.1",
+            "2.+3.1",
             "2.4294967296.0",
             "2.4294967295.99",
         ] {

@@ -13,6 +13,7 @@ pub use mounts::{
 };
 
 use super::{NICE_FIRST, Paths, PoolState, Program, ServiceCall, lower_nice, pool_state_from};
+use crate::digits;
 use crate::host::InitSystem;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, rlim_t};
@@ -113,7 +114,7 @@ pub fn seal(outputs: &[RawFd]) -> io::Result<()> {
 /// The kernel did not say.
 pub fn address_space() -> io::Result<rlim_t> {
     let statm = fs::read_to_string("/proc/self/statm")?;
-    let pages = statm.split(' ').next().and_then(|word| word.parse().ok());
+    let pages = statm.split(' ').next().and_then(digits::number);
     let pages: rlim_t =
         pages.ok_or_else(|| io::Error::other("/proc/self/statm is not understood"))?;
     Ok(pages.saturating_mul(super::memory::page_size() as rlim_t))

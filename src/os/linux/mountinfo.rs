@@ -1,6 +1,7 @@
 //! What /proc/self/mountinfo says: pure, so that it is tested and fuzzed on every platform. Local users
 //! mount things too, and choose names for them.
 
+use crate::digits;
 use crate::os::Mount;
 use std::ffi::OsString;
 use std::io;
@@ -64,7 +65,7 @@ impl Table {
 /// One line, as proc_pid_mountinfo(5) describes it.
 fn entry(line: &[u8]) -> Option<Entry> {
     let mut fields = line.split(|byte| *byte == b' ');
-    let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+    let id = digits::number(std::str::from_utf8(fields.next()?).ok()?)?;
     let _parent = fields.next()?;
     let device = std::str::from_utf8(fields.next()?).ok()?.to_owned();
     let _root = fields.next()?;
@@ -108,7 +109,7 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&first, tail)) = rest.split_first() {
-        match (first, tail.get(..3).and_then(octal)) {
+        match (first, tail.get(..3).and_then(digits::octal)) {
             (b'\\', Some(byte)) => {
                 out.push(byte);
                 rest = &tail[3..];
@@ -120,19 +121,6 @@ fn unescape(field: &[u8]) -> Vec<u8> {
         }
     }
     out
-}
-
-fn octal(digits: &[u8]) -> Option<u8> {
-    let digit = |digit: &u8| {
-        (b'0'..=b'7')
-            .contains(digit)
-            .then(|| u32::from(digit - b'0'))
-    };
-    let digits: Option<Vec<u32>> = digits.iter().map(digit).collect();
-    let value = digits?
-        .into_iter()
-        .fold(0, |value, digit| value * 8 + digit);
-    u8::try_from(value).ok()
 }
 
 #[cfg(test)]
@@ -179,6 +167,7 @@ mod tests {
         for line in [
             "36 35",
             "x 35 98:0 / / rw - zfs a ro",
+            "+36 35 98:0 / / rw - zfs a ro",
             "36 35 98:0 / / rw zfs a ro",
             "36 35 98:0 / a rw - zfs a ro",
             "36 35 98:0 / / rx - zfs a ro",

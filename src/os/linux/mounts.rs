@@ -2,6 +2,7 @@
 
 use super::PATHS;
 use crate::device::{Filesystem, Kind};
+use crate::digits;
 use crate::os::mountinfo::{Entry, Table};
 use crate::os::{Access, Mount};
 use nix::fcntl::{OFlag, open};
@@ -57,7 +58,7 @@ pub fn mount_of(file: &impl AsFd) -> io::Result<Mount> {
     let about = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()))?;
     let id: u64 = about
         .lines()
-        .find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
+        .find_map(|line| digits::number(line.strip_prefix("mnt_id:")?.trim()))
         .ok_or_else(|| io::Error::other("the kernel names no mount for an open file"))?;
     let entry = table()?.entries.into_iter().find(|entry| entry.id == id);
     let unknown = || io::Error::other("the mount table changed, or its line is not understood");

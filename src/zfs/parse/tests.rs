@@ -90,6 +90,7 @@ fn a_checkpoint_is_bytes_or_a_dash_and_nothing_else() {
         b"-\n-\n",
         b"\xff\n",
         b"-1\n",
+        b"+12\n",
     ] {
         assert!(checkpoint(other).is_err(), "{other:?}");
     }
@@ -174,7 +175,9 @@ fn law_5_every_unheard_of_value_is_damage_of_its_dataset_and_names_its_property(
         ("written\t98304", "written\t96K", "written"),
         ("written\t98304", "written\t-1", "written"),
         ("written\t98304", "written\t-", "written"),
+        ("written\t98304", "written\t+98304", "written"),
         ("guid\t5", "guid\t-5", "guid"),
+        ("guid\t5", "guid\t+5", "guid"),
         ("guid\t5134237113093562512\t-\n", "guid\t-\t-\n", "guid"),
         (
             "inherited from zdata\n",
@@ -248,6 +251,9 @@ fn snapshots_and_bookmarks_are_read_with_what_was_written_since() {
         ("z/r\t0\n", "z/r\t8\t1\n"),
         ("z/r\t0\n", "z/r@a\tx\t1\n"),
         ("z/r\t0\n", "z/r@a\t8\tnow\n"),
+        ("z/r\t+0\n", ""),
+        ("z/r\t0\n", "z/r@a\t+8\t1\n"),
+        ("z/r\t0\n", "z/r@a\t8\t+1\n"),
     ] {
         assert!(past(written, moments).is_err(), "{written}{moments}");
     }
