@@ -7,9 +7,11 @@
 use crate::config::{Config, Gate};
 use crate::exit::Fault;
 use crate::gate::Answer;
+use crate::names::NodeName;
 use crate::pass::{Node, Pass};
 use crate::ready;
 use crate::report::{GateLine, Report, Severity};
+use crate::sorted::{Map, Set};
 use crate::trouble::Trouble;
 
 /// What is written.
@@ -40,14 +42,19 @@ fn settle(pass: &mut Pass, reconcile: bool) -> String {
         Ok(None) => return "there is no CARP here".to_owned(),
         Err(trouble) => return failed(pass, &trouble.to_string()),
     };
-    let mut closed = why_closed(pass, gate);
+    // Peers are asked before the lock is taken: one that says nothing keeps it from nobody.
+    let mut heard = Map::new();
+    let mut closed = why_closed(pass, gate, |peers| {
+        heard = ready::ask_peers(pass.node, pass.config, peers);
+        heard.clone()
+    });
     // Letting the node in needs the lock: `lock` may be closing the gate just now. Holding it does
     // not: no run that hangs on a sick pool may keep its node in CARP meanwhile.
     let lets_in = closed.is_none() && !takes_part;
     let _lock = match lets_in.then(|| pass.lock()) {
         Some(None) => return "another run is at work".to_owned(),
         Some(lock) => {
-            closed = why_closed(pass, gate);
+            closed = why_closed(pass, gate, |_| heard);
             lock
         }
         None => None,
@@ -66,9 +73,13 @@ fn settle(pass: &mut Pass, reconcile: bool) -> String {
     }
 }
 
-/// Why the gate is closed; `None` when it is open.
-fn why_closed(pass: &Pass, gate: &Gate) -> Option<String> {
-    match ready::ask(pass.node, pass.config, gate) {
+/// Why the gate is closed, with `heard` for what its peers say; `None` when it is open.
+fn why_closed(
+    pass: &Pass,
+    gate: &Gate,
+    heard: impl FnOnce(&Set<NodeName>) -> Map<NodeName, Answer>,
+) -> Option<String> {
+    match ready::ask_by(pass.node, pass.config, gate, heard) {
         Answer::Open => None,
         Answer::Closed(why) => Some(why),
         Answer::CannotTell(why) => Some(format!("cannot tell: {why}")),

@@ -5,7 +5,7 @@ use crate::config::{Condition, Config, Gate, Role};
 use crate::exit::Fault;
 use crate::gate::{self, Answer, Known, Marker, Newest};
 use crate::marker;
-use crate::names::DatasetName;
+use crate::names::{DatasetName, NodeName};
 use crate::pass::Pass;
 use crate::plan::Pool;
 use crate::ready;
@@ -13,13 +13,29 @@ use crate::report::{GateLine, Severity};
 use crate::sightings::Sightings;
 use crate::sorted::{Map, Set};
 
-/// Whether peers are asked: not at boot, when there is no network yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the peers say: nobody asks them at boot, when there is no network yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Peers {
-    /// They are not, so a gate that needs one is not opened.
+    /// They were not asked, so a gate that needs one is not opened.
     NotAsked,
-    /// They are, each time.
-    Asked,
+    /// What each said that a gate needs, just now.
+    Asked(Map<NodeName, Answer>),
+}
+
+/// Asks every peer that some gate needs. To be done before the lock is taken.
+pub(crate) fn ask_peers(pass: &Pass) -> Peers {
+    let gates = pass.config.gates.iter();
+    let peers: Set<NodeName> = gates
+        .flat_map(|gate| gate::peers(pass.config, gate))
+        .collect();
+    // Every gate of a locked node is closed, whatever they say.
+    if peers.is_empty() || ready::locked(pass.node.run).is_some() {
+        return Peers::Asked(Map::new());
+    }
+    pass.doing("peers");
+    let heard = ready::ask_peers(pass.node, pass.config, &peers);
+    pass.clock().doing("");
+    Peers::Asked(heard)
 }
 
 /// What ZFS was asked in this pass.
@@ -47,7 +63,7 @@ enum Outcome {
 
 /// Evaluates every gate afresh, and makes its marker say so. `markers` is false when none may be
 /// written.
-pub(crate) fn gates(pass: &mut Pass, markers: bool, peers: Peers) {
+pub(crate) fn gates(pass: &mut Pass, markers: bool, peers: &Peers) {
     pass.phase("gates", |pass| {
         evaluate_all(pass, markers, peers);
         let open = pass.report.gates.iter().filter(|gate| gate.open).count();
@@ -55,7 +71,7 @@ pub(crate) fn gates(pass: &mut Pass, markers: bool, peers: Peers) {
     });
 }
 
-fn evaluate_all(pass: &mut Pass, markers: bool, peers: Peers) {
+fn evaluate_all(pass: &mut Pass, markers: bool, peers: &Peers) {
     let locked = ready::locked(pass.node.run);
     let learned = match locked {
         Some(_) => Learned::default(),
@@ -198,7 +214,7 @@ fn evaluate(
     pass: &mut Pass,
     gate: &Gate,
     learned: &Learned,
-    peers: Peers,
+    peers: &Peers,
     markers: bool,
 ) -> Outcome {
     let (node, config) = (pass.node, pass.config);
@@ -213,15 +229,23 @@ fn evaluate(
         Ok(live) => live,
         Err(answer) => return Outcome::Closed(in_words(answer)),
     };
-    let (answer, live) = match gate::decide_here(config, gate, &live, &known) {
-        Answer::Open if peers == Peers::Asked => ready::ask_peers(node, config, gate, live, &known),
-        answer => (answer, live),
+    let mut live = live;
+    let answer = match (gate::decide_here(config, gate, &live, &known), peers) {
+        (Answer::Open, Peers::Asked(heard)) => {
+            let needed = gate::peers(config, gate);
+            let heard = heard.iter().filter(|(peer, _)| needed.contains(*peer));
+            live.peers = heard
+                .map(|(peer, said)| (peer.clone(), said.clone()))
+                .collect();
+            gate::decide(config, gate, &live, &known)
+        }
+        (answer, _) => answer,
     };
     match answer {
         Answer::Open if !markers => {
             Outcome::Closed("markers of other boots could not be removed".to_owned())
         }
-        Answer::Open if peers == Peers::Asked || gate::peers(config, gate).is_empty() => {
+        Answer::Open if *peers != Peers::NotAsked || gate::peers(config, gate).is_empty() => {
             let marker = Marker::new(config, gate, &boot, &live, &known);
             open(pass, &marker, old.as_ref())
         }

@@ -73,7 +73,7 @@ fn close_gates(pass: &mut Pass) {
             Err(e) => not_closed(pass, &e),
         },
     }
-    evaluate::gates(pass, false, Peers::NotAsked);
+    evaluate::gates(pass, false, &Peers::NotAsked);
     // What is left is of gates that the configuration has no more.
     match marker::remove_stale(run, None) {
         Ok(names) => {

@@ -21,8 +21,6 @@ const LARGEST: u64 = 1 << 16;
 const LOCKED: &str = "locked";
 /// The longest wait for another run to give back the lock.
 pub const LOCK_WAIT: Duration = Duration::from_secs(15);
-// A `reconcile` has the lock while it asks peers; nobody is to be turned away for that.
-const _: () = assert!(LOCK_WAIT.as_secs() > crate::peers::PATIENCE.as_secs());
 /// The longest wait of whoever gives way.
 pub const SHORT_WAIT: Duration = Duration::from_secs(5);
 /// Between two tries for the lock.

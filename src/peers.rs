@@ -5,16 +5,16 @@
 pub mod reader;
 
 use crate::child::{Finished, Look, Running};
-use crate::config::{Config, Gate, Peer, ReplicaOf};
+use crate::config::{Config, Peer, ReplicaOf};
 use crate::foreign;
-use crate::gate::{self, Answer};
+use crate::gate::Answer;
 use crate::key::{Fingerprint, Key, Nonce, Proof};
 use crate::names::{DatasetName, KeyName, NodeName};
 use crate::os::PoolState;
 use crate::pass::{Node, ONE_CALL};
 use crate::piece::Piece;
 use crate::promotion::Promoted;
-use crate::sorted::Map;
+use crate::sorted::{Map, Set};
 use crate::store::work::{Held, Merge};
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
@@ -445,22 +445,21 @@ pub(crate) fn speaks(version: u32) -> String {
     )
 }
 
-/// Asks every peer that the gate depends on, now, and judges what each says.
+/// Asks each of these peers, now, and judges what it says.
 pub fn ask_all(
     node: Node,
     config: &Config,
-    gate: &Gate,
+    peers: &Set<NodeName>,
     deadline: Deadline,
 ) -> Map<NodeName, Answer> {
-    let peers = gate::peers(config, gate);
     let mut parts = peers.len();
     let mut answers = Map::new();
     for peer in peers {
         let share = deadline.share(node.system.clock(), parts);
         parts -= 1;
-        let answer = ask_one(node, config, &peer, share);
+        let answer = ask_one(node, config, peer, share);
         let answer = answer.unwrap_or_else(Answer::CannotTell);
-        answers.insert(peer, answer);
+        answers.insert(peer.clone(), answer);
     }
     answers
 }

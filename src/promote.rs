@@ -73,7 +73,7 @@ fn run(
     // A gate must not stand for what was so before, however far this came.
     if pass.observed.dataset(root).is_some() {
         pass.observe_all();
-        evaluate::gates(&mut pass, markers, evaluate::Peers::NotAsked);
+        evaluate::gates(&mut pass, markers, &evaluate::Peers::NotAsked);
     }
     pass.finish()
 }

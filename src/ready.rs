@@ -8,7 +8,7 @@ use crate::exit::Fault;
 use crate::gate::{self, Answer, Known, Live, Marker};
 use crate::guard;
 use crate::marker;
-use crate::names::{DatasetName, GateName};
+use crate::names::{DatasetName, GateName, NodeName};
 use crate::pass::{Node, Pass, Scope};
 use crate::peers;
 use crate::plan::{
@@ -51,7 +51,7 @@ pub fn ready(node: Node, config: &Config) -> Report {
     roles::tell(&mut pass);
     guard::bare(&mut pass);
     guard::beneath(&mut pass);
-    evaluate::gates(&mut pass, markers, Peers::NotAsked);
+    evaluate::gates(&mut pass, markers, &Peers::NotAsked);
     pass.finish()
 }
 
@@ -417,15 +417,27 @@ pub(crate) fn locked(run: &Path) -> Option<Answer> {
 /// Whether the gate is open now: all it needs is true, and a marker of this boot was made for it.
 /// Its peers are asked when all else holds.
 pub fn ask(node: Node, config: &Config, gate: &Gate) -> Answer {
-    let (live, known, marked) = match look_here(node, config, gate) {
+    ask_by(node, config, gate, |peers| ask_peers(node, config, peers))
+}
+
+/// As [`ask`], with `heard` to say what its peers answer; not called where all else does not hold.
+pub(crate) fn ask_by(
+    node: Node,
+    config: &Config,
+    gate: &Gate,
+    heard: impl FnOnce(&Set<NodeName>) -> Map<NodeName, Answer>,
+) -> Answer {
+    let (mut live, known, marked) = match look_here(node, config, gate) {
         Ok(seen) => seen,
         Err(answer) => return answer,
     };
-    if marked != Answer::Open && gate::peers(config, gate).is_empty() {
+    let peers = gate::peers(config, gate);
+    if marked != Answer::Open && peers.is_empty() {
         return marked;
     }
+    live.peers = heard(&peers);
     // Also without a marker: a peer's no is a better reason than that there is none.
-    match (ask_peers(node, config, gate, live, &known).0, marked) {
+    match (gate::decide(config, gate, &live, &known), marked) {
         (answer @ Answer::Closed(_), _) => answer,
         (answer, Answer::Open) => answer,
         // A peer's silence is why `reconcile` writes none.
@@ -493,19 +505,14 @@ fn check_marker(
     }
 }
 
-/// Decides a gate on which nothing here is wrong, by what its peers say now.
+/// What each of these peers says now. Nobody holds the lock meanwhile: it may say nothing for long.
 pub(crate) fn ask_peers(
     node: Node,
     config: &Config,
-    gate: &Gate,
-    mut live: Live,
-    known: &Known,
-) -> (Answer, Live) {
-    if !gate::peers(config, gate).is_empty() {
-        let deadline = Deadline::after(node.system.clock(), PEERS_DEADLINE);
-        live.peers = peers::ask_all(node, config, gate, deadline);
-    }
-    (gate::decide(config, gate, &live, known), live)
+    peers: &Set<NodeName>,
+) -> Map<NodeName, Answer> {
+    let deadline = Deadline::after(node.system.clock(), PEERS_DEADLINE);
+    peers::ask_all(node, config, peers, deadline)
 }
 
 /// The gate of this name, or in words that there is none.

@@ -32,11 +32,13 @@ const MOVE_SERVICE: Duration = Duration::from_secs(20);
 /// Runs the whole pass.
 pub fn reconcile(node: Node, config: &Config) -> Report {
     let mut pass = Pass::begin("reconcile", node, config);
+    // Before the lock is taken: a peer that says nothing keeps it from nobody.
+    let peers = evaluate::ask_peers(&pass);
     match pass.lock() {
         Some(_lock) => {
             // A count that stays makes the next complaint come too early, and no later.
             let _ = marker::let_in(node.run, VERB);
-            run(&mut pass);
+            run(&mut pass, &peers);
         }
         None if pass.report.fault == Some(Fault::Busy) => turned_away(&mut pass),
         None => {}
@@ -76,7 +78,7 @@ pub fn is_news(report: &Report, before: Option<&Report>) -> bool {
         || told.map_or(&[][..], |before| &before.findings) != report.findings
 }
 
-fn run(pass: &mut Pass) {
+fn run(pass: &mut Pass, peers: &Peers) {
     let markers = pass.drop_stale_markers();
     guard::bare(pass);
     if ready::locked(pass.node.run).is_none() {
@@ -86,7 +88,7 @@ fn run(pass: &mut Pass) {
         });
         roles::tell_elsewhere(pass);
     }
-    evaluate::gates(pass, markers, Peers::Asked);
+    evaluate::gates(pass, markers, peers);
     pass.phase("services", |pass| {
         let before = pass.report.changed.len();
         services(pass);

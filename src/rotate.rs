@@ -20,6 +20,7 @@ use crate::audit::log::Caller;
 use crate::boot;
 use crate::config::Config;
 use crate::exit::Fault;
+use crate::marker::Lock;
 use crate::names::{KeyName, NodeName};
 use crate::pass::{Node, Pass};
 use crate::report::{Finding, Report, Severity};
@@ -29,6 +30,7 @@ use crate::store::work::{Merge, Work, Worked};
 use crate::time::Deadline;
 use crate::verify::WRITE_STORE;
 use facts::Facts;
+use look::Heard;
 use record::Record;
 use std::time::Duration;
 
@@ -122,8 +124,9 @@ pub fn rotate(
     })
 }
 
-/// One piece of work on a key: under the lock, on what is so now, and reported. Its text is for
-/// standard output; the report of what only shows something is not kept.
+/// One piece of work on a key: under the lock, on what is so now, and reported. The peers are asked
+/// before, so that one that says nothing keeps the lock from nobody. Its text is for standard output;
+/// the report of what only shows something is not kept.
 fn at_work<'a>(
     mut pass: Pass<'a>,
     (key, copies): (&'a KeyName, Option<u32>),
@@ -133,14 +136,17 @@ fn at_work<'a>(
 ) -> Rotated {
     pass.deadline = Deadline::after(pass.clock(), WHOLE);
     let mut text = String::new();
-    if let Some(_lock) = pass.lock() {
-        let facts = look::look(&mut pass, key, copies);
+    let heard = look::ask_peers(&mut pass, key);
+    if let Some(lock) = pass.lock() {
         let mut run = Run {
             pass: &mut pass,
             key,
             copies,
+            heard,
+            lock: Some(lock),
             progress,
         };
+        let facts = run.look();
         text = job(&mut run, facts);
     }
     pass.report.fold();
@@ -183,16 +189,30 @@ fn own_keys(config: &Config) -> Vec<KeyName> {
         .collect()
 }
 
-/// A rotation at work, under the lock.
+/// A rotation at work, under the lock but for the times when it waits for a peer.
 struct Run<'p, 'a> {
     pass: &'p mut Pass<'a>,
     key: &'a KeyName,
     /// How many copies a person has named for this run.
     copies: Option<u32>,
+    /// What the peers said before the lock was taken.
+    heard: Heard,
+    lock: Option<Lock>,
     progress: &'p dyn Fn(&str),
 }
 
 impl Run<'_, '_> {
+    /// All that is so now here, with what the peers have said.
+    fn look(&mut self) -> Facts {
+        look::look(self.pass, self.key, self.copies, &self.heard)
+    }
+
+    /// Takes the lock again after a time without it.
+    fn lock_again(&mut self) -> bool {
+        self.lock = self.pass.lock();
+        self.lock.is_some()
+    }
+
     fn merge(&mut self, list: Vec<Generation>) -> bool {
         let merge = Merge {
             key: self.key.clone(),

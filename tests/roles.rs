@@ -6,7 +6,7 @@ mod sim;
 use f3skeys::boot::{boot, late};
 use f3skeys::config::{Config, Peer};
 use f3skeys::exit::Fault;
-use f3skeys::gate::Answer as GateAnswer;
+use f3skeys::gate::{self, Answer as GateAnswer};
 use f3skeys::key::Key;
 use f3skeys::marker;
 use f3skeys::names::{DatasetName, NodeName};
@@ -1002,7 +1002,7 @@ fn asked(f0: &Sim, f1: &Sim) -> GateAnswer {
     };
     let before = f1.trace.borrow().len();
     let mut answers = f0.verb(|node| {
-        let gate = named(&config, "more").unwrap();
+        let peers = gate::peers(&config, named(&config, "more").unwrap());
         let deadline = Deadline::after(f0, Duration::from_secs(10));
         ask_all(
             Node {
@@ -1010,7 +1010,7 @@ fn asked(f0: &Sim, f1: &Sim) -> GateAnswer {
                 ..node
             },
             &config,
-            gate,
+            &peers,
             deadline,
         )
     });

@@ -17,8 +17,10 @@ use f3skeys::store::survey::{Copies, Survey, survey};
 use f3skeys::zfs::{KeyFormat, KeyStatus, Source};
 use sim::{Sim, Stick, at, encrypted, reading};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 const KEY: &str = "f0:zdata";
 const OLD: [u8; 32] = [0x11; 32];
@@ -410,6 +412,81 @@ fn a_key_change_that_does_not_answer_is_asked_about_and_not_believed() {
     let report = world.rotate(START);
     assert_eq!(report.status, 0, "{}", report.complaints());
     world.is_rotated("silent");
+}
+
+/// What somebody else may do on the owner while the peers are given the new key, with the exit status
+/// of the rotation then, and the way back.
+type Other = (&'static str, u8, fn(&Sim), fn(&Sim));
+const OTHERS: [Other; 5] = [
+    (
+        "a root's key is unloaded",
+        69,
+        |f0| f0.change("zdata/enc", |d| d.key_status = KeyStatus::Unavailable),
+        |f0| loaded(f0, "zdata/enc"),
+    ),
+    (
+        "a root is given another key",
+        69,
+        |f0| wrap(f0, "zdata/more", F1),
+        |f0| wrap(f0, "zdata/more", OLD),
+    ),
+    (
+        "a root becomes another's child",
+        69,
+        |f0| {
+            f0.change("zdata/more", |d| {
+                d.encryption_root = "zdata/enc".parse().ok()
+            })
+        },
+        |f0| f0.change("zdata/more", |d| d.encryption_root = Some(d.name.clone())),
+    ),
+    (
+        "the note of the rotation goes",
+        69,
+        |f0| std::fs::rename(note(f0), f0.db().join("aside")).unwrap(),
+        |f0| std::fs::rename(f0.db().join("aside"), note(f0)).unwrap(),
+    ),
+    (
+        "the stick is pulled",
+        69,
+        |f0| f0.sticks.borrow_mut()[0].plugged_in_at = Duration::MAX,
+        |f0| f0.sticks.borrow_mut()[0].plugged_in_at = Duration::ZERO,
+    ),
+];
+
+fn wrap(sim: &Sim, root: &str, bytes: [u8; 32]) {
+    sim.wrapped.borrow_mut().insert(root.to_owned(), bytes);
+}
+
+fn note(sim: &Sim) -> PathBuf {
+    sim.db().join(format!("rotation-{KEY}.json"))
+}
+
+/// The lock is given back while the peers answer: what was decided before holds only if all is still so.
+#[test]
+fn law_7_a_change_by_another_while_the_peers_are_asked_ends_the_rotation_before_any_key_changes() {
+    for (what, status, change, undo) in OTHERS {
+        let world = World::three_roots("others");
+        *world.f0.meanwhile.borrow_mut() = Some(Rc::new(move |f0: &Sim, _| {
+            // Two questions were how things stand. The third brings f1 the new key.
+            if f0.questions_to_peers.get() == 3 {
+                f0.questions_to_peers.set(100);
+                change(f0);
+            }
+        }));
+        let report = world.rotate(START);
+        assert_eq!(world.f0.questions_to_peers.get(), 101, "{what}");
+        assert_eq!(report.status, status, "{what}: {}", report.complaints());
+        assert_eq!(report.changed.len(), 3, "{what}: {:?}", report.changed);
+        *world.f0.meanwhile.borrow_mut() = None;
+        undo(&world.f0);
+        assert_eq!(states(&world.f0), [Standing::Current, Standing::Staged]);
+        for (root, wrapping) in world.f0.wrapped.borrow().iter() {
+            assert_eq!(*wrapping, OLD, "{what}: {root}");
+        }
+        world.comes_back(what);
+        finish(&world, what);
+    }
 }
 
 /// What keeps a rotation from beginning, and the words that have to be said.

@@ -8,13 +8,19 @@ use crate::marker;
 use crate::names::{KeyName, NodeName};
 use crate::sorted::{Map, Set};
 use crate::store::state::Generation;
+use crate::time::Clock;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The directory of the receipts, in that of the reports.
 const DIRECTORY: &str = "receipts";
+/// Whoever changes receipts holds it. No node is called so: a name has no blank.
+const LOCK: &str = "the lock";
+/// The longest that a run waits for another to have written them.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
 
 /// That a peer has proven to hold a generation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,11 +132,17 @@ impl Receipts {
     }
 }
 
-/// Keeps a receipt of what a peer has proven. Receipts that cannot be understood are begun anew.
+/// Keeps a receipt of what a peer has proven. Receipts that cannot be understood are begun anew. A
+/// backup and a rotation may note at once, without the node's lock: the receipts have one of their own.
 ///
 /// # Errors
-/// The directory could not be read or written.
-pub fn note(db: &Path, peer: &NodeName, proven: &Proven) -> io::Result<()> {
+/// The directory could not be read or written, or another run keeps the lock.
+pub fn note(db: &Path, clock: &dyn Clock, peer: &NodeName, proven: &Proven) -> io::Result<()> {
+    let directory = db.join(DIRECTORY);
+    marker::make_directory(&directory)?;
+    let Some(_lock) = marker::lock_file(&directory.join(LOCK), clock, LOCK_WAIT)? else {
+        return Err(io::Error::other("another f3skeys is writing receipts"));
+    };
     let mut receipts = match Receipts::read(db, peer) {
         Err(e) if e.kind() == io::ErrorKind::InvalidData => Receipts::default(),
         read => read?,

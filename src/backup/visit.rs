@@ -248,7 +248,8 @@ impl<'k> Visit<'k> {
                 at: self.round.system.wall(),
                 by: self.round.verb,
             };
-            if let Err(e) = receipts::note(self.round.db, &self.peer.name, &proven) {
+            let (db, clock) = (self.round.db, self.round.system.clock());
+            if let Err(e) = receipts::note(db, clock, &self.peer.name, &proven) {
                 self.no_receipt = Some(e.to_string());
             }
         }

@@ -3,6 +3,7 @@
 use super::copies::Wanted;
 use super::record::Record;
 use crate::config::Role;
+use crate::handover;
 use crate::key::Fingerprint;
 use crate::names::{DatasetName, KeyName, NodeName};
 use crate::peers::{KeyTold, Opens};
@@ -32,7 +33,7 @@ pub struct Facts {
 }
 
 /// What this node's store holds of the key.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Own {
     /// The identity of the store; empty when it has none.
     pub id: String,
@@ -47,7 +48,7 @@ pub struct Own {
 }
 
 /// A root of this node that uses the key.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RootFacts {
     /// The root.
     pub dataset: DatasetName,
@@ -60,7 +61,7 @@ pub struct RootFacts {
 }
 
 /// What ZFS tells of a root.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     /// Whether it is an encryption root at all.
     pub is_root: bool,
@@ -91,7 +92,21 @@ pub struct PeerFacts {
     pub receipts: Result<Vec<(Fingerprint, String)>, String>,
 }
 
+impl Facts {
+    /// Whether another look found this node as it was: its store, the roots, and the note.
+    pub fn is_same_here(&self, now: &Facts) -> bool {
+        (&self.store, &self.roots) == (&now.store, &now.roots) && self.record == now.record
+    }
+}
+
 impl PeerFacts {
+    /// Whether it answers, and has not proven the generation or has another list.
+    pub fn lacks(&self, own: &Own, target: Fingerprint) -> bool {
+        let is_behind =
+            |told| !self.proven.contains(&target) || !handover::is_same(told, &own.list);
+        self.told.as_ref().is_ok_and(is_behind)
+    }
+
     /// The identity of the store that it answers with.
     pub fn store(&self) -> Option<&str> {
         self.told.as_ref().ok().map(|told| told.store.as_str())

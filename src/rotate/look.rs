@@ -8,10 +8,10 @@ use crate::boot;
 use crate::config::{Config, Peer, Role, Root};
 use crate::gate::Questions;
 use crate::handover::{ask, list, nonce, proven};
-use crate::key::Fingerprint;
-use crate::names::{DatasetName, KeyName};
+use crate::key::{Fingerprint, Nonce};
+use crate::names::{DatasetName, KeyName, NodeName};
 use crate::pass::{ONE_CALL, Pass};
-use crate::peers::{Ask, Opens};
+use crate::peers::{Ask, KeyTold, Opens};
 use crate::plan::Pool;
 use crate::report::Severity;
 use crate::sorted::{self, Map, Set};
@@ -20,14 +20,48 @@ use crate::store::merge::held;
 use crate::store::state::Generation;
 use crate::store::survey::{Copies, survey};
 use crate::time::Deadline;
+use crate::trouble::Trouble;
 use crate::verify::READ_STORE;
 use crate::zfs::{Answer, Dataset, KeyFormat, KeyStatus, Kind, Try};
 use std::time::Duration;
 
-/// Everything there is to know of a key. Its bytes are gone from memory afterwards.
+/// What each peer said of a key, with the number that its proofs are over.
+pub type Heard = Map<NodeName, Result<(KeyTold, Nonce), String>>;
+
+/// Asks every peer what it holds of the key, and what it opens there. To be done without the lock.
+pub fn ask_peers(pass: &mut Pass, key: &KeyName) -> Heard {
+    // Peers answer only its owner.
+    let is_owner = key.owner() == pass.config.node.as_str();
+    if pass.config.peers.is_empty() || !is_owner {
+        return Heard::new();
+    }
+    pass.phase("peers", |pass| {
+        let peers = pass.config.peers.iter();
+        let heard: Heard = peers
+            .map(|peer| {
+                let told = ask_peer(pass, key, peer);
+                let told = told.map_err(|trouble| trouble.of(peer.name.as_str()));
+                (peer.name.clone(), told)
+            })
+            .collect();
+        let answering = heard.iter().filter(|(_, told)| told.is_ok()).count();
+        let words = format!("{answering} of {} answer", heard.len());
+        (heard, words)
+    })
+}
+
+fn ask_peer(pass: &Pass, key: &KeyName, peer: &Peer) -> Result<(KeyTold, Nonce), Trouble> {
+    let nonce = nonce()?;
+    let key = key.clone();
+    let told = ask(pass, peer, Ask::Key { key, nonce }, &[])?;
+    Ok((told, nonce))
+}
+
+/// Everything there is to know of a key, with what its peers said. Its bytes are gone from memory
+/// afterwards.
 ///
 /// `said` is the number of copies that a person has named for this run.
-pub fn look(pass: &mut Pass, key: &KeyName, said: Option<u32>) -> Facts {
+pub fn look(pass: &mut Pass, key: &KeyName, said: Option<u32>, heard: &Heard) -> Facts {
     pass.phase("pools", |pass| {
         pass.observe_all();
         ((), pass.pools_in_words())
@@ -42,12 +76,11 @@ pub fn look(pass: &mut Pass, key: &KeyName, said: Option<u32>) -> Facts {
         .into_iter()
         .map(|root| opens(pass, root, store.as_ref().ok().map(|store| &store.copies)))
         .collect();
-    // Peers answer only its owner.
-    let is_owner = key.owner() == pass.config.node.as_str();
-    let peers = match pass.config.peers.is_empty() || !is_owner {
-        true => Vec::new(),
-        false => ask_peers(pass, key, store.as_ref().ok().map(|store| &store.copies)),
-    };
+    let copies = store.as_ref().ok().map(|store| &store.copies);
+    let peers = pass.config.peers.iter();
+    let peers = peers
+        .filter_map(|peer| Some(of_peer(pass, key, peer, heard.get(&peer.name)?, copies)))
+        .collect();
     let promoted = pass.observed.promoted(pass.config);
     let facts = roots(pass.config, key).into_iter().zip(seen).zip(opens);
     let record = Record::read(pass.node.db, key);
@@ -271,43 +304,24 @@ fn in_order(copies: &Copies) -> Vec<Fingerprint> {
     prints
 }
 
-/// Asks every peer what it holds of the key, and what it opens there.
-fn ask_peers(pass: &mut Pass, key: &KeyName, copies: Option<&Copies>) -> Vec<PeerFacts> {
-    pass.phase("peers", |pass| {
-        let config = pass.config;
-        let peers = config.peers.iter();
-        let facts: Vec<PeerFacts> = peers
-            .map(|peer| ask_peer(pass, key, peer, copies))
-            .collect();
-        let answering = facts.iter().filter(|peer| peer.told.is_ok()).count();
-        let words = format!("{answering} of {} answer", facts.len());
-        (facts, words)
-    })
-}
-
-fn ask_peer(pass: &mut Pass, key: &KeyName, peer: &Peer, copies: Option<&Copies>) -> PeerFacts {
+/// What a peer said, held against the bytes here.
+fn of_peer(
+    pass: &mut Pass,
+    key: &KeyName,
+    peer: &Peer,
+    told: &Result<(KeyTold, Nonce), String>,
+    copies: Option<&Copies>,
+) -> PeerFacts {
     let receipts = Receipts::read(pass.node.db, &peer.name);
-    let told = nonce().and_then(|nonce| {
-        let told = ask(
-            pass,
-            peer,
-            Ask::Key {
-                key: key.clone(),
-                nonce,
-            },
-            &[],
-        )?;
-        Ok((told, nonce))
-    });
-    let proven = match (&told, copies) {
+    let proven = match (told, copies) {
         (Ok((told, nonce)), Some(copies)) => proven(told, &peer.name, nonce, copies),
         _ => Set::new(),
     };
-    if let (Ok((told, _)), Some(copies)) = (&told, copies) {
+    if let (Ok((told, _)), Some(copies)) = (told, copies) {
         note(pass, peer, key, &list(copies), &told.store, &proven);
     }
     let mut replicas = replicas_on(pass.config, key, peer);
-    if let Ok((told, _)) = &told {
+    if let Ok((told, _)) = told {
         // What the peer lists as well: a replica that only its own configuration knows of.
         let more = told.roots.iter().map(|root| &root.dataset);
         let more: Vec<DatasetName> = more
@@ -320,8 +334,9 @@ fn ask_peer(pass: &mut Pass, key: &KeyName, peer: &Peer, copies: Option<&Copies>
         name: peer.name.clone(),
         replicas,
         told: told
-            .map(|(told, _)| told)
-            .map_err(|trouble| trouble.of(peer.name.as_str())),
+            .as_ref()
+            .map(|(told, _)| told.clone())
+            .map_err(String::clone),
         proven,
         receipts: receipts
             .map(|receipts| receipts.stores(key))
@@ -349,7 +364,7 @@ pub fn note(
         at: pass.node.system.wall(),
         by: &pass.report.pass.clone(),
     };
-    if let Err(e) = receipts::note(pass.node.db, &peer.name, &proven) {
+    if let Err(e) = receipts::note(pass.node.db, pass.clock(), &peer.name, &proven) {
         let db = pass.node.db.display().to_string();
         let what = format!("a receipt could not be kept: {e}");
         let remedy = "make the directory writable for root";

@@ -9,6 +9,7 @@ use crate::names::DatasetName;
 use crate::report::Severity;
 use crate::sorted::Map;
 use crate::store::state::{Generation, Standing};
+use crate::store::survey::Copies;
 use crate::store::work::Work;
 
 impl Run<'_, '_> {
@@ -43,7 +44,7 @@ impl Run<'_, '_> {
                 self.key
             ));
         }
-        let facts = look::look(self.pass, self.key, self.copies);
+        let facts = self.look();
         self.go_on(facts, take_over);
     }
 
@@ -68,10 +69,10 @@ impl Run<'_, '_> {
             false => Some(own.list),
         };
         let Some(list) = list else { return };
-        self.tell_peers(&facts, &list);
         if self.pass.report.fault.is_none() {
             self.forget();
         }
+        self.tell_peers(&facts, &list);
         if is_open {
             for finding in tell::what_the_old_opens(&facts, &list) {
                 self.say(finding);
@@ -84,7 +85,7 @@ impl Run<'_, '_> {
         match &facts.store {
             Ok(own) if !own.damage.is_empty() && !own.list.is_empty() => {
                 match self.merge(own.list.clone()) {
-                    true => look::look(self.pass, self.key, self.copies),
+                    true => self.look(),
                     false => facts,
                 }
             }
@@ -100,22 +101,57 @@ impl Run<'_, '_> {
         target: Fingerprint,
         left: &[RootFacts],
     ) -> bool {
-        let copies = match look::read(self.pass, self.key) {
-            Ok(store) => store.copies,
-            Err(why) => {
-                self.fail(Fault::NoKeyDevice, &why, &self.resume());
-                return false;
-            }
-        };
-        for peer in &mut facts.peers {
-            self.copy(peer, own, target, &copies);
+        if !self.hand_over(facts, own, target) {
+            return false;
         }
         // Once every root is changed only the labels are left, and those wait for nobody.
         if left.is_empty() {
             return self.may(decide::copies_at_the_end(facts, target));
         }
         let record = self.record(facts, left);
-        self.may(decide::copies(facts, target)) && self.change_roots(left, target, &copies, record)
+        if !self.may(decide::copies(facts, target)) {
+            return false;
+        }
+        let copies = self.read();
+        copies.is_some_and(|copies| self.change_roots(left, target, &copies, record))
+    }
+
+    /// Reads the key from this node's store.
+    fn read(&mut self) -> Option<Copies> {
+        match look::read(self.pass, self.key) {
+            Ok(store) => Some(store.copies),
+            Err(why) => {
+                self.fail(Fault::NoKeyDevice, &why, &self.resume());
+                None
+            }
+        }
+    }
+
+    /// Gives the peers what they lack. The lock is given back meanwhile, so that one that says nothing
+    /// keeps it from nobody; whether all is here as it was before, and the rotation may go on.
+    fn hand_over(&mut self, facts: &mut Facts, own: &Own, target: Fingerprint) -> bool {
+        if !facts.peers.iter().any(|peer| peer.lacks(own, target)) {
+            return true;
+        }
+        let Some(copies) = self.read() else {
+            return false;
+        };
+        self.lock = None;
+        for peer in &mut facts.peers {
+            self.copy(peer, own, target, &copies);
+        }
+        // Its bytes go before the store is read again: no worker is started with a key in memory.
+        drop(copies);
+        if !self.lock_again() {
+            return false;
+        }
+        let now = self.look();
+        let is_same = facts.is_same_here(&now);
+        if !is_same {
+            let what = "the store, a root or the note of the rotation was changed by somebody else while the peers were asked";
+            self.fail(Fault::Unavailable, what, &self.resume());
+        }
+        is_same
     }
 
     /// The note of this rotation, as it is to be kept before the first key may be changed.
@@ -167,8 +203,8 @@ impl Run<'_, '_> {
                 "gave up the rotation of {}; what was staged is retired",
                 self.key
             ));
-            self.tell_peers(&facts, &list);
             self.forget();
+            self.tell_peers(&facts, &list);
         }
     }
 

@@ -22,7 +22,7 @@ impl Run<'_, '_> {
         copies: &Copies,
     ) {
         let Ok(told) = &peer.told else { return };
-        if peer.proven.contains(&target) && is_same(told, &own.list) {
+        if !peer.lacks(own, target) {
             return;
         }
         match self.put(peer, told, &own.list, copies, Bytes::Go) {
@@ -87,7 +87,8 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Gives the list to every peer that has another one.
+    /// Gives the list to every peer that has another one. The last step: it ends the time under the
+    /// lock, since a peer may say nothing for long.
     pub(super) fn tell_peers(&mut self, facts: &Facts, list: &[Generation]) {
         // One that holds nothing of it gets it with the bytes, not with the list alone.
         let needs = |told: &KeyTold| !told.held.is_empty() && !is_same(told, list);
@@ -109,6 +110,7 @@ impl Run<'_, '_> {
                 return;
             }
         };
+        self.lock = None;
         for (peer, told) in behind {
             let known = |g: &&Generation| {
                 let mut held = told.held.iter();

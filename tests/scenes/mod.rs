@@ -97,7 +97,7 @@ pub fn prove(sim: &Sim, key: &str, bytes: &[u8; 32], at: u64) {
         at,
         by: "backup",
     };
-    receipts::note(&sim.db(), &F1.parse().unwrap(), &proven).unwrap();
+    receipts::note(&sim.db(), sim, &F1.parse().unwrap(), &proven).unwrap();
 }
 
 /// A node after its boot, and what runs in its first minutes.

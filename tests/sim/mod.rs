@@ -12,7 +12,7 @@ use f3skeys::device::{Candidate, Filesystem, Kind as FsKind};
 use f3skeys::gate::{Live, Questions};
 use f3skeys::host::bare::{Bare, Beneath};
 use f3skeys::key::{Fingerprint, Key, Nonce, keys_alive};
-use f3skeys::marker::LOCK_POLL;
+use f3skeys::marker::{self, LOCK_POLL};
 use f3skeys::names::{DatasetName, KeyName, ServiceName};
 use f3skeys::os::{Intake, Mount, PoolState};
 use f3skeys::pass::Node;
@@ -1158,6 +1158,11 @@ impl Peers for Sim {
         deadline: Deadline,
     ) -> Result<Reply, Trouble> {
         self.step();
+        assert!(
+            self.is_lock_free(),
+            "law 4: {} is asked, and the lock is held meanwhile",
+            peer.name
+        );
         self.questions_to_peers
             .set(self.questions_to_peers.get() + 1);
         let name = peer.name.as_str();
@@ -1189,6 +1194,19 @@ impl Peers for Sim {
 }
 
 impl Sim {
+    /// Whether nobody has the node's lock. Another thread's worker may have the file open for an
+    /// instant, until it has begun.
+    fn is_lock_free(&self) -> bool {
+        let run = self.run();
+        (0..100).any(|_| {
+            let is_free = !run.join("lock").exists() || marker::try_lock(&run).unwrap().is_some();
+            if !is_free {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            is_free
+        })
+    }
+
     /// A look into a tree that has no end, or is too large, gives nothing.
     fn looks_into(&self, pool: &str, part: &Part, deadline: Deadline) -> Result<(), Trouble> {
         let is_in = |tree: &String| {
