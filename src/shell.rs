@@ -4,7 +4,8 @@
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 
-/// The longest word, in bytes: the longest path there is.
+/// The longest word, in bytes, before it is quoted and after: the longest path there is. A line of
+/// [`crate::foreign`] has room for one, and so cuts no command.
 const LONGEST: usize = 4096;
 /// What stands for a word that cannot be pasted: a shell that gets it runs nothing, and says why.
 pub const NOT_SHOWN: &str = "\"${this_name_cannot_be_pasted:?}\"";
@@ -18,12 +19,16 @@ pub fn word(text: impl AsRef<OsStr>) -> String {
     if bytes.len() > LONGEST || bytes.ends_with(b"\n") || bytes.contains(&0) {
         return NOT_SHOWN.to_owned();
     }
-    match std::str::from_utf8(bytes) {
+    let quoted = match std::str::from_utf8(bytes) {
         Ok(text) if is_bare(text) => text.to_owned(),
         Ok(text) if text.chars().all(is_quotable) => {
             format!("'{}'", text.replace('\'', "'\\''"))
         }
         _ => printed(bytes),
+    };
+    match quoted.len() <= LONGEST {
+        true => quoted,
+        false => NOT_SHOWN.to_owned(),
     }
 }
 
@@ -60,10 +65,14 @@ macro_rules! command {
 }
 pub(crate) use command;
 
-/// As `command!`, with any number of words at the end.
+/// As `command!`, with any number of words at the end; with [`NOT_SHOWN`] where they are too many.
 pub fn command_on(text: &str, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
-    let words = words.into_iter().map(|name| format!(" {}", word(name)));
-    let whole: String = std::iter::once(text.to_owned()).chain(words).collect();
+    let words: Vec<String> = words.into_iter().map(word).collect();
+    let words = match words.join(" ") {
+        words if words.len() <= LONGEST => words,
+        _ => NOT_SHOWN.to_owned(),
+    };
+    let whole = format!("{text} {words}");
     format!("`{whole}`")
 }
 
@@ -156,12 +165,31 @@ mod tests {
         assert_eq!(split(&line).unwrap(), names);
     }
 
+    /// A command that was cut would mean something else.
+    #[test]
+    fn law_9_no_command_is_longer_than_a_line() {
+        let longest = |c: &str| c.repeat(LONGEST);
+        for text in [longest("x"), longest("'"), longest("\u{1}"), longest("ä")] {
+            let command = command!("zfs set mountpoint={} {}", &text, "z/a".repeat(80));
+            assert!(command.chars().count() < crate::foreign::LONGEST_LINE / 2 + 600);
+            let many = command_on("zfs get all", [&text, &text, &text]);
+            assert!(many.chars().count() < crate::foreign::LONGEST_LINE / 2 + 600);
+        }
+    }
+
     #[test]
     fn law_9_what_cannot_be_a_word_makes_the_shell_run_nothing() {
-        for name in ["a\n", "\n", "a\0b", &"x".repeat(LONGEST + 1)] {
+        let grows = "\u{1}".repeat(LONGEST / 4);
+        for name in ["a\n", "\n", "a\0b", &"x".repeat(LONGEST + 1), &grows] {
             assert_eq!(word(name), NOT_SHOWN);
         }
         assert_eq!(split(NOT_SHOWN), None);
         assert_eq!(word("x".repeat(LONGEST)), "x".repeat(LONGEST));
+        let many = command_on("zfs get all", vec!["z/a".repeat(80); 40]);
+        assert_eq!(many, format!("`zfs get all {NOT_SHOWN}`"));
+        assert_eq!(
+            command_on("zfs get all", ["z/a b"]),
+            "`zfs get all 'z/a b'`"
+        );
     }
 }

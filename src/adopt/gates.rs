@@ -62,7 +62,7 @@ fn place_replica(entry: &mut RootEntry, dataset: Option<&Dataset>) {
         return;
     };
     match dataset.mountpoint_source {
-        Source::Local if absolute("mountpoint", at).is_ok() => {
+        Source::Local if at.to_str().is_some() && absolute("mountpoint", at).is_ok() => {
             let why =
                 "it is set on the dataset, and a replica is mounted only where this file puts it";
             entry

@@ -569,6 +569,22 @@ fn law_9_a_replica_gets_the_place_that_is_set_here_and_none_that_was_received() 
     }
 }
 
+/// The file could only name another place.
+#[test]
+fn law_9_a_place_that_no_text_can_name_is_not_proposed() {
+    use std::os::unix::ffi::OsStrExt;
+    let odd = Path::new(std::ffi::OsStr::from_bytes(b"/copy\xff"));
+    let key = format!("{F0}:zdata");
+    let replica = Dataset {
+        mountpoint: Mountpoint::Path(odd.to_owned()),
+        ..at("/copy", root("z/sink/r", &file(&key)))
+    };
+    let facts = proven(host(F1, vec![replica]), &[("z/sink/r", opens(&key))]);
+    let (config, proposal) = configured(&facts);
+    assert_eq!(config.roots[0].mountpoint, None);
+    comments(&proposal, "DECIDE: its mountpoint is /copy");
+}
+
 #[test]
 fn everything_below_a_replica_is_one() {
     let (own, other) = (format!("{F0}:zdata"), format!("{F1}:zdata"));

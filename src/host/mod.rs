@@ -100,14 +100,19 @@ impl Host {
     /// The names in a directory, in order; none when there is no such directory.
     ///
     /// # Errors
-    /// It cannot be read, or has no end.
+    /// It cannot be read, has no end, or holds a name that is no text: programs that read it obey such a
+    /// file as well.
     pub fn names(&self, directory: &str) -> io::Result<Vec<String>> {
         let Some(entries) = there(fs::read_dir(self.path(directory)))? else {
             return Ok(Vec::new());
         };
         let mut names = Vec::new();
         for entry in entries {
-            names.push(entry?.file_name().to_string_lossy().into_owned());
+            let name = entry?.file_name().into_string();
+            let name = name.map_err(|odd| {
+                io::Error::other(format!("holds {}, a name that is no text", odd.display()))
+            })?;
+            names.push(name);
             if names.len() > MOST_NAMES {
                 return Err(io::Error::other("holds too many names"));
             }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::report::{Finding, Severity};
 use crate::trouble::Trouble;
 
 /// A host in a fresh directory.
@@ -50,6 +51,22 @@ fn absent_is_not_could_not_tell() {
     assert_eq!(host.link("/etc/dir/file").unwrap(), None);
     assert!(host.text("/etc/dir").is_err());
     assert!(host.names("/etc/dir/file").unwrap().is_empty());
+}
+
+/// rc and systemd obey a file whatever its name is.
+#[test]
+fn law_10_a_name_that_cannot_be_told_is_not_passed_over() {
+    use std::os::unix::ffi::OsStrExt;
+    let tree = Tree::new("odd-name");
+    let script = "#!/bin/sh\n# PROVIDE: f3skeys\n";
+    let host = tree.put("/etc/rc.d/other", script).host();
+    assert!(host.names("/etc/rc.d").is_ok());
+    let odd = std::ffi::OsStr::from_bytes(b"f3skeys\xff");
+    fs::write(tree.0.join("etc/rc.d").join(odd), script).unwrap();
+    assert!(host.names("/etc/rc.d").is_err());
+    let found = hooks::hooks(&host, InitSystem::Rc);
+    let told = |f: &Finding| f.subject == "/etc/rc.d" && f.severity == Severity::Failure;
+    assert!(found.iter().any(told), "{found:#?}");
 }
 
 #[test]
