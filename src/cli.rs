@@ -100,9 +100,21 @@ fn split_command(arguments: &[OsString]) -> (&[OsString], Option<&[OsString]>) {
 /// `own` are the words that were given: a complaint repeats them, and each stays within its line.
 fn show_usage(exit: &argh::EarlyExit, own: &[&str]) -> u8 {
     match exit.status {
+        // The parser takes a bare `help` for its own wherever it stands, also where a name belongs.
+        Ok(()) if !asks_for_help(own) => {
+            complain_of(
+                "`help` behind a verb is no name",
+                "`f3skeys help VERB` shows what a verb takes",
+            );
+            USAGE
+        }
         Ok(()) => {
             say(&format!("{}\n", exit.output.trim_end()));
-            0
+            // A service takes 0 for open, whatever words it came to ask with.
+            match own.contains(&"gate") && own.get(1) != Some(&HELP) {
+                true => USAGE,
+                false => 0,
+            }
         }
         Err(()) => {
             let odd = own.iter().filter(|word| foreign::line(word) != **word);
@@ -114,6 +126,13 @@ fn show_usage(exit: &argh::EarlyExit, own: &[&str]) -> u8 {
             USAGE
         }
     }
+}
+
+/// The word that asks for help, before any verb.
+const HELP: &str = "help";
+
+fn asks_for_help(own: &[&str]) -> bool {
+    own.get(1) == Some(&HELP) || own.iter().any(|word| ["-h", "--help"].contains(word))
 }
 
 fn with_configuration(path: &Path, verb: impl FnOnce(&Config) -> u8) -> u8 {
@@ -526,6 +545,71 @@ mod tests {
         }
         assert_eq!(run(&words("f3skeys --help")), 0);
         assert_eq!(run(&words("f3skeys version")), 0);
+    }
+
+    /// What the parser takes for its own, wherever it stands.
+    const OWN: [&str; 6] = ["help", "--help", "-h", "--", "-", "--config"];
+
+    #[test]
+    fn law_1_no_word_makes_a_question_about_a_gate_end_with_0() {
+        let mut cases = 0;
+        for first in OWN.iter().chain(&["nfs", ""]) {
+            for second in OWN.iter().chain(&["nfs", ""]) {
+                for line in [
+                    format!("f3skeys --config /nowhere gate {first} {second}"),
+                    format!("f3skeys --config /nowhere gate {first} {second} -- true"),
+                    format!("f3skeys --config {first} gate {second}"),
+                    format!("f3skeys --config=/nowhere gate {first}{second}"),
+                    format!("f3skeys {first} gate {second}"),
+                ] {
+                    // Here no gate is asked: the word before the verb asks for help, or ends the words.
+                    if line.starts_with("f3skeys help") {
+                        continue;
+                    }
+                    assert_ne!(run(&words(&line)), 0, "{line}");
+                    cases += 1;
+                }
+            }
+        }
+        println!("{cases} questions about a gate");
+        assert_eq!(cases, 5 * 64 - 8);
+    }
+
+    #[test]
+    fn a_bare_help_is_no_name_and_asked_for_it_is_shown() {
+        const VERBS: [&str; 20] = [
+            "adopt",
+            "backup",
+            "boot",
+            "carp",
+            "demote",
+            "doctor",
+            "init",
+            "lock",
+            "new-key",
+            "plan",
+            "promote",
+            "prune",
+            "ready",
+            "receive",
+            "reconcile",
+            "rehearse",
+            "rotate",
+            "status",
+            "verify",
+            "version",
+        ];
+        for verb in VERBS {
+            assert_eq!(
+                run(&words(&format!("f3skeys {verb} help"))),
+                USAGE,
+                "{verb}"
+            );
+            assert_eq!(run(&words(&format!("f3skeys {verb} --help"))), 0, "{verb}");
+            assert_eq!(run(&words(&format!("f3skeys help {verb}"))), 0, "{verb}");
+        }
+        assert_eq!(run(&words("f3skeys help")), 0);
+        assert_eq!(run(&words("f3skeys help gate")), 0);
     }
 
     #[test]

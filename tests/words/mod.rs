@@ -18,7 +18,7 @@ pub struct Flag {
 pub fn help() -> (BTreeSet<Flag>, BTreeMap<String, BTreeSet<Flag>>) {
     let own = said(&["--help"]);
     let verbs = listed(&own, "Commands:");
-    let verbs = verbs.map(|verb| (verb.to_owned(), flags(&said(&[verb, "--help"]))));
+    let verbs = verbs.map(|verb| (verb.to_owned(), flags(&said(&["help", verb]))));
     (flags(&own), verbs.collect())
 }
 
