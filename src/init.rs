@@ -42,8 +42,14 @@ pub trait Format {
     /// There is no such device.
     fn inspect(&self, device: &Path, deadline: Deadline) -> Result<Inspection, Trouble>;
 
-    /// Makes an empty file system, after removing what `steps` names as overwritten; gives the
-    /// device as it is then.
+    /// Takes the device for this program alone, as far as the system gives it, and looks at it again.
+    ///
+    /// # Errors
+    /// Somebody uses it, or it is another device than `node` was.
+    fn hold(&self, node: &Path, deadline: Deadline) -> Result<Inspection, Trouble>;
+
+    /// Makes an empty file system on the device that is held, after removing what `steps` names as
+    /// overwritten; gives the device as it is then.
     ///
     /// # Errors
     /// A program failed, or the file system is not to be seen afterwards.
@@ -108,7 +114,20 @@ pub fn init(node: Node, disks: &dyn Format, request: &Request, serial_hint: &str
         Err(_) => Vec::new(),
     };
     match decide::decide(request, &seen, &looked) {
-        Ok(steps) => found(node, disks, request, &steps),
+        Ok(steps) => {
+            let now = match disks.hold(&steps.node, Deadline::after(clock, LOOK)) {
+                Ok(now) => now,
+                Err(trouble) => {
+                    let remedy = "nothing was written; see who uses it, then try again";
+                    let status = Fault::Unavailable.status();
+                    return Founded::failed(status, &subject, &trouble.to_string(), remedy);
+                }
+            };
+            match decide::still(request, &seen, &looked, &now) {
+                Ok(steps) => found(node, disks, request, &steps),
+                Err(refusal) => refused(request, &refusal, serial_hint),
+            }
+        }
         Err(refusal) => refused(request, &refusal, serial_hint),
     }
 }

@@ -49,6 +49,8 @@ pub struct UsbDisks<'a> {
     ahead: RefCell<Option<Ahead>>,
     /// The device that is being formatted.
     pub(crate) held: OnceCell<File>,
+    /// The same, opened so that nobody else can use it.
+    pub(crate) alone: RefCell<Option<File>>,
 }
 
 /// The keys that will be read, and where their store is mounted for that.
@@ -96,6 +98,7 @@ impl<'a> UsbDisks<'a> {
             begun: RefCell::default(),
             ahead: RefCell::default(),
             held: OnceCell::new(),
+            alone: RefCell::default(),
         }
     }
 

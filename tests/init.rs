@@ -179,3 +179,47 @@ fn formatting_or_founding_that_fails_is_said() {
     assert!(founded.complaints().contains("no store is on it"));
     assert!(founded.complaints().contains("write-protected"));
 }
+
+/// A key that somebody brings to the stick, another stick in its place, a mount, a device that is in use:
+/// after the decision, and before the first write.
+#[test]
+fn law_8_a_device_that_changes_between_the_decision_and_the_hold_is_left_alone() {
+    type Meanwhile = fn(&Sim);
+    let changes: [(&str, Meanwhile); 4] = [
+        ("a key", |sim| {
+            let mut sticks = sim.sticks.borrow_mut();
+            sticks[0].files.insert("f0:z.key".to_owned(), vec![7; 32]);
+        }),
+        ("another stick", |sim| {
+            let mut other = Stick::new("/dev/da0", "F3S_KEYS", "0BAD");
+            other.files.insert("photo.jpg".to_owned(), vec![1]);
+            sim.sticks.borrow_mut()[0] = other;
+        }),
+        ("a file system", |sim| {
+            sim.sticks.borrow_mut()[0] = Stick::new("/dev/da0", "PHOTOS", "4C530001");
+        }),
+        ("a mount", |sim| sim.mount_over("/mnt", "/dev/da0", "ufs")),
+    ];
+    for (name, meanwhile) in changes {
+        let stick = Stick::new("/dev/da0", "F3S_KEYS", "4C530001").with_store(&[]);
+        let sim = Sim::new("init-meanwhile").stick(stick);
+        let formatter = Formatter {
+            meanwhile: Some(meanwhile),
+            ..formatter(&sim)
+        };
+        let founded = init_with(&sim, &formatter, &request(Some("ufs=F3S_KEYS")));
+        assert_ne!(founded.status, 0, "{name}");
+        assert_eq!(
+            (formatter.formatted.get(), &*founded.text),
+            (0, ""),
+            "{name}"
+        );
+    }
+    let sim = Sim::new("init-in-use").stick(blank());
+    let formatter = Formatter {
+        in_use: true,
+        ..formatter(&sim)
+    };
+    let founded = init_with(&sim, &formatter, &request(None));
+    assert_eq!((founded.status, formatter.formatted.get()), (69, 0));
+}

@@ -44,6 +44,8 @@ pub struct Inspection {
     pub parts: Result<Vec<String>, String>,
     /// What its content says it is.
     pub signatures: Result<Vec<Signature>, String>,
+    /// A hash of its beginning, where every file system notes that something was written.
+    pub beginning: Result<String, String>,
 }
 
 /// What was found in a file system of the device, before it would be overwritten.
@@ -61,7 +63,7 @@ pub struct Looked {
 pub struct Steps {
     /// The device.
     pub node: PathBuf,
-    /// Its serial number, to be seen once more before it is written.
+    /// Its serial number.
     pub serial: String,
     /// The label that its file system gets.
     pub label: String,
@@ -101,6 +103,8 @@ pub enum Refusal {
     NotNamed(String),
     /// It holds this, and something else was named.
     OtherNamed(String),
+    /// Between the decision and the moment before the first write it has become another.
+    Changed,
     /// It could not be told.
     CannotTell(String),
 }
@@ -120,6 +124,25 @@ pub fn decide(request: &Request, seen: &Inspection, looked: &[Looked]) -> Result
         label: request.label.clone(),
         overwrites,
     })
+}
+
+/// Decides once more, by what was seen of the device while nobody else could use it: `now` is to lead to the
+/// same, and to be the same.
+///
+/// # Errors
+/// See [`Refusal`].
+pub fn still(
+    request: &Request,
+    seen: &Inspection,
+    looked: &[Looked],
+    now: &Inspection,
+) -> Result<Steps, Refusal> {
+    let steps = decide(request, now, looked)?;
+    now.beginning.clone().map_err(Refusal::CannotTell)?;
+    match now == seen {
+        true => Ok(steps),
+        false => Err(Refusal::Changed),
+    }
 }
 
 /// Everything that is to be known before the device is even looked into: that it is the one that is
@@ -252,6 +275,7 @@ impl Refusal {
             | Refusal::OfPool
             | Refusal::HoldsKeys(_)
             | Refusal::Opaque(_)
+            | Refusal::Changed
             | Refusal::CannotTell(_) => false,
         }
     }
@@ -290,6 +314,9 @@ impl Refusal {
                 "if all of that may be lost, add {}",
                 command!("--overwrite {}", holds)
             ),
+            Refusal::Changed => {
+                "see who else uses it, then try again: it is looked at anew".to_owned()
+            }
             Refusal::CannotTell(_) => {
                 "what cannot be told counts as in use; see what the kernel says of it".to_owned()
             }
@@ -320,6 +347,7 @@ impl fmt::Display for Refusal {
             Refusal::HoldsKeys(paths) => write!(f, "it holds keys: {}", paths.join(", ")),
             Refusal::Opaque(what) => write!(f, "it may hold keys that cannot be seen: {what}"),
             Refusal::NotNamed(holds) | Refusal::OtherNamed(holds) => write!(f, "it holds {holds}"),
+            Refusal::Changed => f.write_str("it has changed while it was looked at"),
             Refusal::CannotTell(why) => write!(f, "cannot tell whether it is free: {why}"),
         }
     }

@@ -1,6 +1,6 @@
 //! Every way in which a device may be the wrong one, alone and with the others.
 
-use super::decide::{Inspection, Looked, Refusal, Request, Steps, content, decide};
+use super::decide::{Inspection, Looked, Refusal, Request, Steps, content, decide, still};
 use super::*;
 use crate::os::Signature;
 use std::path::PathBuf;
@@ -30,6 +30,7 @@ fn blank() -> Inspection {
         users: Ok(Vec::new()),
         parts: Ok(Vec::new()),
         signatures: Ok(Vec::new()),
+        beginning: Ok("00".to_owned()),
     }
 }
 
@@ -309,4 +310,48 @@ fn what_is_left_of_a_former_file_system_is_not_taken_for_the_new_one() {
         made.filesystems = filesystems;
         assert_eq!(the_new_one(made.clone(), &steps).is_ok(), good);
     }
+}
+
+/// Everything of a device that may be another while nobody else can use it, each by itself.
+#[test]
+fn law_8_a_device_that_is_not_what_it_was_is_refused() {
+    let (seen, looked) = used(Ok(Vec::new()));
+    let request = Request {
+        overwrite: Some("ext4=MY FILES".to_owned()),
+        ..request()
+    };
+    let decided = decide(&request, &seen, &looked);
+    assert!(decided.is_ok());
+    assert_eq!(still(&request, &seen, &looked, &seen), decided);
+    type Meanwhile = fn(&mut Inspection);
+    let changes: [Meanwhile; 12] = [
+        |now| now.candidate.node = "/dev/da1".into(),
+        |now| now.candidate.serial = Some("0BAD".to_owned()),
+        |now| now.candidate.filesystems.clear(),
+        |now| now.candidate.filesystems[0].label = Some("YOUR FILES".to_owned()),
+        |now| now.usb = Ok(false),
+        |now| now.mounted = Ok(vec!["/mnt".into()]),
+        |now| now.users = Ok(vec!["swap".to_owned()]),
+        |now| now.parts = Ok(vec!["/dev/da0p1".to_owned()]),
+        |now| now.signatures = Ok(vec![signature("zfs_member", None)]),
+        |now| now.signatures = Ok(Vec::new()),
+        |now| now.beginning = Ok("01".to_owned()),
+        |now| now.beginning = Err("?".to_owned()),
+    ];
+    for (number, change) in changes.iter().enumerate() {
+        let mut now = seen.clone();
+        change(&mut now);
+        let refusal = still(&request, &seen, &looked, &now).unwrap_err();
+        assert!(!refusal.remedy(&request, "`hint`").is_empty(), "{number}");
+    }
+    let mut written = seen.clone();
+    written.beginning = Ok("01".to_owned());
+    assert_eq!(
+        still(&request, &seen, &looked, &written),
+        Err(Refusal::Changed)
+    );
+    // What was unknown both times is not the same.
+    let mut unknown = seen.clone();
+    unknown.beginning = Err("?".to_owned());
+    assert!(still(&request, &unknown, &looked, &unknown).is_err());
 }

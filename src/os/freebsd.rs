@@ -453,13 +453,33 @@ pub fn parts(node: &Path, run: Run) -> io::Result<Vec<PathBuf>> {
 /// # Errors
 /// It cannot be opened for writing.
 pub fn is_held(node: &Path) -> io::Result<bool> {
-    match fs::OpenOptions::new().read(true).write(true).open(node) {
+    match hold(node) {
         Ok(_) => Ok(false),
-        // GEOM's word for a provider that is open exclusively.
-        Err(e) if matches!(e.raw_os_error(), Some(libc::EPERM | libc::EBUSY)) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::ResourceBusy => Ok(true),
         Err(e) => Err(e),
     }
 }
+
+/// Opens a device for writing, which is the most that GEOM gives a program: devfs never asks for a provider
+/// alone (`g_dev_open` of `geom_dev.c`). `g_access` refuses that with `EPERM` where somebody has the provider
+/// alone, and as long as it is open so, refuses whoever wants it alone: a file system that is mounted for
+/// writing (`g_vfs_open`: r1w1e1), and whatever opens a label, a partition, a pool's or an encrypted device
+/// on it. A mount that is read-only (r1w0e0), and swap, it neither hinders nor sees: those are looked up in
+/// the kernel's tables.
+///
+/// # Errors
+/// It cannot be opened, or is in use.
+pub fn hold(node: &Path) -> io::Result<fs::File> {
+    let opened = fs::File::options().read(true).write(true).open(node);
+    opened.map_err(|e| match e.raw_os_error() {
+        Some(libc::EPERM) => io::Error::from_raw_os_error(libc::EBUSY),
+        _ => e,
+    })
+}
+
+/// Whether the programs of [`formatting`] can work on a device that [`hold`] holds: several may have it
+/// open for writing. Mounting it for writing is not possible meanwhile.
+pub const HELD_WHILE_FORMATTED: bool = true;
 
 /// Who uses the device, beside mounts: swap, which GEOM lets be written by others.
 ///

@@ -1,6 +1,6 @@
 //! Looking at sticks and formatting them, in the simulated node.
 
-use super::Sim;
+use super::{Sim, Stick};
 use f3skeys::device::{Candidate, Filesystem, Kind};
 use f3skeys::init::Format;
 use f3skeys::init::decide::{Inspection, Steps};
@@ -18,6 +18,12 @@ pub struct Formatter<'a> {
     pub formatted: Cell<u32>,
     /// What goes wrong while it formats.
     pub fails: Option<&'static str>,
+    /// What somebody else does to the node after the decision.
+    pub meanwhile: Option<fn(&Sim)>,
+    /// Somebody else has the device by the time that it is to be held.
+    pub in_use: bool,
+    /// Whether it is held.
+    pub held: Cell<bool>,
 }
 
 fn signatures(candidate: &Candidate) -> Vec<Signature> {
@@ -26,6 +32,11 @@ fn signatures(candidate: &Candidate) -> Vec<Signature> {
         label: filesystem.label.clone(),
     };
     candidate.filesystems.iter().map(of).collect()
+}
+
+/// All that is on a stick, in the place of a hash.
+fn beginning(stick: &Stick) -> String {
+    format!("{:?}{:?}", stick.candidate.filesystems, stick.files)
 }
 
 impl Format for Formatter<'_> {
@@ -40,11 +51,24 @@ impl Format for Formatter<'_> {
             users: Ok(Vec::new()),
             parts: Ok(Vec::new()),
             signatures: Ok(signatures(&candidate)),
+            beginning: Ok(beginning(stick)),
             candidate,
         })
     }
 
+    fn hold(&self, node: &Path, deadline: Deadline) -> Result<Inspection, Trouble> {
+        if let Some(meanwhile) = self.meanwhile {
+            meanwhile(self.sim);
+        }
+        if self.in_use {
+            return Err(Trouble::failed("not formatted", "resource busy"));
+        }
+        self.held.set(true);
+        self.inspect(node, deadline)
+    }
+
     fn format(&self, steps: &Steps, _deadline: Deadline) -> Result<Candidate, Trouble> {
+        assert!(self.held.get(), "formatted, and not held");
         self.formatted.set(self.formatted.get() + 1);
         if let Some(why) = self.fails {
             return Err(Trouble::failed("newfs", why));
@@ -69,5 +93,8 @@ pub fn formatter(sim: &Sim) -> Formatter<'_> {
         sim,
         formatted: Cell::new(0),
         fails: None,
+        meanwhile: None,
+        in_use: false,
+        held: Cell::new(false),
     }
 }

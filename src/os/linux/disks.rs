@@ -129,6 +129,26 @@ pub fn is_held(node: &Path) -> io::Result<bool> {
     }
 }
 
+/// Opens a device for this process alone: the kernel gives it to nobody else who wants it so, be it a mount,
+/// read-only or not and in any namespace, swap, a device made of it, or a program that formats. `EBUSY`
+/// where one of these has it.
+///
+/// # Errors
+/// It cannot be opened, or is in use.
+pub fn hold(node: &Path) -> io::Result<fs::File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    // For reading: udev looks at a device anew when one that was open for writing is closed.
+    let alone = nix::libc::O_EXCL | nix::libc::O_NONBLOCK;
+    fs::File::options()
+        .read(true)
+        .custom_flags(alone)
+        .open(node)
+}
+
+/// Whether the programs of [`formatting`] can work on a device that [`hold`] holds. wipefs(8) and
+/// mke2fs(8) open it alone themselves, and refuse one that is held or mounted.
+pub const HELD_WHILE_FORMATTED: bool = false;
+
 /// Who uses the device, beside mounts: devices made of it, and swap.
 ///
 /// # Errors
