@@ -489,6 +489,59 @@ fn law_7_a_change_by_another_while_the_peers_are_asked_ends_the_rotation_before_
     }
 }
 
+/// Asking a file system for the space of its users may begin an upgrade of its accounts, which writes to
+/// it, `readonly=on` or not: the next stream into a replica would fail.
+#[test]
+fn law_3_no_look_at_a_key_asks_a_replica_what_may_write_to_it() {
+    const WITH_A_REPLICA: &str = r#"(
+        node: "f0", store: (label: "K", wait_seconds: 1),
+        roots: [
+            (dataset: "zdata/enc", key: "f0:zdata", role: primary, required: true),
+            (dataset: "zback/enc", key: "f0:zdata", role: replica, required: true),
+            (dataset: "zdata/enc/copy", key: "f0:zdata", role: replica, required: false),
+        ],
+    )"#;
+    let f0 = Sim::new("accounts-f0")
+        .with(vec![
+            root("zdata/enc", "prompt"),
+            at("/data/nfs", encrypted("zdata/enc/nfs", "zdata/enc")),
+            at("/data/copy", encrypted("zdata/enc/copy", "zdata/enc")),
+            root("zback/enc", "prompt"),
+            at("/back/nfs", encrypted("zback/enc/nfs", "zback/enc")),
+        ])
+        .opened_by("zdata/enc", OLD)
+        .opened_by("zback/enc", OLD)
+        .stick(stick(&[(KEY, OLD)]));
+    for replica in ["zback/enc", "zback/enc/nfs", "zdata/enc/copy"] {
+        f0.change(replica, |d| d.readonly = true);
+    }
+    loaded(&f0, "zdata/enc");
+    loaded(&f0, "zback/enc");
+    let world = World {
+        f0,
+        config: Config::parse(WITH_A_REPLICA).unwrap(),
+    };
+    let plan = What::Plan {
+        take_over: false,
+        copies: None,
+    };
+    for what in [What::Status, plan, START, RESUME, What::Abort, RETIRE] {
+        world.rotate(what);
+        let mut asked = world.f0.accounted.take();
+        asked.sort();
+        asked.dedup();
+        let asked: Vec<&str> = asked.iter().map(|name| name.as_str()).collect();
+        assert_eq!(asked, ["zdata/enc", "zdata/enc/nfs"], "{what:?}");
+    }
+    // What was not asked is not taken as fine: changing the key of its root would write to it as well.
+    let report = world.rotate(START);
+    let mut findings = report.findings.iter();
+    let of_root = |what: &str| what.contains("zdata/enc/copy") && what.contains("replica");
+    assert!(findings.any(|found| found.subject == "zdata/enc" && of_root(&found.what)));
+    assert_eq!(report.status, 69, "{}", report.complaints());
+    assert_eq!(states(&world.f0), [Standing::Current]);
+}
+
 /// What keeps a rotation from beginning, and the words that have to be said.
 fn refused(name: &str, words: &str, spoil: impl FnOnce(&World)) {
     let world = World::three_roots(name);

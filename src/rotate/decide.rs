@@ -350,6 +350,12 @@ fn root_itself(root: &RootFacts, seen: &Seen, said: &mut Findings) {
         let remedy = "destroy the clone, or send it into a dataset of its own";
         said.fail(name, &what, remedy);
     }
+    for replica in &seen.replicas {
+        let what =
+            format!("{replica} is a replica that shares its key: changing it would write to it");
+        let remedy = "receive it into an encryption root of its own (docs/replication.md)";
+        said.fail(name, &what, remedy);
+    }
     for (child, why) in &seen.sealed {
         let what = format!("{child} may not be unwrapped by its key: {why}");
         let remedy =

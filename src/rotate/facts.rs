@@ -73,7 +73,10 @@ pub struct Seen {
     pub location: Option<String>,
     /// Clones that share its key, or are made of what does.
     pub clones: Vec<DatasetName>,
-    /// Datasets of this root that its key does not unwrap, or that could not be looked into.
+    /// Datasets of this root that are replicas: a change of its key would write to them.
+    pub replicas: Vec<DatasetName>,
+    /// Datasets of this root that its key does not unwrap, or that could not be looked into. Of a
+    /// replica that is not asked.
     pub sealed: Vec<(DatasetName, String)>,
 }
 

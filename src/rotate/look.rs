@@ -196,6 +196,12 @@ fn see(pass: &Pass, root: &Root) -> Result<Seen, String> {
         (of_root(dataset) && dataset.origin.is_some()) || members.iter().any(made_of)
     };
     let loaded = own.key_status == KeyStatus::Available;
+    let promoted = pass.observed.promoted(pass.config);
+    let role = |of: &DatasetName| pass.config.role_now(of, &promoted);
+    let is_replica = |member: &&Dataset| role(&member.name) == Some(Role::Replica);
+    // What tells whether a key unwraps a file system may write to it, so of a replica nobody asks.
+    let (replicas, asked): (Vec<&Dataset>, Vec<&Dataset>) =
+        members.iter().copied().partition(is_replica);
     Ok(Seen {
         is_root: own.encryption_root.as_ref() == Some(name),
         loaded,
@@ -206,8 +212,13 @@ fn see(pass: &Pass, root: &Root) -> Result<Seen, String> {
             .filter(shares)
             .map(|d| d.name.clone())
             .collect(),
+        replicas: match role(name) {
+            // It is one itself, so nobody changes its key here.
+            Some(Role::Replica) => Vec::new(),
+            _ => replicas.iter().map(|d| d.name.clone()).collect(),
+        },
         sealed: match loaded {
-            true => sealed(pass, &members),
+            true => sealed(pass, &asked),
             false => Vec::new(),
         }
         .into_iter()

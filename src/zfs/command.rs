@@ -266,7 +266,7 @@ impl Zfs for Command<'_> {
     }
 
     fn unwraps(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
-        // Of all that only reads, this is what opens a file system that nothing has mounted.
+        // Of all that is asked, this is what opens a file system that nothing has mounted.
         let args = ["userspace", "-Hpn", "-o", "used", dataset.as_str()];
         self.done(&args, deadline).map(|_| ())
     }

@@ -551,7 +551,8 @@ pub trait Zfs {
     ) -> Result<(), Trouble>;
 
     /// Looks into a file system that is not mounted, which fails when the loaded key of its root
-    /// does not unwrap its own. Changes nothing.
+    /// does not unwrap its own. Not for a replica: OpenZFS may begin to upgrade the accounts of
+    /// users then, `readonly=on` or not, which writes to it.
     ///
     /// # Errors
     /// It does not, or ZFS did not answer.

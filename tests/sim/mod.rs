@@ -309,6 +309,8 @@ pub struct Sim {
     pub service_states: RefCell<BTreeMap<String, bool>>,
     /// File systems that the loaded key of their root does not unwrap.
     pub not_unwrapped: RefCell<Vec<String>>,
+    /// File systems that were asked for the space of their users, which may write to them.
+    pub accounted: RefCell<Vec<DatasetName>>,
     /// How often a key change is to do its work and then not answer.
     pub silent_changes: Cell<u32>,
     /// Services that do nothing they are told.
@@ -423,6 +425,7 @@ impl Sim {
             bare: RefCell::default(),
             carp_refused: Cell::default(),
             meanwhile: RefCell::default(),
+            accounted: RefCell::default(),
             die_at: Cell::default(),
             logged: RefCell::default(),
             doings: RefCell::default(),
@@ -1553,6 +1556,7 @@ impl Zfs for Sim {
 
     fn unwraps(&self, dataset: &DatasetName, deadline: Deadline) -> Result<(), Trouble> {
         self.call("zfs userspace", dataset.pool(), deadline)?;
+        self.accounted.borrow_mut().push(dataset.clone());
         let not = self.not_unwrapped.borrow();
         match not.iter().any(|name| name == dataset.as_str()) {
             true => Err(Trouble::failed("zfs userspace", "Permission denied")),
