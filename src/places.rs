@@ -8,12 +8,12 @@
 //! was received, is inherited from one that was, or is set on the replica itself decides nothing. That
 //! holds for a promoted replica as well: its properties came with the same stream.
 
-use crate::config::{Condition, Config, Role};
+use crate::config::{Condition, Config, Role, Root};
 use crate::names::DatasetName;
 use crate::plan::Observed;
 use crate::shell::command;
 use crate::sorted::{Map, Set};
-use crate::zfs::{CanMount, Dataset, Kind, Mountpoint, Source};
+use crate::zfs::{CanMount, Dataset, KeyStatus, Kind, Mountpoint, Source};
 use std::path::{Path, PathBuf};
 
 /// The places of the replicas of one observation.
@@ -150,6 +150,91 @@ impl Elsewhere {
             ),
         }
     }
+}
+
+/// A file system below a sink that no configured root covers, and whose mountpoint came with a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stray {
+    /// The file system.
+    pub dataset: DatasetName,
+    /// Its mountpoint, outside the sink.
+    pub at: PathBuf,
+    /// The dataset that has received it: this one, or one above.
+    pub from: DatasetName,
+    /// Whether it is mounted now.
+    pub mounted: bool,
+}
+
+/// All that `zfs mount -a` mounts, or has mounted, where a stream says, below a sink and outside the
+/// replicas: it needs no key of f3skeys, so `boot` keeps nothing back. What inherits from another one of
+/// these is not told by itself.
+pub fn strays(config: &Config, observed: &Observed) -> Vec<Stray> {
+    let sinks = sinks(config);
+    let found: Vec<Stray> = observed
+        .datasets()
+        .filter(|dataset| is_mountable(dataset) && config.role_of(&dataset.name).is_none())
+        .filter_map(|dataset| stray(dataset, &sinks, observed))
+        .collect();
+    let told: Set<DatasetName> = found.iter().map(|stray| stray.dataset.clone()).collect();
+    let by_itself = |stray: &Stray| stray.from == stray.dataset || !told.contains(&stray.from);
+    found.into_iter().filter(by_itself).collect()
+}
+
+/// Whether `zfs mount -a` mounts it, or somebody has.
+fn is_mountable(dataset: &Dataset) -> bool {
+    let by_itself = dataset.can_mount == CanMount::On
+        && !dataset.jailed
+        && dataset.key_status != KeyStatus::Unavailable;
+    dataset.kind == Kind::Filesystem && (dataset.mounted || by_itself)
+}
+
+fn stray(dataset: &Dataset, sinks: &Set<DatasetName>, observed: &Observed) -> Option<Stray> {
+    let name = &dataset.name;
+    let sink = sinks
+        .iter()
+        .find(|sink| name != *sink && name.is_at_or_below(sink))?;
+    let Mountpoint::Path(at) = &dataset.mountpoint else {
+        return None;
+    };
+    let is_inside = observed.dataset(sink).is_some_and(|sink| {
+        let own = sink.mountpoint_source != Source::Received;
+        own && matches!(&sink.mountpoint, Mountpoint::Path(of_sink) if at.starts_with(of_sink))
+    });
+    let from = match &dataset.mountpoint_source {
+        Source::Received => name,
+        Source::Inherited(from) => from,
+        Source::Local | Source::Default | Source::Temporary | Source::None => return None,
+    };
+    let received = observed.dataset(from)?.mountpoint_source == Source::Received;
+    (received && !is_inside).then(|| Stray {
+        dataset: name.clone(),
+        at: at.clone(),
+        from: from.clone(),
+        mounted: dataset.mounted,
+    })
+}
+
+/// For each replica root the outermost dataset above it, but for the pool's own, that has nothing of this
+/// node's primaries; or else the one right above. Whoever replicates here can make datasets below it.
+fn sinks(config: &Config) -> Set<DatasetName> {
+    let is_primary = |root: &&Root| root.role == Role::Primary;
+    let is_foreign = |above: &DatasetName| {
+        config.role_of(above) != Some(Role::Primary)
+            && !config
+                .roots
+                .iter()
+                .filter(is_primary)
+                .any(|root| root.dataset.is_at_or_below(above))
+    };
+    let replicas = config
+        .roots
+        .iter()
+        .filter(|root| root.role == Role::Replica);
+    let sink = |root: &Root| {
+        let outermost = root.dataset.above().skip(1).find(is_foreign);
+        outermost.or_else(|| root.dataset.above().last())
+    };
+    replicas.filter_map(sink).collect()
 }
 
 /// The highest directory above a path that a replica is mounted on, or belongs on: what lies below it on

@@ -4,7 +4,7 @@
 use crate::config::{Config, Role};
 use crate::names::DatasetName;
 use crate::pass::Pass;
-use crate::places::{self, Elsewhere};
+use crate::places::{self, Elsewhere, Stray};
 use crate::plan::{self, Observed};
 use crate::promotion::{Dispute, PROPERTY, Promoted};
 use crate::report::{Finding, Severity};
@@ -84,6 +84,34 @@ pub fn mounted_elsewhere(found: &Elsewhere) -> Finding {
         command!("zfs unmount {}", name),
         found.remedy()
     );
+    Finding::new(Severity::Alarm, name.as_str(), &what, &remedy)
+}
+
+/// Tells of file systems below a sink that a stream mounts where it wants, and that no configured root covers.
+pub fn strays(config: &Config, observed: &Observed) -> Vec<Finding> {
+    let found = places::strays(config, observed).into_iter();
+    found.map(|stray| stray_at(&stray)).collect()
+}
+
+fn stray_at(stray: &Stray) -> Finding {
+    let (name, from) = (&stray.dataset, &stray.from);
+    let now = match stray.mounted {
+        true => "it is mounted there now",
+        false => "`zfs mount -a` mounts it there",
+    };
+    let what = format!(
+        "its mountpoint {} came with a stream, and {now}; it lies below a sink and at no configured root, so f3skeys keeps it from nothing",
+        stray.at.display()
+    );
+    let own = format!(
+        "{}, and have the receiver take no properties from the stream (docs/replication.md); if it is meant to be there, {} makes that this node's own word",
+        command!("zfs inherit mountpoint {}", from),
+        command!("zfs set mountpoint={} {}", &stray.at, name)
+    );
+    let remedy = match stray.mounted {
+        true => format!("{}; then {own}", command!("zfs unmount {}", name)),
+        false => own,
+    };
     Finding::new(Severity::Alarm, name.as_str(), &what, &remedy)
 }
 

@@ -781,6 +781,94 @@ fn replicas_that_can_be_written() {
     world.only(WARNING, "zdata/sink", "is the sink");
 }
 
+/// A dataset that a stream made beside the replicas: it needs no key, so nothing keeps the system from
+/// mounting it.
+#[test]
+fn law_9_what_a_stream_mounts_beside_the_replicas_is_named() {
+    let received = |name: &str, path: &str| Dataset {
+        mountpoint_source: Source::Received,
+        ..at(path, dataset(name))
+    };
+    let world = healthy(Rc, "strays");
+    let before = world.sim.datasets.borrow().len();
+    let with = |added: Dataset, change: Change| {
+        let mut added = added;
+        change(&mut added);
+        let mut datasets = world.sim.datasets.borrow_mut();
+        datasets.truncate(before);
+        datasets.push(added);
+    };
+    for (name, from) in [
+        ("zdata/sink/evil", "zdata/sink/evil"),
+        ("zdata/sink/a b", "'zdata/sink/a b'"),
+        ("zdata/sink/f2/deep/down", "zdata/sink/f2/deep/down"),
+    ] {
+        with(received(name, "/root/.ssh"), &|_| {});
+        world.only(ALARM, name, "`zfs mount -a` mounts it there");
+        let mend = format!("`zfs inherit mountpoint {from}`");
+        assert!(
+            world.found()[0].remedy.contains(&mend),
+            "{:?}",
+            world.found()
+        );
+        with(received(name, "/etc"), &|d| d.mounted = true);
+        world.only(ALARM, name, "it is mounted there now");
+        let off = format!("`zfs unmount {from}`; then {mend}");
+        assert!(
+            world.found()[0].remedy.contains(&off),
+            "{:?}",
+            world.found()
+        );
+    }
+    // One that is not mounted itself gives its mountpoint to what is below it.
+    with(received("zdata/sink/x", "/etc"), &|d| {
+        d.can_mount = CanMount::Off
+    });
+    let below = Dataset {
+        mountpoint_source: Source::Inherited("zdata/sink/x".parse().unwrap()),
+        ..received("zdata/sink/x/y", "/etc/y")
+    };
+    world.sim.datasets.borrow_mut().push(below);
+    world.only(ALARM, "zdata/sink/x/y", "/etc/y");
+    let mend = "`zfs inherit mountpoint zdata/sink/x`";
+    assert!(world.found()[0].remedy.contains(mend));
+    // Both: one finding.
+    world
+        .sim
+        .change("zdata/sink/x", |d| d.can_mount = CanMount::On);
+    world.only(ALARM, "zdata/sink/x", "/etc");
+    let own: [(&str, Dataset, Change); 8] = [
+        ("off", received("zdata/sink/x", "/etc"), &|d| {
+            d.can_mount = CanMount::Off
+        }),
+        ("by hand", received("zdata/sink/x", "/etc"), &|d| {
+            d.can_mount = CanMount::NoAuto
+        }),
+        ("of a jail", received("zdata/sink/x", "/etc"), &|d| {
+            d.jailed = true
+        }),
+        ("set here", received("zdata/sink/x", "/etc"), &|d| {
+            d.mountpoint_source = Source::Local;
+        }),
+        ("from the sink", received("zdata/sink/x", "/etc/x"), &|d| {
+            d.mountpoint_source = Source::Inherited("zdata/sink".parse().unwrap());
+        }),
+        (
+            "in the sink",
+            received("zdata/sink/x", "/data/sink/x"),
+            &|_| {},
+        ),
+        ("no mountpoint", received("zdata/sink/x", "/etc"), &|d| {
+            d.mountpoint = Mountpoint::None;
+        }),
+        ("beside the sink", received("zroot/home", "/home"), &|_| {}),
+    ];
+    for (name, added, change) in own {
+        with(added, change);
+        assert_eq!(world.found(), [], "{name}");
+    }
+}
+
 #[test]
 fn a_replica_that_is_a_whole_pool() {
     let mut world = healthy(Rc, "whole-pool");

@@ -51,6 +51,7 @@ pub(super) fn check(config: &Config, facts: &Facts, said: &mut Findings) {
     }
     said.0.extend(roles::promotions(config, &facts.observed));
     mountpoints(config, &facts.observed, said);
+    said.0.extend(roles::strays(config, &facts.observed));
     let promoted = facts.observed.promoted(config);
     for dataset in facts.observed.datasets() {
         if config.role_now(&dataset.name, &promoted) == Some(Role::Replica) {
