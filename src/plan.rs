@@ -14,7 +14,7 @@ use crate::seals::{self, Seal, Seals, settings};
 use crate::sorted::{self, Map, Set};
 use crate::store::state::Standing;
 use crate::zfs::{
-    CanMount, Damaged, Dataset, KeyFormat, KeyStatus, Kind, Listing, Mountpoint, Part,
+    CanMount, Damaged, Dataset, KeyFormat, KeyStatus, Kind, Listing, Mountpoint, OpenedBy, Part,
 };
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -563,10 +563,18 @@ fn unsealed_behind(config: &Config, observed: &Observed, root: &DatasetName) -> 
     let seals = Seals::of(config, observed);
     observed
         .datasets()
-        .filter(|d| d.encryption_root.as_ref() == Some(root) || d.name.is_at_or_below(root))
+        .filter(|d| {
+            d.encryption_root.as_ref() == Some(root) || is_of_replica(config, root, &d.name)
+        })
         .filter(|dataset| !seals.missing(dataset).is_empty())
         .map(|dataset| dataset.name.clone())
         .collect()
+}
+
+/// Whether the dataset lies in the tree of this replica root: its key waits for all of that. A primary's key
+/// waits for no more than it opens, or a stream into a replica below it could keep it locked.
+fn is_of_replica(config: &Config, root: &DatasetName, dataset: &DatasetName) -> bool {
+    config.role_of(root) == Some(Role::Replica) && dataset.is_at_or_below(root)
 }
 
 /// A replica that loading this root's key would let be mounted, and of which nothing is known.
@@ -578,9 +586,9 @@ fn unknown_replica_behind<'a>(
     let promoted = observed.promoted(config);
     // One whose encryption root is a riddle could be any root's by that alone: it keeps nothing locked but
     // what lies around it.
-    let may_open = |d: &Damaged| match d.is_tree() {
-        true => d.may_be_opened_by(root),
-        false => d.encryption_root.as_ref() == Some(root) || d.name.is_at_or_below(root),
+    let may_open = |d: &Damaged| match d.opened_by {
+        OpenedBy::NotKnown if !d.is_tree() => d.name.is_at_or_below(root),
+        _ => d.may_be_opened_by(root) || is_of_replica(config, root, &d.name),
     };
     let mut damaged = observed.damaged.values();
     damaged.find(|d| may_open(d) && is_replica(config, &promoted, &d.name))

@@ -11,7 +11,7 @@ use f3skeys::ready::ready;
 use f3skeys::rehearse::rehearse;
 use f3skeys::report::{Report, Severity};
 use f3skeys::status::status;
-use f3skeys::zfs::{Damaged, Dataset, KeyStatus, Source};
+use f3skeys::zfs::{Damaged, Dataset, KeyStatus, OpenedBy, Source};
 use sim::{BHYVE, Event, PEER, Sim, Stick, ZDATA, at, dataset, encrypted};
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ fn strangers() -> Vec<Change> {
                 name: "z/sink/f1/a".parse().unwrap(),
                 property: "encryptionroot",
                 what: "a riddle".to_owned(),
-                encryption_root: None,
+                opened_by: OpenedBy::NotKnown,
             });
         }),
     ]
@@ -361,6 +361,77 @@ fn law_3_a_primary_whose_key_is_a_replicas_too_waits_for_it() {
         "a replica root that shares its key"
     );
     assert!(opened("z/enc") < opened("z/q") && opened("z/enc") < opened("z/p"));
+}
+
+/// What a stream brings below a primary that lies around its replica, and who is opened then: the
+/// primary, the replica.
+type Brought = (&'static str, fn(&Sim), bool, bool);
+const BROUGHT: [Brought; 6] = [
+    ("nothing odd", |_| {}, true, true),
+    (
+        "what is not understood, and is the replica's",
+        |sim| sim.not_understood("z/p/r/a", "z/p/r"),
+        true,
+        false,
+    ),
+    (
+        "what is not understood, and has no key",
+        |sim| sim.not_understood("z/p/r/a", "-"),
+        true,
+        false,
+    ),
+    (
+        "what is not understood, and is the primary's",
+        |sim| sim.not_understood("z/p/r/a", "z/p"),
+        false,
+        false,
+    ),
+    (
+        "what is not understood, nor what opens it",
+        |sim| sim.not_understood("z/p/r/a", "?"),
+        false,
+        false,
+    ),
+    (
+        "what cannot be made read-only",
+        |sim| {
+            sim.change("z/p/r/a", |d| d.readonly = false);
+            sim.stubborn.borrow_mut().push("z/p/r/a".to_owned());
+        },
+        true,
+        false,
+    ),
+];
+
+#[test]
+fn law_5_nothing_below_a_replica_keeps_a_primary_around_it_locked_but_what_the_primarys_key_opens()
+{
+    let root = |name: &str, role: &str| {
+        format!(r#"(dataset: "{name}", key: "f0:z", role: {role}, required: false)"#)
+    };
+    let config = format!(
+        r#"(node: "f0", store: (label: "F3S_KEYS", serial: "4C530001", wait_seconds: 0), roots: [{}, {}])"#,
+        root("z/p", "primary"),
+        root("z/p/r", "replica")
+    );
+    let config = Config::parse(&config).unwrap();
+    for (what, brings, primary, replica) in BROUGHT {
+        let sim = Sim::new("brought")
+            .with(vec![
+                encrypted("z/p", "z/p"),
+                received("z/p/r", "z/p/r"),
+                received("z/p/r/a", "z/p/r"),
+            ])
+            .opened_by("z/p", ZDATA)
+            .opened_by("z/p/r", ZDATA)
+            .stick(Stick::new("/dev/da0", "F3S_KEYS", "4C530001").with_store(&KEYS));
+        brings(&sim);
+        let report = sim.verb(|node| boot(node, &config));
+        let opened = loaded(&sim);
+        let is_open = |root: &str| opened.iter().any(|name| name == root);
+        let found = (is_open("z/p"), is_open("z/p/r"));
+        assert_eq!(found, (primary, replica), "{what}: {}", report.complaints());
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use f3skeys::preview::imagine;
 use f3skeys::promotion::{Promoted, Promotion};
 use f3skeys::seals::{self, Seal};
 use f3skeys::sorted::Map;
-use f3skeys::zfs::{Damaged, Dataset, KeyStatus, Kind, Listing, Mountpoint};
+use f3skeys::zfs::{Damaged, Dataset, KeyStatus, Kind, Listing, Mountpoint, OpenedBy};
 
 /// One of the two datasets, in one of its states. Each is an encryption root of its own.
 #[derive(Debug, Clone)]
@@ -574,7 +574,7 @@ fn law_5_what_is_known_of_a_pool_goes_with_its_look_and_no_other_with_it() {
         name: name.parse().unwrap(),
         property: "guid",
         what: "odd".to_owned(),
-        encryption_root: None,
+        opened_by: OpenedBy::NotKnown,
     };
     let listing = |names: &[&str]| Listing {
         datasets: Vec::new(),

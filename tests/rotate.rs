@@ -603,7 +603,7 @@ fn whatever_would_lose_something_is_refused_before_anything_is_changed() {
             .push("zdata/enc/child".to_owned());
     });
     refused("child-not-understood", "may not be unwrapped", |w| {
-        w.f0.not_understood("zdata/enc/child", "-");
+        w.f0.not_understood("zdata/enc/child", "?");
     });
     refused("clone-not-understood", "may not be unwrapped", |w| {
         w.f0.not_understood("zdata/copy", "zdata/enc");

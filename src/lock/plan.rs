@@ -8,7 +8,7 @@ use crate::names::DatasetName;
 use crate::os::Mount;
 use crate::plan::Observed;
 use crate::sorted;
-use crate::zfs::{Damaged, Dataset, KeyStatus, Mountpoint};
+use crate::zfs::{Damaged, Dataset, KeyStatus, Mountpoint, OpenedBy};
 use std::path::Path;
 
 /// A file system that is to be unmounted.
@@ -117,7 +117,8 @@ pub fn unknown<'a>(
 ) -> Vec<Unmount<'a>> {
     let ours = |name: &DatasetName| config.role_of(name).is_some();
     let damaged = observed.damaged.values();
-    let damaged = damaged.filter(|d| ours(&d.name) || d.encryption_root.as_ref().is_some_and(ours));
+    let opened = |d: &Damaged| matches!(&d.opened_by, OpenedBy::Root(root) if ours(root));
+    let damaged = damaged.filter(|d| ours(&d.name) || opened(d));
     let shown = |d: &'a Damaged| {
         let mut shown = mounted.iter().filter(|m| m.fstype == "zfs");
         let mount = shown.find(|m| m.source == d.name.as_str())?;

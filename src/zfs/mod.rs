@@ -160,8 +160,19 @@ pub struct Damaged {
     pub property: &'static str,
     /// What is wrong with it.
     pub what: String,
-    /// The encryption root whose key opens it, as far as that is understood.
-    pub encryption_root: Option<DatasetName>,
+    /// The encryption root whose key opens it.
+    pub opened_by: OpenedBy,
+}
+
+/// The encryption root of a dataset of which not all is understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpenedBy {
+    /// It has none: no key keeps it from being mounted.
+    NoKey,
+    /// This one.
+    Root(DatasetName),
+    /// That is not understood either.
+    NotKnown,
 }
 
 /// In place of a property: the dataset, and all below it, could not be looked at.
@@ -174,7 +185,7 @@ impl Damaged {
             name,
             property: TREE,
             what: why,
-            encryption_root: None,
+            opened_by: OpenedBy::NotKnown,
         }
     }
 
@@ -188,8 +199,11 @@ impl Damaged {
         if self.is_tree() {
             return self.name.is_at_or_below(root) || root.is_at_or_below(&self.name);
         }
-        let not_known = self.property == "encryptionroot" && self.name.pool() == root.pool();
-        not_known || self.encryption_root.as_ref() == Some(root) || self.name.is_at_or_below(root)
+        match &self.opened_by {
+            OpenedBy::NoKey => false,
+            OpenedBy::Root(by) => by == root,
+            OpenedBy::NotKnown => self.name.pool() == root.pool(),
+        }
     }
 
     /// How a person gets out of it.

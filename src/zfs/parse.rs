@@ -3,8 +3,8 @@
 
 use super::entry::{Entry, PROPERTIES, Value};
 use super::{
-    CanMount, Damaged, Dataset, KeyFormat, KeyStatus, Kind, Listing, Moment, Mountpoint, Past,
-    Source,
+    CanMount, Damaged, Dataset, KeyFormat, KeyStatus, Kind, Listing, Moment, Mountpoint, OpenedBy,
+    Past, Source,
 };
 use crate::digits;
 use crate::foreign;
@@ -52,12 +52,16 @@ fn name(bytes: &[u8]) -> Result<DatasetName, String> {
 }
 
 fn damaged(name: &DatasetName, entry: Option<&Entry>, (property, what): Odd) -> Damaged {
-    let root = entry.and_then(|entry| encryption_root(entry).ok());
+    let opened_by = match entry.map(encryption_root) {
+        Some(Ok(Some(root))) => OpenedBy::Root(root),
+        Some(Ok(None)) => OpenedBy::NoKey,
+        Some(Err(_)) | None => OpenedBy::NotKnown,
+    };
     Damaged {
         name: name.clone(),
         property,
         what,
-        encryption_root: root.flatten(),
+        opened_by,
     }
 }
 

@@ -36,7 +36,7 @@ use f3skeys::trouble::Trouble;
 use f3skeys::writer::{self, Medium};
 use f3skeys::zfs::{
     Answer, CanMount, Damaged, Dataset, KeyFormat, KeyStatus, Kind, Listing, Loading, Moment,
-    Mountpoint, Part, Past, Source, Try, Zfs,
+    Mountpoint, OpenedBy, Part, Past, Source, Try, Zfs,
 };
 use medium::{Fault, SimMedium};
 use std::cell::{Cell, RefCell};
@@ -496,13 +496,18 @@ impl Sim {
         self.neighbours.borrow()[name].clone()
     }
 
-    /// ZFS says something of a dataset that is not understood; all that is known is what opens it.
+    /// ZFS says something of a dataset that is not understood; all that is known is what opens it: this
+    /// root, no key (`-`), or not even that (`?`).
     pub fn not_understood(&self, name: &str, root: &str) {
         self.damaged.borrow_mut().push(Damaged {
             name: name.parse().unwrap(),
             property: "mountpoint",
             what: "it is `x`".to_owned(),
-            encryption_root: root.parse().ok(),
+            opened_by: match root {
+                "-" => OpenedBy::NoKey,
+                "?" => OpenedBy::NotKnown,
+                root => OpenedBy::Root(root.parse().unwrap()),
+            },
         });
     }
 

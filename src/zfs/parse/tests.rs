@@ -203,9 +203,11 @@ fn law_5_every_unheard_of_value_is_damage_of_its_dataset_and_names_its_property(
         let value = value.rsplit('\t').next().unwrap_or_default();
         let what = &found.damaged[0].what;
         assert!(what.contains(&format!("`{value}")), "{to}: {what}");
-        let root = found.damaged[0].encryption_root.as_ref();
-        let known = (property != "encryptionroot").then_some("zdata/enc");
-        assert_eq!(root.map(DatasetName::as_str), known, "{to}");
+        let known = match property {
+            "encryptionroot" => OpenedBy::NotKnown,
+            _ => OpenedBy::Root("zdata/enc".parse().unwrap()),
+        };
+        assert_eq!(found.damaged[0].opened_by, known, "{to}");
     }
 }
 
