@@ -4,7 +4,7 @@
 //! nobody has as well, of a name that is made anew for each question: the row of such a property ends each
 //! value that may hold anything. Who wrote the value could not know that name. Where a process here reads
 //! it off the command line and is quick enough to put it into a value, the dataset that it forges is listed
-//! twice, and nothing of it is believed.
+//! twice, or its own rows are swallowed by a value that holds the name: nothing of either is believed.
 
 use super::entry::{Entry, PROPERTIES, Value};
 use crate::promotion;
@@ -91,7 +91,8 @@ impl Frame {
             values.push(value(columns)?);
             rows = rest;
         }
-        rows.is_empty().then_some(values)
+        let knows = |value: &Value| find(&value.value, self.0.as_bytes()).is_some();
+        (rows.is_empty() && !values.iter().any(knows)).then_some(values)
     }
 }
 
@@ -172,6 +173,30 @@ mod tests {
             Frame::new([1; 16]).properties(),
             Frame::new([2; 16]).properties()
         );
+    }
+
+    /// Ends a value before its time, tells other rows of the same dataset, and has the true ones swallowed
+    /// by the last value.
+    #[test]
+    fn law_9_who_knows_the_name_forges_no_row_of_his_own_dataset_either() {
+        let frame = frame();
+        let truth = entry("z/c");
+        let lines = String::from_utf8(printed(std::slice::from_ref(&truth))).unwrap();
+        for property in FREE {
+            let number = PROPERTIES.iter().position(|p| *p == property).unwrap();
+            let last = format!("z/c\t{}\t", promotion::PROPERTY);
+            let behind = format!("z/c\t{}\t-\t-\n", frame.after(property));
+            // All rows behind the value, up to the one that may hold anything and comes last.
+            let rows = lines.split_once(&behind).unwrap().1;
+            let rows = rows.split_once(&last).map_or("", |(rows, _)| rows);
+            let mut hostile = truth.clone();
+            let value = format!("x\tlocal\n{behind}{rows}{last}nothing");
+            hostile.values[number].value = value.into_bytes();
+            let read = frame.read(&printed(&[entry("z"), hostile])).unwrap();
+            assert_eq!(read[0], entry("z"), "{property}");
+            assert_eq!(read[1].name, b"z/c", "{property}");
+            assert_eq!(read[1].values, [], "{property}");
+        }
     }
 
     /// Whatever a free value holds, it is read as it is: rows that it spells are of no dataset.
