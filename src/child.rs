@@ -1,7 +1,7 @@
 //! The one place that starts programs: by absolute path, without environment, with a deadline,
 //! with pipes of its own, and with a secret only on standard input.
 
-use crate::os::worker::readable;
+use crate::os::{self, worker::readable};
 use crate::piece::Piece;
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
@@ -211,7 +211,9 @@ fn shown(program: &Path, args: &[&str]) -> String {
 fn start(program: &Path, args: &[&str], has_input: bool) -> io::Result<Child> {
     // A group of its own, so that it can be killed with all that it has started. Nothing that is started
     // here asks a person at the terminal.
-    Command::new(program)
+    let mut command = Command::new(program);
+    os::ends_with_worker(&mut command);
+    command
         .process_group(0)
         .args(args)
         .env_clear()

@@ -5,9 +5,13 @@ use super::platform;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, rlim_t, setrlimit};
 use nix::unistd::{Gid, Pid, Uid};
-use nix::unistd::{getgroups, getppid, getresgid, getresuid, setgroups, setresgid, setresuid};
+use nix::unistd::{getgroups, getpid, getppid, getresgid, getresuid};
+use nix::unistd::{setgroups, setresgid, setresuid};
 use std::io;
 use std::os::fd::RawFd;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// For what is said when something goes wrong.
 const STDERR: RawFd = 2;
@@ -42,6 +46,28 @@ pub fn die_with(parent: Pid) -> io::Result<()> {
     match getppid() == parent {
         true => Ok(()),
         false => Err(io::Error::other("its parent has ended")),
+    }
+}
+
+/// Whether this process is a worker.
+static IS_WORKER: AtomicBool = AtomicBool::new(false);
+
+/// Makes this process a worker: it ends when its `parent` does, and so does what it starts.
+///
+/// # Errors
+/// As of [`die_with`].
+pub(super) fn become_worker(parent: Pid) -> io::Result<()> {
+    IS_WORKER.store(true, Ordering::Relaxed);
+    die_with(parent)
+}
+
+/// Has a program that a worker starts end with the worker, so that whoever comes next finds nobody at
+/// work. Any other process leaves its programs to themselves.
+pub fn ends_with_worker(program: &mut Command) {
+    if IS_WORKER.load(Ordering::Relaxed) {
+        let worker = getpid();
+        // SAFETY: plain system calls between fork and exec; the worker has no other thread.
+        unsafe { program.pre_exec(move || die_with(worker)) };
     }
 }
 

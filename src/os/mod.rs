@@ -31,7 +31,8 @@ mod platform;
 #[cfg(not(any(target_os = "freebsd", target_os = "linux")))]
 compile_error!("f3skeys runs on FreeBSD and Linux; add a file to src/os/ for another system");
 
-pub use confine::{die_with, give_up_rights};
+use confine::become_worker;
+pub use confine::{ends_with_worker, give_up_rights};
 pub use lockdown::{LockedDown, harden, lock_down, only_root, user};
 pub use memory::{Intake, guard_all_memory, guard_memory};
 pub use platform::{

@@ -2,7 +2,7 @@
 //!
 //! The worker has one pipe of its own and nothing else: no lock, no terminal, no key.
 
-use super::{die_with, give_up_rights};
+use super::{become_worker, give_up_rights};
 use crate::key;
 use crate::piece::Piece;
 use crate::time::{Clock, Deadline};
@@ -365,7 +365,7 @@ fn length_of(frame: &[u8]) -> Option<usize> {
 }
 
 fn be_helper(parent: Pid, out: OwnedFd, questions: OwnedFd, job: impl FnOnce(File, File)) -> ! {
-    let ready = die_with(parent).and_then(|()| keep_only(out, Some(questions.as_fd())));
+    let ready = become_worker(parent).and_then(|()| keep_only(out, Some(questions.as_fd())));
     if let Ok((questions, answers)) = ready {
         let job = std::panic::AssertUnwindSafe(|| job(questions, answers));
         let _ = std::panic::catch_unwind(job);
@@ -381,7 +381,7 @@ fn be_worker(
     job: impl FnOnce(&File) -> Option<Vec<u8>>,
 ) -> ! {
     // A run that is killed takes its worker with it, so that the next run finds nobody at work.
-    let status = match die_with(parent).and_then(|()| keep_only(pipe, input)) {
+    let status = match become_worker(parent).and_then(|()| keep_only(pipe, input)) {
         Ok((input, mut out)) => {
             let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 let bytes = job(&input)?;
@@ -756,6 +756,42 @@ mod tests {
     }
 
     const LONG: Duration = Duration::from_secs(1000);
+
+    /// As the check of a file system, which would write to a stick that the next run mounts.
+    #[test]
+    fn law_6_no_program_outlives_the_worker_that_started_it() {
+        let clock = SystemClock::start();
+        let file = std::env::temp_dir().join(format!("f3skeys-left-{}", getpid()));
+        let script = format!("echo $$ >{}; exec sleep 1000", file.display());
+        let call = crate::child::Call {
+            program: std::path::Path::new("/bin/sh"),
+            args: &["-c", &script],
+            input: None,
+        };
+        let mut seconds = 1;
+        let program = loop {
+            let deadline = Deadline::after(&clock, Duration::from_secs(seconds));
+            let given_up = run("a worker", &clock, deadline, || {
+                crate::child::run(&call, &clock, Deadline::after(&clock, LONG)).is_ok()
+            });
+            assert!(given_up.is_err());
+            let said = std::fs::read_to_string(&file).unwrap_or_default();
+            match said.trim().parse() {
+                Ok(number) => break Pid::from_raw(number),
+                // A busy machine has not come as far as to start it.
+                Err(_) => seconds *= 2,
+            }
+        };
+        std::fs::remove_file(&file).unwrap();
+        let soon = soon(&clock);
+        while kill(program, None).is_ok() {
+            if soon.passed(&clock) {
+                let _ = kill(program, Signal::SIGKILL);
+                panic!("it was left behind");
+            }
+            clock.sleep(Duration::from_millis(5));
+        }
+    }
 
     #[test]
     fn law_6_no_worker_outlives_its_parent() {
