@@ -483,7 +483,7 @@ fn open_apart(
     if !pass.is_given_up(pool) {
         pass.failures.retain(|step, _| !steps.contains(step));
     }
-    pass.seal_replicas(half);
+    pass.seal_roots(half);
 }
 
 /// Looks, seals replicas, loads keys, and looks again, until nothing is left or nothing works any more.

@@ -344,12 +344,22 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Sets `readonly=on` wherever a replica could be written. This needs no key, so it comes
+    /// Sets `readonly=on`, and what else a replica must have. This needs no key, so it comes
     /// before anything that could wait, and whether or not there is a stick.
     pub fn seal_replicas(&mut self, deadline: Deadline) -> usize {
         let steps = seals::steps(self.config, &self.observed);
-        self.warn_of_written_replicas(&steps);
-        self.warn_of_hostile_places(&steps);
+        self.seal(&steps, deadline)
+    }
+
+    /// The same, where no more than the roots was looked at: no share is ended before its tree is known.
+    pub fn seal_roots(&mut self, deadline: Deadline) {
+        let steps = seals::but_shares(self.config, &self.observed);
+        self.seal(&steps, deadline);
+    }
+
+    fn seal(&mut self, steps: &[Step], deadline: Deadline) -> usize {
+        self.warn_of_written_replicas(steps);
+        self.warn_of_hostile_places(steps);
         steps
             .iter()
             .filter(|step| {

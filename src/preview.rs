@@ -84,6 +84,8 @@ fn set(dataset: &mut Dataset, seal: Seal) {
         Seal::Devices => dataset.devices = false,
         Seal::Exec => dataset.exec = false,
         Seal::NoAuto => dataset.can_mount = CanMount::NoAuto,
+        Seal::NoNfs => dataset.sharenfs = None,
+        Seal::NoSmb => dataset.sharesmb = None,
     }
 }
 

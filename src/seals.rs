@@ -1,17 +1,17 @@
 //! What a replica has to be like before its key is loaded: read-only, and mounted so that nothing of
-//! it is run with other rights, is a device, or is run at all. Pure.
+//! it is run with other rights, is a device, or is run at all; and shared only by this node's own word. Pure.
 //!
 //! These properties can come with a stream. They are set on each dataset at or below a replica, since
 //! then they hold for every mount, by whomever it is made. The effective value counts, wherever it
-//! comes from.
+//! comes from; of a share, whether a stream brought it: `zfs share -a` obeys it.
 
 use crate::config::{Config, Role, Root};
 use crate::names::DatasetName;
 use crate::places::Places;
 use crate::plan::{Observed, Step};
 use crate::shell::command;
-use crate::sorted::Set;
-use crate::zfs::{Dataset, Kind};
+use crate::sorted::{self, Set};
+use crate::zfs::{Dataset, Kind, Source};
 
 /// A property of a dataset at or below a replica, with the value that it must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +27,10 @@ pub enum Seal {
     /// `canmount=noauto`: its mountpoint is none of its places, and no key of a replica keeps it
     /// from being mounted.
     NoAuto,
+    /// `sharenfs=off`, unless this node itself shares it.
+    NoNfs,
+    /// `sharesmb=off`, unless this node itself shares it.
+    NoSmb,
 }
 
 impl Seal {
@@ -38,8 +42,30 @@ impl Seal {
             Seal::Devices => "devices=off",
             Seal::Exec => "exec=off",
             Seal::NoAuto => "canmount=noauto",
+            Seal::NoNfs => "sharenfs=off",
+            Seal::NoSmb => "sharesmb=off",
         }
     }
+
+    fn is_share(&self) -> bool {
+        matches!(self, Seal::NoNfs | Seal::NoSmb)
+    }
+}
+
+/// Where a dataset's share comes from, which this seal ends.
+fn share_of(dataset: &Dataset, seal: Seal) -> Option<&Source> {
+    match seal {
+        Seal::NoNfs => dataset.sharenfs.as_ref(),
+        Seal::NoSmb => dataset.sharesmb.as_ref(),
+        Seal::Readonly | Seal::Setuid | Seal::Devices | Seal::Exec | Seal::NoAuto => None,
+    }
+}
+
+/// The datasets on which a share is set here.
+fn shared_here(observed: &Observed, seal: Seal) -> Set<&DatasetName> {
+    let here = |d: &&Dataset| share_of(d, seal) == Some(&Source::Local);
+    let datasets = observed.datasets().filter(here);
+    datasets.map(|dataset| &dataset.name).collect()
 }
 
 /// Settings in the order of these seals, with blanks between.
@@ -56,19 +82,47 @@ pub fn commands(seals: &[Seal], name: &DatasetName) -> String {
         Seal::Devices => command!("zfs set devices=off {}", name),
         Seal::Exec => command!("zfs set exec=off {}", name),
         Seal::NoAuto => command!("zfs set canmount=noauto {}", name),
+        Seal::NoNfs => command!("zfs set sharenfs=off {}", name),
+        Seal::NoSmb => command!("zfs set sharesmb=off {}", name),
     };
     seals.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// What is to be set first of all, a step for each dataset that lacks something.
+/// What is to be set first of all: [`Seal::Readonly`] and its like, then [`shares`].
 pub fn steps(config: &Config, observed: &Observed) -> Vec<Step> {
+    let mut steps = but_shares(config, observed);
+    steps.extend(shares(config, observed));
+    steps
+}
+
+/// All that is to be set but the ends of shares: what can be set on a dataset while nothing is known of
+/// what lies below it.
+pub fn but_shares(config: &Config, observed: &Observed) -> Vec<Step> {
     let seals = Seals::of(config, observed);
     let datasets = observed.datasets();
-    let steps = datasets.filter_map(|dataset| {
-        let missing = seals.missing(dataset);
-        (!missing.is_empty()).then(|| Step::Seal(dataset.name.clone(), missing))
-    });
+    let steps = datasets.filter_map(|d| step(&d.name, seals.missing(d), |seal| !seal.is_share()));
     steps.collect()
+}
+
+/// The shares to be ended, those below a dataset before its own. To end one, `zfs set` goes through what
+/// lies below and mounts what is still shared: so nothing is ended above what is not understood.
+fn shares(config: &Config, observed: &Observed) -> Vec<Step> {
+    let seals = Seals::of(config, observed);
+    let damaged = observed.damaged.keys();
+    let above = damaged.clone().flat_map(DatasetName::above);
+    let unclear: Set<DatasetName> = above.chain(damaged.cloned()).collect();
+    let clear = observed.datasets().filter(|d| !unclear.contains(&d.name));
+    let steps = clear.filter_map(|d| step(&d.name, seals.missing(d), Seal::is_share));
+    let mut steps: Vec<Step> = steps.collect();
+    // In the reverse order of names whatever lies below a dataset comes before it.
+    sorted::sort_by(&mut steps, |a, b| b.dataset().cmp(a.dataset()));
+    steps
+}
+
+/// The step that sets those of these that are wanted, if there are any.
+fn step(name: &DatasetName, mut seals: Vec<Seal>, is_wanted: fn(&Seal) -> bool) -> Option<Step> {
+    seals.retain(is_wanted);
+    (!seals.is_empty()).then(|| Step::Seal(name.clone(), seals))
 }
 
 /// What the dataset that a replica is received into lacks, so that its children have it from birth.
@@ -88,6 +142,8 @@ pub struct Seals<'a> {
     config: &'a Config,
     places: Places<'a>,
     promoted: Set<DatasetName>,
+    /// The datasets that this node itself shares, by NFS and by SMB.
+    shared: [Set<&'a DatasetName>; 2],
 }
 
 impl<'a> Seals<'a> {
@@ -97,6 +153,7 @@ impl<'a> Seals<'a> {
             config,
             places: Places::of(config, observed),
             promoted: observed.promoted(config),
+            shared: [Seal::NoNfs, Seal::NoSmb].map(|seal| shared_here(observed, seal)),
         }
     }
 
@@ -117,6 +174,7 @@ impl<'a> Seals<'a> {
             Seal::Devices => is_file_system && dataset.devices,
             Seal::Exec => is_file_system && dataset.exec && !may_run,
             Seal::NoAuto => self.places.goes_elsewhere(dataset) && !self.has_replicas_key(dataset),
+            Seal::NoNfs | Seal::NoSmb => self.is_shared_by_stream(dataset, *seal),
         };
         let all = [
             Seal::Readonly,
@@ -124,8 +182,30 @@ impl<'a> Seals<'a> {
             Seal::Devices,
             Seal::Exec,
             Seal::NoAuto,
+            Seal::NoNfs,
+            Seal::NoSmb,
         ];
         all.into_iter().filter(lacks).collect()
+    }
+
+    /// The shares of a replica that come with a stream to this very dataset, or are nobody's word.
+    pub fn shared_by_stream(&self, dataset: &Dataset) -> Vec<Seal> {
+        let mut missing = self.missing(dataset);
+        let is_inherited =
+            |seal: &Seal| matches!(share_of(dataset, *seal), Some(Source::Inherited(_)));
+        missing.retain(|seal| seal.is_share() && !is_inherited(seal));
+        missing
+    }
+
+    /// Whether it is shared, and this node itself does not say so: neither on it nor where it has that from.
+    fn is_shared_by_stream(&self, dataset: &Dataset, seal: Seal) -> bool {
+        let [nfs, smb] = &self.shared;
+        let here = if seal == Seal::NoNfs { nfs } else { smb };
+        match share_of(dataset, seal) {
+            None | Some(Source::Local) => false,
+            Some(Source::Inherited(from)) => !here.contains(&from),
+            Some(_) => true,
+        }
     }
 
     /// Whether a replica's key has to be loaded before this dataset is mounted: then that is refused.

@@ -870,6 +870,52 @@ fn law_9_what_a_stream_mounts_beside_the_replicas_is_named() {
 }
 
 #[test]
+fn law_9_a_replica_that_a_stream_has_shared_is_named_and_one_that_this_node_shares_is_not() {
+    let world = healthy(Rc, "shared");
+    let above = || Source::Inherited("zdata/sink/f1".parse().unwrap());
+    let share = |name: &str, nfs: Option<Source>, smb: Option<Source>, mounted: bool| {
+        world.sim.change(name, |d| {
+            (d.sharenfs, d.sharesmb, d.mounted) = (nfs.clone(), smb.clone(), mounted);
+        });
+    };
+    let mounted = world.sim.find("zdata/sink/f1").mounted;
+    for (nfs, smb, mounted, severity, words) in [
+        (true, false, true, ALARM, "it lacks sharenfs=off"),
+        (false, true, true, ALARM, "it lacks sharesmb=off"),
+        (
+            true,
+            true,
+            true,
+            ALARM,
+            "it lacks sharenfs=off sharesmb=off",
+        ),
+        (true, true, false, WARNING, "would be shared"),
+    ] {
+        let received = |is: bool| is.then_some(Source::Received);
+        share("zdata/sink/f1/child", received(nfs), received(smb), mounted);
+        world.only(severity, "zdata/sink/f1/child", words);
+    }
+    // What inherits it is not told by itself, nor what this node itself has set, there or above.
+    share("zdata/sink/f1", Some(Source::Received), None, mounted);
+    share("zdata/sink/f1/child", Some(above()), None, false);
+    let found = world.found();
+    assert_eq!(found.len(), 1, "{found:?}");
+    share("zdata/sink/f1", Some(Source::Local), None, mounted);
+    world.quiet();
+    share("zdata/sink/f1", None, None, mounted);
+    share(
+        "zdata/sink/f1/child",
+        Some(Source::Local),
+        Some(Source::Local),
+        false,
+    );
+    world.quiet();
+    share("zdata/enc", Some(Source::Received), None, true);
+    share("zdata/sink/f1/child", None, None, false);
+    world.quiet();
+}
+
+#[test]
 fn a_replica_that_is_a_whole_pool() {
     let mut world = healthy(Rc, "whole-pool");
     world.configure(

@@ -8,7 +8,13 @@ use f3skeys::zfs::{Listing, Past, parse};
 /// The bytes that the name of a frame is made of here; a stranger cannot know them.
 const SECRET: [u8; 16] = [0xa5; 16];
 /// The properties whose values may hold anything.
-const FREE: [&str; 3] = ["keylocation", "mountpoint", promotion::PROPERTY];
+const FREE: [&str; 5] = [
+    "keylocation",
+    "mountpoint",
+    "sharenfs",
+    "sharesmb",
+    promotion::PROPERTY,
+];
 
 /// The same bytes as what a worker hands over, as what the program prints, and as the value of a
 /// property.
@@ -69,7 +75,7 @@ pub fn good(name: &str) -> Entry {
         "mountpoint" => "/data",
         "canmount" | "setuid" | "devices" | "exec" => "on",
         "mounted" => "no",
-        "readonly" => "off",
+        "readonly" | "sharenfs" | "sharesmb" => "off",
         _ => "-",
     };
     let value = |property| Value {

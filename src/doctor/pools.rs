@@ -9,7 +9,7 @@ use crate::places::Places;
 use crate::plan::{self, KeyState, Observed, Pool, Refusal, Verdict};
 use crate::report::{Findings, Severity};
 use crate::roles;
-use crate::seals;
+use crate::seals::{self, Seals};
 use crate::shell::command;
 use crate::verdict;
 use crate::zfs::version;
@@ -52,6 +52,7 @@ pub(super) fn check(config: &Config, facts: &Facts, said: &mut Findings) {
     said.0.extend(roles::promotions(config, &facts.observed));
     mountpoints(config, &facts.observed, said);
     said.0.extend(roles::strays(config, &facts.observed));
+    shares(config, &facts.observed, said);
     let promoted = facts.observed.promoted(config);
     for dataset in facts.observed.datasets() {
         if config.role_now(&dataset.name, &promoted) == Some(Role::Replica) {
@@ -325,6 +326,30 @@ fn received_mountpoint(dataset: &Dataset, at: &Path, said: &mut Findings) {
         command!("zfs set mountpoint={} {}", at, &dataset.name)
     );
     said.warn(dataset.name.as_str(), what, &remedy);
+}
+
+/// Replicas that a stream has shared; what is inherited from one is not told by itself.
+fn shares(config: &Config, observed: &Observed, said: &mut Findings) {
+    let seals = Seals::of(config, observed);
+    for dataset in observed.datasets() {
+        let shared = seals.shared_by_stream(dataset);
+        if shared.is_empty() {
+            continue;
+        }
+        let (severity, when) = match dataset.mounted {
+            true => (Severity::Alarm, "is shared"),
+            false => (Severity::Warning, "would be shared once it is mounted"),
+        };
+        let what = format!(
+            "this replica {when} by what a stream said, and not by this node: it lacks {}",
+            seals::settings(&shared)
+        );
+        let remedy = format!(
+            "{}, and have the receiver take no properties from the stream (docs/replication.md)",
+            seals::commands(&shared, &dataset.name)
+        );
+        said.push(severity, dataset.name.as_str(), &what, &remedy);
+    }
 }
 
 /// A replica, or a dataset below one, that can be written.

@@ -8,7 +8,7 @@ use crate::os::JAILED_PROPERTY;
 use crate::promotion;
 
 /// The properties that are asked for, in the order of [`Entry::values`].
-pub const PROPERTIES: [&str; 17] = [
+pub const PROPERTIES: [&str; 19] = [
     "type",
     "guid",
     "encryptionroot",
@@ -21,6 +21,8 @@ pub const PROPERTIES: [&str; 17] = [
     "exec",
     "canmount",
     "mountpoint",
+    "sharenfs",
+    "sharesmb",
     "mounted",
     "written",
     "origin",

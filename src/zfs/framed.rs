@@ -10,7 +10,13 @@ use super::entry::{Entry, PROPERTIES, Value};
 use crate::promotion;
 
 /// The properties whose values may hold anything.
-const FREE: [&str; 3] = ["keylocation", "mountpoint", promotion::PROPERTY];
+const FREE: [&str; 5] = [
+    "keylocation",
+    "mountpoint",
+    "sharenfs",
+    "sharesmb",
+    promotion::PROPERTY,
+];
 
 /// The name of properties that nobody has.
 #[derive(Debug, Clone)]

@@ -135,6 +135,12 @@ pub struct Dataset {
     pub mountpoint: Mountpoint,
     /// Where that comes from.
     pub mountpoint_source: Source,
+    /// Where its `sharenfs` comes from, if that is anything but `off`.
+    pub sharenfs: Option<Source>,
+    /// Where its `sharesmb` comes from, if that is anything but `off`.
+    pub sharesmb: Option<Source>,
+    /// The properties that a stream brought and that let it be mounted, shared or written here.
+    pub received: Vec<&'static str>,
     /// Whether it is mounted, anywhere.
     pub mounted: bool,
     /// Whether it belongs to a jail or zone, which mounts it itself.
@@ -246,7 +252,14 @@ impl fmt::Display for Damaged {
 }
 
 /// The properties of [`Dataset`] that `zfs inherit` takes back.
-const SETTABLE: [&str; 4] = ["readonly", "canmount", "mountpoint", JAILED_PROPERTY];
+const SETTABLE: [&str; 6] = [
+    "readonly",
+    "canmount",
+    "mountpoint",
+    "sharenfs",
+    "sharesmb",
+    JAILED_PROPERTY,
+];
 
 /// What a look at a pool has shown. A dataset that is not understood is named, and hides no other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

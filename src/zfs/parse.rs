@@ -123,6 +123,9 @@ fn dataset(name: &DatasetName, entry: &Entry) -> Result<Dataset, Odd> {
         can_mount: can_mount(kind, entry)?,
         mountpoint: mountpoint(kind, &get(entry, "mountpoint")?.value)?,
         mountpoint_source: source(entry, "mountpoint")?,
+        sharenfs: share(kind, entry, "sharenfs")?,
+        sharesmb: share(kind, entry, "sharesmb")?,
+        received: received(entry),
         mounted: one_of(
             entry,
             "mounted",
@@ -257,6 +260,31 @@ fn mount_switch(kind: Kind, entry: &Entry, property: &'static str) -> Result<boo
     match kind {
         Kind::Volume => one_of(entry, property, &[("-", false)]),
         Kind::Filesystem => one_of(entry, property, &ON_OFF),
+    }
+}
+
+/// What is received and gives the sender a say on this node. A value that only takes something away is
+/// not told of.
+fn received(entry: &Entry) -> Vec<&'static str> {
+    let harmless = |property: &str, value: &[u8]| match property {
+        "readonly" => value != b"off",
+        "setuid" | "devices" | "exec" | "canmount" => value != b"on",
+        "mountpoint" => !value.starts_with(b"/"),
+        "sharenfs" | "sharesmb" => value == b"off",
+        _ => true,
+    };
+    let told = PROPERTIES.iter().zip(&entry.values);
+    let received = told.filter(|(_, told)| told.source == b"received");
+    let telling = received.filter(|(property, told)| !harmless(property, &told.value));
+    telling.map(|(property, _)| *property).collect()
+}
+
+/// Where a share comes from; no volume is shared, nor what is `off`.
+fn share(kind: Kind, entry: &Entry, property: &'static str) -> Result<Option<Source>, Odd> {
+    match get(entry, property)?.value.as_slice() {
+        b"off" => Ok(None),
+        _ if kind == Kind::Volume => Ok(None),
+        _ => source(entry, property).map(Some),
     }
 }
 

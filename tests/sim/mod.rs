@@ -191,6 +191,9 @@ pub fn dataset(name: &str) -> Dataset {
         can_mount: CanMount::On,
         mountpoint: Mountpoint::None,
         mountpoint_source: Source::Default,
+        sharenfs: None,
+        sharesmb: None,
+        received: Vec::new(),
         mounted: false,
         jailed: false,
         guid: guid_of(name),
@@ -1395,6 +1398,8 @@ impl Zfs for Sim {
             if seals.contains(&Seal::NoAuto) {
                 d.can_mount = CanMount::NoAuto;
             }
+            d.sharenfs = d.sharenfs.take().filter(|_| !seals.contains(&Seal::NoNfs));
+            d.sharesmb = d.sharesmb.take().filter(|_| !seals.contains(&Seal::NoSmb));
         });
         Ok(())
     }

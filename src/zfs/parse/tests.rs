@@ -14,6 +14,8 @@ zdata/enc\tdevices\toff\treceived
 zdata/enc\texec\ton\tlocal
 zdata/enc\tcanmount\ton\tdefault
 zdata/enc\tmountpoint\t/data/enc\tinherited from zdata
+zdata/enc\tsharenfs\ton\treceived
+zdata/enc\tsharesmb\toff\tdefault
 zdata/enc\tmounted\tno\t-
 zdata/enc\twritten\t98304\t-
 zdata/enc\torigin\tzdata/other@a\t-
@@ -33,6 +35,8 @@ zroot/bhyve/vol\tdevices\t-\t-
 zroot/bhyve/vol\texec\t-\t-
 zroot/bhyve/vol\tcanmount\t-\t-
 zroot/bhyve/vol\tmountpoint\t-\t-
+zroot/bhyve/vol\tsharenfs\t-\t-
+zroot/bhyve/vol\tsharesmb\t-\t-
 zroot/bhyve/vol\tmounted\t-\t-
 zroot/bhyve/vol\twritten\t0\t-
 zroot/bhyve/vol\torigin\t-\t-
@@ -106,6 +110,8 @@ fn file_systems_and_volumes_are_read() {
     assert_eq!(enc.mountpoint, Mountpoint::Path("/data/enc".into()));
     assert_eq!(enc.readonly_source, Source::Default);
     assert_eq!((enc.setuid, enc.devices, enc.exec), (true, false, true));
+    let shares = (&enc.sharenfs, &enc.sharesmb);
+    assert_eq!(shares, (&Some(Source::Received), &None));
     assert_eq!(
         enc.mountpoint_source,
         Source::Inherited("zdata".parse().unwrap())
@@ -117,6 +123,7 @@ fn file_systems_and_volumes_are_read() {
     assert_eq!(volume.kind, Kind::Volume);
     assert!(volume.readonly);
     assert!(!volume.setuid && !volume.devices && !volume.exec);
+    assert_eq!((&volume.sharenfs, &volume.sharesmb), (&None, &None));
     assert_eq!(volume.readonly_source, Source::Received);
     assert_eq!(volume.can_mount, CanMount::Off);
     assert_eq!((enc.written, volume.written), (98_304, 0));
@@ -192,6 +199,7 @@ fn law_5_every_unheard_of_value_is_damage_of_its_dataset_and_names_its_property(
         ),
         ("off\tdefault", "off\twhoever", "readonly"),
         ("JAILED\toff", "JAILED\tmaybe", JAILED_PROPERTY),
+        ("on\treceived", "on\twhoever", "sharenfs"),
     ] {
         assert!(ENC.contains(from), "{from}");
         let found = listing(&entries(&format!("{}{VOLUME}", ENC.replacen(from, to, 1))));
@@ -264,4 +272,36 @@ fn snapshots_and_bookmarks_are_read_with_what_was_written_since() {
 #[test]
 fn nothing_is_no_dataset() {
     assert_eq!(listing(&[]), Ok(Listing::default()));
+}
+
+#[test]
+fn what_a_stream_says_of_mounting_sharing_and_writing_is_known_by_its_source() {
+    let values = |property| match property {
+        "readonly" => vec![("off", true), ("on", false)],
+        "setuid" | "devices" | "exec" => vec![("on", true), ("off", false)],
+        "canmount" => vec![("on", true), ("noauto", false), ("off", false)],
+        "mountpoint" => vec![("/etc", true), ("none", false), ("legacy", false)],
+        "sharenfs" | "sharesmb" => vec![("on", true), ("ro", true), ("", true), ("off", false)],
+        _ => vec![],
+    };
+    let sources = ["local", "received", "default", "temporary", "-"];
+    let sources = sources.into_iter().chain(["inherited from zdata"]);
+    let mut rows = 0;
+    for source in sources {
+        for (number, property) in PROPERTIES.into_iter().enumerate() {
+            for (value, is_telling) in values(property) {
+                let mut entries = entries(&ENC.replace("received", "local"));
+                entries[0].values[number] = Value {
+                    value: value.as_bytes().to_vec(),
+                    source: source.as_bytes().to_vec(),
+                };
+                let found = &listing(&entries).unwrap().datasets[0];
+                let told = is_telling && source == "received";
+                let expected: &[&str] = if told { &[property] } else { &[] };
+                assert_eq!(found.received, expected, "{property} {value} {source}");
+                rows += 1;
+            }
+        }
+    }
+    assert_eq!(rows, 6 * (2 + 3 * 2 + 3 + 3 + 2 * 4));
 }
