@@ -19,7 +19,8 @@ def config(mountpoint=""):
 
 
 # Another node's pool, whose root wants this node: a file system for a directory of units, with a program that
-# keeps root's rights and the node of a disk; and one without encryption below it, for root's ssh keys.
+# keeps root's rights and the node of a disk; and one without encryption below it, for root's ssh keys. Both are
+# shared; without `canmount=on` meanwhile, since `zfs set sharenfs` mounts what it shares.
 SOURCE = f"""set -e
 truncate -s 96m /var/tmp/evil.img
 zpool create -o cachefile=none -O mountpoint=none evil /var/tmp/evil.img
@@ -32,14 +33,23 @@ mknod /evil/disk b 254 0
 touch /evil/evil.service /evil-plain/authorized_keys
 zfs unmount evil/data
 zfs unmount evil/plain
-zfs set mountpoint={TARGET} setuid=on devices=on exec=on readonly=off evil/data
-zfs set mountpoint=/root/.ssh evil/plain
+zfs set canmount=noauto evil/data
+zfs set canmount=noauto evil/plain
+zfs set mountpoint={TARGET} setuid=on devices=on exec=on readonly=off sharenfs=on evil/data
+zfs set mountpoint=/root/.ssh sharenfs=on evil/plain
+zfs set canmount=on evil/data
+zfs set canmount=on evil/plain
 zfs snapshot evil/data@one
 zfs snapshot evil/plain@one
 zfs send -w -p evil/data@one | zfs recv -u -x keylocation {EVIL}
 zfs send -p evil/plain@one | zfs recv -u -o encryption=off {EVIL}/plain
 zpool export evil
 """
+
+
+def shared(node):
+    """What is exported once the system has shared all that it would."""
+    return node.ok("zfs share -a; exportfs -s; cat /etc/exports.d/zfs.exports || true", limit=120)
 
 
 def hostile(lab):
@@ -61,6 +71,8 @@ def mountpoint(node, lab):
     node.ok(SOURCE, lab.pools.key(KEY), limit=300)
     told = node.ok(f"zfs get -H -o value,source mountpoint {EVIL} {EVIL}/plain").splitlines()
     check(told == [f"{TARGET}\treceived", "/root/.ssh\treceived"], told)
+    told = node.ok(f"zfs get -H -o value,source sharenfs {EVIL} {EVIL}/plain").splitlines()
+    check(told == ["on\treceived"] * 2, told)
     node.write("/etc/f3skeys.ron", config(), "0600")
     says(node.boot(), "ALARM", EVIL, TARGET, f"{EVIL}/plain", "/root/.ssh")
     node.check_loaded(*OWN)
@@ -75,7 +87,7 @@ def mountpoint(node, lab):
 
 
 @scenario("the same replica where the configuration puts it: mounted read-only, without setuid programs, devices and "
-          "programs, whatever the stream said and whoever mounts it")
+          "programs, and not shared, whatever the stream said and whoever mounts it")
 def sealed(node, lab):
     node.write("/etc/f3skeys.ron", config(f', mountpoint: "{PLACE}"'), "0600")
     node.ok(f"zfs set mountpoint={PLACE} {EVIL}")
@@ -88,4 +100,9 @@ def sealed(node, lab):
         check(source == EVIL and {"ro", "nosuid", "nodev", "noexec"} <= set(options), (source, options))
         check(node.sh(f"{PLACE}/sh -c true").status == 126, "a program of the stream runs here")
         check(node.sh(f"dd if={PLACE}/disk of=/dev/null count=1").status != 0, "a device of the stream is one here")
+        check(PLACE not in shared(node), "it is shared as the stream says")
     check("nothing" in node.f3skeys("plan").out, "there is something left to set")
+    # What this node itself says is shared, and stays so.
+    node.ok(f"zfs set sharenfs=ro {EVIL}; f3skeys boot; f3skeys ready", limit=300)
+    check(PLACE in shared(node), "this node's own word does not hold")
+    node.ok(f"zfs set sharenfs=off {EVIL}")
