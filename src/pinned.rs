@@ -6,7 +6,7 @@ use crate::names::KeyName;
 use crate::os::Intake;
 use crate::store::state::{BadState, State};
 use crate::store::work::{Work, Worked};
-use crate::store::{Reading, Wanted};
+use crate::store::{MISSING, Reading, Wanted, layout};
 use crate::system::KeyDevices;
 use crate::time::Deadline;
 use crate::trouble::Trouble;
@@ -49,8 +49,16 @@ impl KeyDevices for Pinned<'_> {
         let reading = self
             .devices
             .read(device, filesystem, at, wanted, deadline)?;
-        let subject = device.node.display().to_string();
-        refused(&reading, self.id).map_or(Ok(reading), |why| Err(Trouble::failed(&subject, &why)))
+        match refused(&reading, self.id) {
+            None => Ok(reading),
+            // What went away may lack anything. It is told as gone, and nothing that was read is used.
+            Some(_) if reading.gone => Ok(Reading {
+                gone: true,
+                notes: reading.notes,
+                ..Reading::default()
+            }),
+            Some(why) => Err(Trouble::failed(&device.node.display().to_string(), &why)),
+        }
     }
 
     fn work(
@@ -62,32 +70,44 @@ impl KeyDevices for Pinned<'_> {
         brought: Option<&mut Intake>,
         deadline: Deadline,
     ) -> Result<Worked, Trouble> {
-        self.read(device, filesystem, at, Wanted::These(&[]), deadline)?;
+        let reading = self.read(device, filesystem, at, Wanted::These(&[]), deadline)?;
+        if reading.gone {
+            let subject = device.node.display().to_string();
+            return Err(Trouble::failed(
+                &subject,
+                "it went away before its identity was read",
+            ));
+        }
         let devices = self.devices;
         devices.work(device, filesystem, at, work, brought, deadline)
     }
 }
 
-/// Why a store is not the pinned one; `None` when it is. A store whose state file is damaged or missing
-/// cannot be told apart: it is used as without a pin, since one damaged file must stop no boot, and nothing
-/// but a repair is written on it.
+/// Why a store is not the pinned one; `None` when it is. A store whose state file is damaged or missing may
+/// be any, so nothing on it is used or written: what is rebuilt there would make a stranger's store this one.
 pub fn refused(reading: &Reading, id: &str) -> Option<String> {
     let found = match &reading.state {
-        // What went away may lack anything.
-        _ if reading.gone => return None,
         Some(Ok(bytes)) => match State::parse(bytes) {
             Ok(state) if state.store == id => return None,
-            Ok(state) => format!("holds store {}", state.store),
-            // That is told as it is.
-            Err(BadState::UnknownFormat(_) | BadState::Damaged(_)) => return None,
+            Ok(state) => return Some(other(&format!("holds store {}", state.store), id)),
+            // That is told as it is, and nothing of it is used.
+            Err(BadState::UnknownFormat(_)) => return None,
+            Err(BadState::Damaged(what)) => what,
         },
-        Some(Err(_)) => return None,
-        None if reading.formatted => return None,
-        None => "is a plain store without an identity".to_owned(),
+        Some(Err(what)) => what.clone(),
+        None if reading.formatted => MISSING.to_owned(),
+        None => return Some(other("is a plain store without an identity", id)),
     };
     Some(format!(
-        "{found}, and the configuration pins {id}; insert that one, or correct `id` in `store` if this is the right one"
+        "its {} {found}, so nobody can tell whether this is store {id}, which the configuration pins; insert the right one, or, if this is it, take `id` out of `store`, run `f3skeys verify --repair`, and pin the identity that it has then",
+        layout::STATE
     ))
+}
+
+fn other(found: &str, id: &str) -> String {
+    format!(
+        "{found}, and the configuration pins {id}; insert that one, or correct `id` in `store` if this is the right one"
+    )
 }
 
 #[cfg(test)]
@@ -106,38 +126,36 @@ mod tests {
     }
 
     #[test]
-    fn only_the_pinned_store_and_one_that_cannot_be_told_apart_is_used() {
+    fn law_7_a_store_whose_identity_cannot_be_established_is_not_the_pinned_one() {
         let (own, other) = ("ab".repeat(16), "cd".repeat(16));
-        let damaged = state(&other)[..20].to_vec();
+        let whole = state(&own);
         let states = [
-            (Some(Ok(state(&own))), false),
-            (Some(Ok(state(&other))), true),
-            (Some(Ok(state(""))), true),
-            (Some(Ok(damaged)), false),
-            (Some(Err("Input/output error".to_owned())), false),
+            (Some(Ok(whole.clone())), None),
+            (Some(Ok(state(&other))), Some(&*other)),
+            (Some(Ok(state(""))), Some("holds store")),
+            (Some(Ok(whole[..20].to_vec())), Some("state.ron")),
+            (Some(Ok([b"x", &whole[..]].concat())), Some("state.ron")),
+            (
+                Some(Err("Input/output error".to_owned())),
+                Some("Input/output error"),
+            ),
+            (None, Some("state.ron is missing")),
         ];
-        for gone in [false, true] {
-            for (state, is_other) in states.clone() {
-                let reading = Reading {
-                    state: state.clone(),
-                    formatted: true,
-                    gone,
-                    ..Reading::default()
-                };
-                let said = refused(&reading, &own);
-                assert_eq!(said.is_some(), is_other && !gone, "{state:?}");
-                if let Some(why) = said {
-                    assert!(why.contains(&own), "{why}");
-                }
-            }
-            for formatted in [false, true] {
-                let reading = Reading {
-                    formatted,
-                    gone,
-                    ..Reading::default()
-                };
-                assert_eq!(refused(&reading, &own).is_some(), !formatted && !gone);
-            }
+        for (state, words) in states {
+            let reading = Reading {
+                state: state.clone(),
+                formatted: true,
+                ..Reading::default()
+            };
+            let said = refused(&reading, &own);
+            assert_eq!(said.is_some(), words.is_some(), "{state:?}");
+            let (said, words) = (said.unwrap_or_default(), words.unwrap_or_default());
+            assert!(
+                said.contains(words) && (words.is_empty() || said.contains(&own)),
+                "{said}"
+            );
         }
+        let plain = refused(&Reading::default(), &own).unwrap();
+        assert!(plain.contains("plain store"), "{plain}");
     }
 }

@@ -219,7 +219,6 @@ pub fn directory(top: &Path, owner: u32, clock: &dyn Clock, repair: bool) -> Ver
     if mend {
         let work = Work::Repair {
             opens: Opens::new(),
-            id: None,
         };
         let deadline = Deadline::after(clock, WRITE_STORE);
         let what = format!("writing on {shown}");
@@ -348,8 +347,7 @@ fn mend(
 ) {
     let deadline = Deadline::after(pass.clock(), WRITE_STORE);
     let at = &pass.config.store.mountpoint;
-    let id = pass.config.store.id.clone();
-    let work = Work::Repair { opens, id };
+    let work = Work::Repair { opens };
     let store = (device, filesystem);
     pass.doing("repair");
     let (worked, unlogged) = Caller::here("verify").work(pass.node, store, at, &work, deadline);

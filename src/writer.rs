@@ -108,11 +108,7 @@ fn decide(
         }
         Work::Found => Ok(repair::found(&id)),
         Work::TakeIn => Ok(repair::take_in(survey, &id)),
-        Work::Repair { opens, id: pinned } => Ok(repair::repair(
-            survey,
-            opens,
-            pinned.as_ref().unwrap_or(&id),
-        )),
+        Work::Repair { opens } => Ok(repair::repair(survey, opens, &id)),
         Work::NewKey(name) => new_key(name, survey, &id, random),
         Work::Stage(name) => stage(name, survey, random),
         Work::Merge(merge) => merge_in(merge, brought, survey),

@@ -1057,21 +1057,33 @@ fn a_peer_keeps_nothing_on_another_store_than_its_pinned_one() {
     }
 }
 
+/// Nothing on it is used or written, until a person has said that it is the right one.
 #[test]
-fn a_repair_gives_a_store_its_pinned_identity_back() {
+fn law_7_no_verb_uses_or_writes_a_store_whose_pinned_identity_cannot_be_read() {
     let own_id = "00".repeat(16);
-    for harm in [0, 1] {
-        let world = World::new("pin-repair");
-        world.change_stick("f0", |stick| match harm {
-            0 => drop(stick.files.remove(layout::STATE)),
-            _ => stick.files.get_mut(layout::STATE).unwrap().truncate(40),
-        });
-        // One damaged file stops no boot.
-        let (status, said) = with_pin(&world, "f0", &own_id, ON_A_STORE[0].1);
-        assert!(!said.contains("pins"), "{status}: {said}");
-        let run = |node: Node, config: &Config| verify::verify(node, config, repairing()).status;
-        with_pin(&world, "f0", &own_id, run);
-        let state = StoreState::parse(&world.files("f0")[layout::STATE]).unwrap();
-        assert_eq!(state.store, own_id);
+    for (verb, run) in ON_A_STORE {
+        for cut in [None, Some(40)] {
+            let world = World::new("pin-damaged");
+            world.change_stick("f0", |stick| match cut {
+                None => drop(stick.files.remove(layout::STATE)),
+                Some(left) => stick.files.get_mut(layout::STATE).unwrap().truncate(left),
+            });
+            let before = world.files("f0");
+            let (status, said) = with_pin(&world, "f0", &own_id, run);
+            assert_ne!(status, 0, "{verb}");
+            assert!(said.contains(&own_id), "{verb}: {said}");
+            assert_eq!(world.files("f0"), before, "{verb}");
+        }
     }
+    // Without the pin it is mended, and has an identity that can be pinned.
+    let world = World::new("pin-repair");
+    world.change_stick("f0", |stick| drop(stick.files.remove(layout::STATE)));
+    let (sim, config) = &**world.host("f0");
+    let told = sim.verb(|node| verify::verify(node, config, repairing()));
+    assert!(!told.did.is_empty(), "{told:?}");
+    let id = StoreState::parse(&world.files("f0")[layout::STATE])
+        .unwrap()
+        .store;
+    let (_, said) = with_pin(&world, "f0", &id, ON_A_STORE[0].1);
+    assert!(!said.contains("pins"), "{said}");
 }

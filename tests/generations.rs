@@ -183,7 +183,6 @@ fn work(work: &Work, files: &Files, seed: u32) -> Result<(Files, Worked), String
 fn repair() -> Work {
     Work::Repair {
         opens: Opens::new(),
-        id: None,
     }
 }
 
@@ -980,7 +979,7 @@ fn law_7_a_key_for_which_no_number_is_left_stays_where_it_is() {
                 files.remove(layout::STATE);
             }
             let opens = Opens::from([(zdata(), [print(7)].into_iter().collect())]);
-            let (mended, worked) = work(&Work::Repair { opens, id: None }, &files, 1).unwrap();
+            let (mended, worked) = work(&Work::Repair { opens }, &files, 1).unwrap();
             assert_eq!(mended[&layout::top_path(&zdata())], bytes(7), "{number}");
             let generation = layout::generation_path(&zdata(), number, print(number));
             assert_eq!(mended[&generation], bytes(number), "{number}");

@@ -105,7 +105,6 @@ fn work(files: &Files, work: &Work, formatted: bool) -> (Files, Worked) {
 fn repair() -> Work {
     Work::Repair {
         opens: Opens::new(),
-        id: None,
     }
 }
 
@@ -374,7 +373,7 @@ fn law_7_a_whole_key_that_opens_a_root_is_taken_in_and_not_moved_aside() {
     let name: KeyName = "f0.lan.buetow.org:zdata".parse().unwrap();
     files.insert(layout::top_path(&name), vec![0x5a; 32]);
     let opens = Opens::from([(name.clone(), Set::from([Fingerprint::of(&[0x5a; 32])]))]);
-    let (after, worked) = work(&files, &Work::Repair { opens, id: None }, false);
+    let (after, worked) = work(&files, &Work::Repair { opens }, false);
     assert_eq!(worked.left, []);
     assert_eq!(worked.keys[&name], Some(Fingerprint::of(&[0x5a; 32])));
     let keyring = verify(&after);

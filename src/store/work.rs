@@ -20,8 +20,6 @@ pub enum Work {
     Repair {
         /// For each key, the fingerprints that open a root of this node.
         opens: Map<KeyName, Set<Fingerprint>>,
-        /// The identity that the store has by the configuration, should the state file be lost.
-        id: Option<String>,
     },
     /// Make a new key of random bytes.
     NewKey(KeyName),
