@@ -222,6 +222,7 @@ install_freebsd() {
 	put 644 "$here/rc.d/cron.d-f3skeys" /usr/local/etc/cron.d/f3skeys
 	put 755 "$here/rc.d/periodic/450.f3skeys" /usr/local/etc/periodic/daily/450.f3skeys
 	put_fitted 755 rc.d/periodic/f3skeys-daily /usr/local/libexec/f3skeys-daily
+	put 755 "$here/rc.d/libexec/f3skeys-alone" /usr/local/libexec/f3skeys-alone
 	put 644 "$here/loader/f3skeys.conf" /boot/loader.conf.d/f3skeys.conf
 }
 

@@ -134,7 +134,7 @@ fn a_file_on_another_file_system_comes_too_late() {
         .expect("this test needs a file system beside that of the temporary directory");
     let other = elsewhere.join(format!("f3skeys-{}", std::process::id()));
     fs::create_dir(&other).unwrap();
-    for name in ["sbin", "etc"] {
+    for name in ["sbin", "etc", "libexec"] {
         let from = tree.path(&format!("/usr/local/{name}"));
         let copied = std::process::Command::new("cp")
             .arg("-a")
@@ -286,12 +286,17 @@ fn the_lesser_files_of_freebsd() {
             "does not finish the boot by itself",
         ),
         ("/usr/local/etc/cron.d/f3skeys", "stops no service"),
+        ("/usr/local/libexec/f3skeys-alone", "stops no service"),
     ] {
         let tree = Tree::freebsd("lesser");
         tree.append(path, "# mine\n");
         only(&tree, WARNING, path, "was changed");
         only(tree.remove(path), WARNING, path, words);
     }
+    let tree = Tree::freebsd("alone");
+    let path = "/usr/local/libexec/f3skeys-alone";
+    only(tree.mode(path, 0o644), FAILURE, path, "cannot be run");
+    only(tree.mode(path, 0o757), FAILURE, path, "others may write it");
     let tree = Tree::freebsd("no-carp");
     let path = "/etc/rc.d/f3scarp";
     only(

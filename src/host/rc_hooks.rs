@@ -44,23 +44,33 @@ const OURS: [Script; 3] = [
     },
 ];
 
-/// A file that others read, and what is missing without it.
+/// A file that cron and devd read or run, and what is missing without it.
 struct Table {
     path: &'static str,
     text: &'static str,
     without: &'static str,
+    /// It is run.
+    executable: bool,
 }
 
-const TABLES: [Table; 2] = [
+const TABLES: [Table; 3] = [
     Table {
         path: "/usr/local/etc/devd/f3skeys.conf",
         text: include_str!("../../rc.d/devd/f3skeys.conf"),
         without: "a stick that comes late does not finish the boot by itself",
+        executable: false,
     },
     Table {
         path: "/usr/local/etc/cron.d/f3skeys",
         text: include_str!("../../rc.d/cron.d-f3skeys"),
         without: "a gate that closes stops no service, and CARP is not held again",
+        executable: false,
+    },
+    Table {
+        path: "/usr/local/libexec/f3skeys-alone",
+        text: include_str!("../../rc.d/libexec/f3skeys-alone"),
+        without: "cron stops no service of a gate that closes, and devd finishes no boot",
+        executable: true,
     },
 ];
 
@@ -217,11 +227,21 @@ fn is_on(found: &mut Found, conf: &RcConf, service: &str, variable: &str) -> boo
 fn look_at_table(found: &mut Found, table: &Table) {
     let path = table.path;
     match found.host.text(path) {
-        Ok(Some(text)) if text == table.text => {}
-        Ok(Some(_)) => {
-            found
-                .findings
-                .warn(path, "is older than this version, or was changed", INSTALL)
+        Ok(Some(text)) => {
+            if text != table.text {
+                let what = "is older than this version, or was changed";
+                found.findings.warn(path, what, INSTALL);
+            }
+            if table.executable {
+                let wanted = Wanted {
+                    executable: true,
+                    // Nothing of the boot itself needs it.
+                    early: &["/usr/local/libexec"],
+                    without: table.without,
+                    remedy: INSTALL,
+                };
+                found.file(path, &wanted);
+            }
         }
         Ok(None) => {
             let what = format!("is not there: {}", table.without);

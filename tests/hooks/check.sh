@@ -1,8 +1,9 @@
 #!/bin/sh
 # Checks the hooks without a node: shell, manual pages, install.sh, units, the
 # order of the rc.d scripts, what they and the daily job ask of the program and
-# of rc, packages, completions, the examples, FreeBSD's blocks of the guides,
-# metrics, alerts and pictures.  One line a check; exit 1 when one fails.
+# of rc, the locks of jobs, packages, completions, the examples, FreeBSD's blocks
+# of the guides, metrics, alerts and pictures.  One line a check; exit 1 when one
+# fails.
 set -u
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -58,7 +59,7 @@ same() {
 lint() {
 	need shellcheck shellcheck || echo "shellcheck is missing"
 	need mandoc mandoc || echo "mandoc is missing"
-	for script in install.sh rc.d/f3* rc.d/periodic/* rc.d/rc.conf.d/* tests/hooks/*.sh tests/hooks/rc.subr systemd/f3skeys-generator \
+	for script in install.sh rc.d/f3* rc.d/periodic/* rc.d/libexec/* rc.d/rc.conf.d/* tests/hooks/*.sh tests/hooks/rc.subr systemd/f3skeys-generator \
 	    packaging/freebsd/crates packaging/freebsd/pkg-install packaging/debian/build packaging/debian/p* \
 	    examples/f3s/f3s-fresh examples/f3s/*/f3s-switch examples/f3s/*/f3s-failback examples/f3s/keepalived/f3s-notify \
 	    examples/f3s/freebsd/carp examples/f3s/freebsd/carp-state.sh examples/f3s/*/f3s.conf; do
@@ -78,6 +79,8 @@ lint() {
 . "$here/systemd.sh"
 # shellcheck source=rc.sh
 . "$here/rc.sh"
+# shellcheck source=locks.sh
+. "$here/locks.sh"
 # shellcheck source=daily.sh
 . "$here/daily.sh"
 # shellcheck source=packages.sh
@@ -99,6 +102,7 @@ systemd_checks
 rc_checks
 rc_script_checks
 snippet_checks
+lock_checks
 daily_checks
 package_checks
 example_checks

@@ -78,7 +78,7 @@ runs() {
 	[ -z "${standby-}" ] || sed -i 's/^\(FAILBACK_GATE\|FRESH_GATE\)=.*/\1=/' "$node/conf"
 	sed -i "s|^FRESH=.*|FRESH=$node/fresh|" "$node/conf"
 	F3S_LIB=$top/examples/f3s/freebsd F3S_CONF=$node/conf F3SKEYS=$node/bin/f3skeys \
-	    F3S_LOCK=$node/lock F3S_LIFT=$node/lift F3S_SWITCH=$node/bin/switch \
+	    F3S_LOCKS=$node/locks F3S_LIFT=$node/lift F3S_SWITCH=$node/bin/switch \
 	    PATH=$node/bin:$PATH "examples/f3s/$system/$script" "$@"
 }
 
@@ -235,7 +235,7 @@ carp_devd() {
 	for type in MASTER BACKUP INIT; do
 		grep -q "match \"type\".*[(|]${type}[|)]" examples/f3s/freebsd/devd-f3s-carp.conf || return 1
 	done
-	grep -q '^	action "/usr/sbin/daemon -f /usr/bin/lockf .* /usr/local/sbin/f3s-switch";$' \
+	grep -q '^	action "/usr/sbin/daemon -f /usr/local/libexec/f3skeys-alone 300 f3s-switch /usr/local/sbin/f3s-switch";$' \
 	    examples/f3s/freebsd/devd-f3s-carp.conf
 }
 

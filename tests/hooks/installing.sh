@@ -161,6 +161,7 @@ installed_freebsd() {
 644 /usr/local/etc/cron.d/f3skeys
 755 /usr/local/etc/periodic/daily/450.f3skeys
 755 /usr/local/libexec/f3skeys-daily
+755 /usr/local/libexec/f3skeys-alone
 644 /boot/loader.conf.d/f3skeys.conf
 644 /usr/local/share/bash-completion/completions/f3skeys
 644 /usr/local/share/fish/vendor_completions.d/f3skeys.fish

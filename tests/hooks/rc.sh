@@ -94,8 +94,9 @@ nfs_server_enable=YES
 mountd_enable=NO
 CONF
 	# What a script finds on a node is below the root here.
-	sed -i "s|\([ \"=]\)/etc/|\1$box/rc/etc/|g; s|^/etc/|$box/rc/etc/|; s|/usr/sbin/service|service|; s|/usr/sbin/daemon|daemon|; s|/usr/local/sbin/f3skeys|$box/rc/bin/f3skeys|g; s|/var/run|$box/rc/run|g" \
-	    "$box"/rc/etc/rc.d/* "$box"/rc/etc/rc.conf.d/*/f3skeys
+	sed -i "s|\([ \"=]\)/etc/|\1$box/rc/etc/|g; s|^/etc/|$box/rc/etc/|; s|/usr/sbin/service|service|; s|/usr/sbin/daemon|daemon|; s|/usr/bin/lockf|lockf|; s|/usr/local/sbin/f3skeys|$box/rc/bin/f3skeys|g; s|/usr/local/libexec|$box/rc&|g; s|/var/run|$box/rc/run|g" \
+	    "$box"/rc/etc/rc.d/* "$box"/rc/etc/rc.conf.d/*/f3skeys "$box"/rc/usr/local/libexec/* \
+	    "$box"/rc/usr/local/etc/cron.d/* "$box"/rc/usr/local/etc/devd/*
 	cat >"$box/rc/bin/f3skeys" <<'STUB'
 #!/bin/sh
 world=$(dirname "$0")/..
@@ -121,12 +122,25 @@ f3s*) script=$1; shift; exec sh "$world/etc/rc.d/$script" "$@" ;;
 esac
 case $2 in
 status) [ -e "$world/running/$1" ] ;;
-start) echo "start $1" >>"$world/log" ;;
+start)
+	echo "start $1" >>"$world/log"
+	[ ! -e "$world/hangs/$1" ] || { /usr/bin/sleep 5 && echo "waited for $1" >>"$world/log"; }
+	;;
 esac
+STUB
+	# As timeout(1) without "--foreground" is not: daemons of a service stay.
+	cat >"$box/rc/bin/timeout" <<'STUB'
+#!/bin/sh
+[ "$1 $2 $3" = "--foreground -k 10" ] && [ "$4" -le 300 ] || exit 64
+shift 4
+exec /usr/bin/timeout --foreground -k 1 1 "$@"
 STUB
 	cat >"$box/rc/bin/daemon" <<'STUB'
 #!/bin/sh
-[ "$1" = -f ] && shift && exec "$@"
+[ "$1" = -f ] || exit 64
+[ "$2 $3" != "-o /dev/console" ] || shift 2
+shift
+exec "$@"
 STUB
 	cat >"$box/rc/bin/pwait" <<'STUB'
 #!/bin/sh
@@ -303,6 +317,7 @@ rc_script_checks() {
 	check "rc.d/f3skeys: a value that is none is named" off f3skeys faststart "unset;" f3skeys_enable=maybe
 	check "rc.d/f3sready: devd and cron ask for nothing when it is off" off f3sready quietlate ""
 	check "rc.d/f3sready: cron asks for nothing when it is off" off f3sready quietreconcile ""
+	check "rc.d/f3sready: cron asks for no CARP when it is off" off f3sready quietrelease ""
 	check "rc.d/f3skeys onestart" one_is_enough
 	rc_world
 	check "rc.d/f3skeys stop: asks for nothing" asks f3skeys stop 0 ""
@@ -333,16 +348,21 @@ rc_script_checks() {
 	echo 1000 >"$box/rc/ends"
 	check "rc.d/f3sready services: an rc that never ends is waited for 600 times" waits 600 "$both"
 	rc_world
+	mkdir "$box/rc/hangs"
+	: >"$box/rc/hangs/nfsd"
+	check "rc.d/f3sready services: one that hangs is given up on, and the next is started" waits 0 "$both"
+	rc_world
 	check "rc.d/f3scarp start: carp, a failure is one" asks f3scarp start 1 "carp;"
 	rc_world
 	check "rc.d/f3scarp reconcile: carp --reconcile" asks f3scarp reconcile 1 "carp --reconcile;"
-	rc_world
-	check "rc.d/f3sready reconcile: CARP also after a failure" \
-	    asks f3sready quietreconcile 1 "reconcile;carp --reconcile;"
-	rc_world
-	echo f3scarp_enable=NO >"$box/rc/etc/rc.conf.local"
-	check "rc.d/f3sready reconcile: no CARP where it is off" \
-	    asks f3sready quietreconcile 1 "reconcile;"
+	check "rc.d/f3sready: of the two, only reconcile lets in, only release gives away" in_and_out
+	for allow in 0 1; do
+		rc_world
+		echo $allow >"$box/rc/allow"
+		echo f3scarp_enable=NO >"$box/rc/etc/rc.conf.local"
+		check "rc.d/f3sready: no CARP where it is off, net.inet.carp.allow=$allow" \
+		    asks_both 0 1 "reconcile;"
+	done
 	for name in missing empty other unseeded; do
 		check "rc.d/f3sready reconcile: rc on its way, rc-ended $name: the address alone" \
 		    on_its_way $name
@@ -358,11 +378,33 @@ rc_script_checks() {
 	done
 	check "rc.d/f3scarp: a person's start says nothing of rc" a_person_starts
 	check "rc.d: nothing goes by the name of a process or a file that all may write" by_no_name
-	check "cron: one at a time, not while devd's run is at work, \`f3sready quietreconcile\`" cron_line
+	check "cron: CARP always; one at a time, not while devd's run is at work, \`f3sready quietreconcile\`" cron_lines
 	for script in f3skeys f3sready f3scarp; do
 		check "rc.d/$script: a missing program is named" program_is_named "$script"
 	done
 	check "devd: detached, one at a time, \`f3sready late\`" devd_action
+}
+
+# asks_both STATUS STATUS LOG: of what cron runs each minute, release and reconcile
+asks_both() {
+	run_rc f3sready quietrelease
+	same "$1" "$?" || return 1
+	asks f3sready quietreconcile "$2" "$3"
+}
+
+# Also after a failure of reconcile; and CARP is asked once a minute.
+in_and_out() {
+	for allow in 1 unknown; do
+		rc_world
+		echo $allow >"$box/rc/allow"
+		asks f3sready quietrelease 1 "carp --reconcile;" || return 1
+		: >"$box/rc/log"
+		asks f3sready quietreconcile 1 "reconcile;" || return 1
+	done
+	rc_world
+	echo 0 >"$box/rc/allow"
+	asks f3sready quietrelease 0 "" || return 1
+	asks f3sready quietreconcile 1 "reconcile;carp --reconcile;"
 }
 
 # on_its_way RC-ENDED: reconcile waits; CARP gives away what the node has, and lets it not in
@@ -380,8 +422,8 @@ on_its_way() {
 			;;
 		esac
 		case $allow in
-		0) asks f3sready quietreconcile 0 "" || return 1 ;;
-		*) asks f3sready quietreconcile 1 "carp --reconcile;" || return 1 ;;
+		0) asks_both 0 0 "" || return 1 ;;
+		*) asks_both 1 0 "carp --reconcile;" || return 1 ;;
 		esac
 	done
 }
@@ -393,7 +435,7 @@ not_for_ever() {
 	up-unknown) rm "$box/rc/up" ;;
 	up-backwards) echo -100 >"$box/rc/up" ;;
 	esac
-	asks f3sready quietreconcile 1 "reconcile;carp --reconcile;"
+	asks_both 1 1 "carp --reconcile;reconcile;"
 }
 
 # Processes that any user may start, named as rc is, while all is asked for.
@@ -403,7 +445,7 @@ names_of_processes() {
 	printf 'sleep 30\n' >"$box/rc/home/etc/rc"
 	sh "$box/rc/home/etc/rc" autoboot &
 	fake=$!
-	asks f3sready quietreconcile 1 "reconcile;carp --reconcile;"
+	asks_both 1 1 "carp --reconcile;reconcile;"
 	done=$?
 	kill "$fake"
 	return $done
@@ -460,14 +502,13 @@ services_empty() {
 
 # devd waits for its action and runs one at a time: daemon(8) has to come first.
 devd_action() {
-	grep -q '^	action "/usr/sbin/daemon -f .*/usr/bin/lockf .* /usr/sbin/service f3sready quietlate";$' \
+	grep -q '^	action "/usr/sbin/daemon -f -o /dev/console /usr/local/libexec/f3skeys-alone 600 late /usr/sbin/service f3sready quietlate";$' \
 	    rc.d/devd/f3skeys.conf
 }
 
-# Five fields of time, the user, the command.  The lock is devd's.
-cron_line() {
-	line=$(grep -v -e '^#' -e '^[A-Z]*=' -e '^$' rc.d/cron.d-f3skeys)
-	lock=$(sed -n 's|.*lockf -k -s -t 600 \([^ ]*\) .*|\1|p' rc.d/devd/f3skeys.conf)
-	same "* * * * * root /usr/bin/lockf -k -s -t 0 $lock /usr/sbin/service f3sready quietreconcile" \
-	    "$(echo "$line" | tr -s '\t' ' ')"
+# Five fields of time, the user, the command.  The lock is devd's, and CARP has none.
+cron_lines() {
+	lock=$(sed -n 's|.*f3skeys-alone 600 \([^ ]*\) .*|\1|p' rc.d/devd/f3skeys.conf)
+	same "* * * * * root /usr/sbin/service f3sready quietrelease;* * * * * root /usr/local/libexec/f3skeys-alone 0 $lock /usr/sbin/service f3sready quietreconcile;" \
+	    "$(grep -v -e '^#' -e '^[A-Z]*=' -e '^$' rc.d/cron.d-f3skeys | tr '\t\n' ' ;')"
 }
