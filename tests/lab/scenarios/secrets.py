@@ -1,8 +1,11 @@
 """Keys are nowhere but where they have to be."""
 
+import os
 import re
 
-from node import REPLICA, ROOTS, check
+import base
+from memory import Memory
+from node import KEY_OF, REPLICA, ROOTS, check, says
 from scenarios import group
 from scenarios.faults import HUNG, STAND_IN, hang, keep_zfs, no_stand_in, stand_in
 import stick
@@ -13,6 +16,8 @@ PLACE = "/var/tmp/secrets"
 def secrets(lab):
     """A node that is up, with udev kept from finishing anything by itself."""
     node = lab.node("secrets")
+    # Who is looked at as it ends takes longer.
+    node.life = 3000
     node.start([(lab.sticks.good(), stick.SERIAL)])
     node.settled()
     node.quiet()
@@ -177,3 +182,52 @@ def outputs(node, lab):
     check("Load the keys" in node.ok(f"cat {PLACE}/journal"), "no journal")
     check_clean(node, all_keys(lab), PLACE, "/var/log", "/var/lib/f3skeys", "/run/f3skeys", "/run/log", "/etc", "/tmp", "/root")
 
+
+@scenario("the scan of memory itself: it finds a key as bytes, in hex, in base64, in memory that its process cannot read, also "
+          "of a child that is over before, is killed, or dies with its parent; and what it could not read it says")
+def memory_scanner(node, lab):
+    leaves, file, key = f"{PLACE}/leaves", "/dev/shm/key", lab.pools.key(KEY_OF["zdata/enc"])
+    node.write(leaves, (base.GUEST / "leaves").read_bytes(), "0755")
+    node.ok(f"cat > {file}", key)
+    for where, form in (("itself", "raw"), ("itself", "hex"), ("itself", "base64"), ("ends", "raw"), ("killed", "raw"),
+                        ("orphan", "raw")):
+        memory = Memory(node, "control")
+        memory.of(f"python3 {leaves} {file} {where} {form}")
+        found = [(one["first"], hit) for one in memory.look([key]) for hit in one["hits"]]
+        check({first for first, _ in found} == {where == "itself"}, f"{where}: {found}")
+        hidden = {hit["form"] for _, hit in found if hit["mode"] == "---p"}
+        check(hidden == {"raw" if form == "raw" else "text"}, f"{form}: {found}")
+        check(not any(one["hits"] for one in memory.look([os.urandom(32)])), "it finds what is not there")
+        memory.forget()
+    memory.of(f"python3 {leaves} {file} secret raw")
+    done = node.sh(f"/usr/local/lib/lab/remains look {memory.folder}", key.hex().encode())
+    check(done.status == 3, done)
+    says(done, "NOT SCANNED", "secretmem")
+    memory.forget()
+    done = node.sh(f"mkdir -p {memory.folder}/bytes; /usr/local/lib/lab/remains look {memory.folder}", key.hex().encode())
+    check(done.status == 3, f"nothing was kept, and all is well?\n{done}")
+    memory.forget()
+    node.ok(f"rm {file} {leaves}")
+
+
+@scenario("memory of every process of boot as it ends, by OpenZFS's library, by its program, and with a key given by hand, and of "
+          "ready and lock: no piece of a key but in the library's own copies, which are locked")
+def memory_of_boot(node, lab):
+    memory = Memory(node, "boot")
+    node.shut()
+    memory.of("f3skeys boot")
+    node.check_loaded(*ROOTS)
+    memory.of("f3skeys ready")
+    memory.of("f3skeys lock")
+    node.check_loaded()
+    memory.of(f"f3skeys boot --root {ROOTS[1]} --key-from-stdin", lab.pools.key(KEY_OF[ROOTS[1]]))
+    node.check_loaded(ROOTS[1])
+    told = memory.check_clean(all_keys(lab), "boot", "ready", "lock", "--key-from-stdin")
+    stand_in(node, STAND_IN.format(what="never-to-be-found"))
+    node.shut()
+    memory.of("f3skeys boot")
+    node.check_loaded(*ROOTS)
+    no_stand_in(node)
+    by_program = memory.check_clean(all_keys(lab), "boot")
+    check("copies in 0" in by_program, f"there was no library: {by_program}")
+    return f"{told}; {by_program}"
