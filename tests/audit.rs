@@ -12,7 +12,7 @@ use f3skeys::key::{Fingerprint, Key};
 use f3skeys::names::{KeyName, NodeName};
 use f3skeys::pass::Node;
 use f3skeys::peers::{Ask, Put, Question, VERSION};
-use f3skeys::receive::{Time, answer, serve};
+use f3skeys::receive::{Time, answer, rebuild, serve};
 use f3skeys::report::{Finding, Severity};
 use f3skeys::rotate::{self, prune};
 use f3skeys::store::layout;
@@ -370,6 +370,67 @@ fn a_peer_changes_so_much_a_day_and_pushes_nothing_of_others_out() {
         assert!(put(&sim, "f1:more"), "{n}");
     }
     assert_eq!(log(&sim, HERE), of_persons);
+}
+
+/// A file that a crash or a person has left behind does not lock a peer out for good.
+#[test]
+fn a_count_of_changes_that_cannot_be_read_begins_with_none_left() {
+    for (number, text) in ["", "{", "null", r#"{"left": -1, "since": 0}"#, "\0\0"]
+        .into_iter()
+        .enumerate()
+    {
+        let sim = node(&format!("odd-count-{number}"));
+        fs::create_dir_all(sim.db().join(F1)).unwrap();
+        fs::write(sim.db().join(F1).join("changes.json"), text).unwrap();
+        let start = sim.sticks.borrow()[0].files.clone();
+        assert!(!put(&sim, "f1:more"), "{text}");
+        assert_eq!(sim.sticks.borrow()[0].files, start, "{text}");
+        sim.wall.set(sim.wall.get() + 674);
+        assert!(!put(&sim, "f1:more"), "{text}");
+        sim.wall.set(sim.wall.get() + 1);
+        assert!(put(&sim, "f1:more"), "{text}");
+    }
+}
+
+#[test]
+fn an_open_rebuild_is_counted_as_well() {
+    let sim = node("counted");
+    let opened = sim.verb(|node| rebuild::open(node, &config(), None, 60));
+    opened.unwrap();
+    let start = sim.sticks.borrow()[0].files.clone();
+    let forget_questions = || drop(fs::remove_dir_all(sim.run().join("asked")));
+    for n in 0..129 {
+        sim.sticks.borrow_mut()[0].files.clone_from(&start);
+        forget_questions();
+        assert_eq!(put(&sim, "f9:more"), n < 128, "{n}");
+    }
+    assert_eq!(sim.sticks.borrow()[0].files, start);
+    // What is there already is no change, as often as it comes.
+    let sim = node("counted-same");
+    sim.verb(|node| rebuild::open(node, &config(), None, 60))
+        .unwrap();
+    for n in 0..130 {
+        let _ = fs::remove_dir_all(sim.run().join("asked"));
+        assert!(put(&sim, "f9:more"), "{n}");
+    }
+    // Questions about keys of others are counted with those about its own.
+    let _ = fs::remove_dir_all(sim.run().join("asked"));
+    let about = |key: &str| {
+        let nonce = "12".repeat(32).try_into().unwrap();
+        let (ask, from) = (
+            Ask::Key {
+                key: name(key),
+                nonce,
+            },
+            "f1".parse().unwrap(),
+        );
+        let told = sim.verb(|node| answer(node, &config(), &from, ask, None, Time::begin(&sim)));
+        told.is_ok()
+    };
+    for n in 0..129 {
+        assert_eq!(about("f9:more"), n < 128, "{n}");
+    }
+    assert!(!about("f1:z") && !put(&sim, "f9:other"));
 }
 
 #[test]

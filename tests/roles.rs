@@ -12,7 +12,7 @@ use f3skeys::marker;
 use f3skeys::names::{DatasetName, NodeName};
 use f3skeys::os::PoolState;
 use f3skeys::pass::Node;
-use f3skeys::peers::{Peers, Question, ReplicaState, Reply, Told, ask_all, reply};
+use f3skeys::peers::{Opens, Peers, Question, ReplicaState, Reply, Told, ask_all, reply};
 use f3skeys::promote::{demote, promote, to_keep};
 use f3skeys::promotion::{Promoted, Promotion};
 use f3skeys::ready::{ask, named, ready};
@@ -964,9 +964,28 @@ const PRIMARY: &str = r#"(
 
 /// What f1 answers to a question.
 fn told(f1: &Sim, from: &NodeName, question: &[u8]) -> Result<Vec<u8>, Refused> {
+    told_by(&config(), f1, from, question)
+}
+
+fn told_by(
+    config: &Config,
+    f1: &Sim,
+    from: &NodeName,
+    question: &[u8],
+) -> Result<Vec<u8>, Refused> {
     let closed = Err("closed".to_owned());
-    let ask = understand(&config(), from, question, &closed)?;
-    f1.verb(|node| answer(node, &config(), from, ask, None, Time::begin(f1)))
+    let ask = understand(config, from, question, &closed)?;
+    f1.verb(|node| answer(node, config, from, ask, None, Time::begin(f1)))
+}
+
+/// f1's configuration, where the replica below f0's own is f2's.
+fn with_f2() -> Config {
+    let ours = r#"(dataset: "z/sink/f0/f2", key: "f0:z""#;
+    assert!(CONFIG.contains(ours));
+    let text = CONFIG
+        .replace(ours, r#"(dataset: "z/sink/f0/f2", key: "f2:z""#)
+        .replace("peers: [", r#"peers: [(name: "f2", ssh: "root@f2"), "#);
+    Config::parse(&text).unwrap()
 }
 
 /// The wire between the two: what f0 asks, f1 answers, in bytes.
@@ -1142,4 +1161,53 @@ fn a_replica_below_a_promoted_root_is_told_as_promoted() {
             .iter()
             .all(|replica| replica.promoted == Promoted::Never)
     );
+}
+
+#[test]
+fn a_peer_hears_nothing_of_anothers_replica_below_its_own() {
+    let (config, f1) = (with_f2(), booted("f1-nested", From::Sink));
+    let names = |from: &str, asked: &str| {
+        let line = format!(r#"{{"version":2,"from":"{from}","ask":{{"replicas":["{asked}"]}}}}"#);
+        let line = told_by(&config, &f1, &from.parse().unwrap(), line.as_bytes()).unwrap();
+        let told = replicas(&line).into_iter().map(|r| r.dataset.to_string());
+        told.collect::<Vec<_>>()
+    };
+    assert_eq!(names("f0", ROOT), OWN);
+    assert_eq!(
+        names("f2", "z/sink/f0/f2"),
+        ["z/sink/f0/f2", "z/sink/f0/f2/c"]
+    );
+}
+
+#[test]
+fn a_peer_hears_no_name_of_anothers_dataset_that_is_not_understood() {
+    let (config, f1) = (with_f2(), booted("f1-odd", From::Sink));
+    let nonce = "12".repeat(32);
+    let line = format!(
+        r#"{{"version":2,"from":"f0","ask":{{"key":{{"key":"f0:z","nonce":"{nonce}"}}}}}}"#
+    );
+    for (name, opened_by, is_told) in [
+        ("z/sink/f0/a", ROOT, true),
+        ("z/sink/f0/f2", ROOT, false),
+        ("z/sink/f0/f2/c", ROOT, false),
+        ("z/enc/of-f1", "?", false),
+        ("z/nobodys", "?", false),
+    ] {
+        f1.not_understood(name, opened_by);
+        let line = told_by(&config, &f1, &"f0".parse().unwrap(), line.as_bytes()).unwrap();
+        f1.damaged.borrow_mut().clear();
+        let Told::Key(told) = reply(&line).unwrap().answer else {
+            panic!("{name}");
+        };
+        let root = told
+            .roots
+            .iter()
+            .find(|told| told.dataset == root())
+            .unwrap();
+        let Opens::CouldNotAsk(why) = &root.opens else {
+            panic!("{name}: {root:?}");
+        };
+        assert_eq!(why.contains(name), is_told, "{why}");
+        assert!(why.contains("not understood"), "{why}");
+    }
 }

@@ -436,3 +436,25 @@ fn every_test_that_security_md_names_is_there() {
     let row = "| promise | a | b |\n|---|---|---|\n| x | y | `made_up`; *lab* `made-up` |\n\n";
     assert_eq!(named_in(row), [(false, "made_up"), (true, "made-up")]);
 }
+
+/// The promises of SECURITY.md that stand there more than once.
+fn promised_twice(text: &str) -> Vec<&str> {
+    let (_, table) = text.split_once("| promise |").unwrap();
+    let (table, _) = table.split_once("\n\n").unwrap();
+    let promises = table
+        .lines()
+        .skip(2)
+        .filter_map(|row| row.split('|').nth(1));
+    let mut seen = BTreeSet::new();
+    promises.filter(|promise| !seen.insert(*promise)).collect()
+}
+
+#[test]
+fn each_promise_of_security_md_is_made_once() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(top.join("SECURITY.md")).unwrap();
+    assert_eq!(promised_twice(&text), [] as [&str; 0]);
+    let rows =
+        "| promise | a | b |\n|---|---|---|\n| x | y | z |\n| w | y | z |\n| x | v | z |\n\n";
+    assert_eq!(promised_twice(rows), [" x "]);
+}

@@ -1,6 +1,6 @@
 //! How often a peer may have this node's store changed: so many times in a row, and as often in a day.
 //! Kept in the state directory, beside the peer's own audit log. What a person has opened in a rebuild
-//! does not count.
+//! counts as well.
 
 use super::Refused;
 use super::ledger::Allowance;
@@ -48,12 +48,14 @@ pub(super) fn give_back(node: Node, from: &NodeName) {
     });
 }
 
-/// Under the node's lock, which whoever writes on the store has.
+/// Under the node's lock, which whoever writes on the store has. A count that cannot be read is taken for
+/// one with none left: the peer waits for the next change as after its last one, and is not locked out.
 fn with<T>(node: Node, from: &NodeName, job: impl FnOnce(&mut Allowance) -> T) -> io::Result<T> {
     let path = path(node, from);
+    let now = node.system.wall();
     let mut allowance = match marker::read_file(&path)? {
-        Some(bytes) => serde_json::from_slice(&bytes)?,
-        None => Allowance::full(IN_A_ROW, node.system.wall()),
+        Some(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|_| Allowance::empty(now)),
+        None => Allowance::full(IN_A_ROW, now),
     };
     let done = job(&mut allowance);
     if let Some(directory) = path.parent() {

@@ -1,7 +1,7 @@
 //! What a peer may ask about its own keys, and have written: how they stand on this node's store,
 //! what opens this node's roots with them, and new generations. No key byte ever goes back.
 
-use super::{Refused, budget, complain, ledger, owns, rebuild};
+use super::{Refused, budget, complain, is_replica_of, ledger, owns, rebuild};
 use crate::audit::log::Caller;
 use crate::boot;
 use crate::config::{Config, Root};
@@ -32,9 +32,7 @@ pub(super) fn tell(
     (key, nonce): (&KeyName, &Nonce),
     deadline: Deadline,
 ) -> Result<KeyTold, Refused> {
-    if owns(from, key) {
-        ledger::count(node, from)?;
-    }
+    ledger::count(node, from)?;
     let (store, copies) = look(node, config, key, deadline)?;
     let over = store.as_deref().map(|store| Over {
         nonce,
@@ -52,7 +50,7 @@ pub(super) fn tell(
         sound,
         // What opens what is the owner's business alone.
         roots: match owns(from, key) {
-            true => ask_roots(node, config, key, &keys, deadline),
+            true => ask_roots(node, config, (from, key), &keys, deadline),
             false => Vec::new(),
         },
         challenge,
@@ -147,7 +145,7 @@ fn take(
     let (store, copies) = look(node, config, &key, deadline)?;
     judge(config, from, &handed.put, store.as_deref(), &copies)?;
     let seen = merge::listing(&copies);
-    let kept = keep(node, config, &mut handed, copies, deadline)?;
+    let kept = keep(node, config, from, (&mut handed, copies), deadline)?;
     let lock = lock(node)?;
     budget::spend(node, from)?;
     let work = Work::Take(Given {
@@ -206,8 +204,8 @@ fn judge(
 fn keep(
     node: Node,
     config: &Config,
-    handed: &mut Handed,
-    copies: Copies,
+    from: &NodeName,
+    (handed, copies): (&mut Handed, Copies),
     deadline: Deadline,
 ) -> Result<Vec<Kept>, Refused> {
     let merge = &mut handed.put.merge;
@@ -221,7 +219,7 @@ fn keep(
     let usable = store::holding(copies).generations;
     let keys = usable.iter().map(|generation| &generation.key);
     let keys: Vec<&Key> = keys.chain(&brought).collect();
-    let roots = ask_roots(node, config, &merge.key, &keys, deadline);
+    let roots = ask_roots(node, config, (from, &merge.key), &keys, deadline);
     let roots: Vec<_> = roots.into_iter().map(|r| (r.dataset, r.opens)).collect();
     let Some(why) = accept::needed_by(&roots, &merge.list) else {
         return Ok(Vec::new());
@@ -251,14 +249,20 @@ fn add(
     handed: Handed,
     deadline: Deadline,
 ) -> Result<KeyTold, Refused> {
+    ledger::count(node, from)?;
     let _lock = lock(node)?;
     rebuild::admits(node, from).map_err(|why| Refused::new(REFUSED, why))?;
+    budget::spend(node, from)?;
     let work = Work::Add(Given {
         merge: handed.put.merge,
         prover: config.node.clone(),
         seen: None,
     });
-    work_on(node, config, from, (&work, handed.brought), deadline).map(told)
+    let worked = work_on(node, config, from, (&work, handed.brought), deadline)?;
+    if worked.did.is_empty() {
+        budget::give_back(node, from);
+    }
+    Ok(told(worked))
 }
 
 fn told(worked: Worked) -> KeyTold {
@@ -323,7 +327,7 @@ fn with_store<T>(
 fn ask_roots(
     node: Node,
     config: &Config,
-    key: &KeyName,
+    (from, key): (&NodeName, &KeyName),
     usable: &[&Key],
     deadline: Deadline,
 ) -> Vec<RootTold> {
@@ -332,7 +336,7 @@ fn ask_roots(
     let roots = config.roots.iter().filter(|root| root.key == *key);
     let mut told = Vec::new();
     for Root { dataset, .. } in roots {
-        let (opens, inheriting) = match see(&mut pass, dataset) {
+        let (opens, inheriting) = match see(&mut pass, from, dataset) {
             Ok(inheriting) => (probe(&mut pass, dataset, usable), inheriting),
             Err(why) => (Opens::CouldNotAsk(why), Vec::new()),
         };
@@ -349,8 +353,9 @@ fn one_call(pass: &Pass) -> Deadline {
     pass.deadline.at_most(pass.clock(), ONE_CALL)
 }
 
-/// What inherits its key from this root, if it is one.
-fn see(pass: &mut Pass, root: &DatasetName) -> Result<Vec<DatasetName>, String> {
+/// What inherits its key from this root, if it is one. Of what is not understood the peer hears only what
+/// is its own.
+fn see(pass: &mut Pass, from: &NodeName, root: &DatasetName) -> Result<Vec<DatasetName>, String> {
     let pool = root.pool();
     if !pass.observed.pools.contains_key(pool) {
         let deadline = one_call(pass);
@@ -358,7 +363,10 @@ fn see(pass: &mut Pass, root: &DatasetName) -> Result<Vec<DatasetName>, String> 
     }
     let mut damaged = pass.observed.damaged.values();
     if let Some(damaged) = damaged.find(|d| d.may_be_opened_by(root)) {
-        return Err(format!("nothing is known of {}: {damaged}", damaged.name));
+        return Err(match is_replica_of(pass.config, from, &damaged.name) {
+            true => format!("nothing is known of {}: {damaged}", damaged.name),
+            false => format!("something in pool {pool} is not understood; `f3skeys doctor` there"),
+        });
     }
     match pass.observed.pools.get(pool) {
         Some(Pool::Seen(seen)) => is_root(root, seen).map(|()| inheriting(root, seen)),

@@ -46,6 +46,14 @@ impl Allowance {
         }
     }
 
+    /// None left.
+    pub fn empty(now: u64) -> Allowance {
+        Allowance {
+            left: 0,
+            since: now,
+        }
+    }
+
     /// Takes one.
     ///
     /// # Errors
