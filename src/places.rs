@@ -180,6 +180,20 @@ pub fn strays(config: &Config, observed: &Observed) -> Vec<Stray> {
     found.into_iter().filter(by_itself).collect()
 }
 
+/// The datasets below a sink and outside the replicas of which a stream says how they are mounted, shared or
+/// written, and that no missing key keeps from being used.
+pub fn brought<'a>(config: &Config, observed: &'a Observed) -> impl Iterator<Item = &'a Dataset> {
+    let sinks = sinks(config);
+    let is_below = move |d: &Dataset| {
+        let mut sinks = sinks.iter();
+        sinks.any(|sink| d.name != *sink && d.name.is_at_or_below(sink))
+    };
+    observed.datasets().filter(move |d| {
+        let is_locked = d.key_status == KeyStatus::Unavailable && !d.mounted;
+        !d.received.is_empty() && !is_locked && config.role_of(&d.name).is_none() && is_below(d)
+    })
+}
+
 /// Whether `zfs mount -a` mounts it, or somebody has.
 fn is_mountable(dataset: &Dataset) -> bool {
     let by_itself = dataset.can_mount == CanMount::On

@@ -219,7 +219,7 @@ impl Rehearsal {
                 self.remark(gap.finding.clone());
             }
         }
-        for finding in &play.left_alone {
+        for finding in play.left_alone.iter().chain(&play.strays) {
             self.remark(finding.clone());
         }
         for gate in &play.gates {

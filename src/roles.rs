@@ -8,10 +8,11 @@ use crate::places::{self, Elsewhere, Stray};
 use crate::plan::{self, Observed};
 use crate::promotion::{Dispute, PROPERTY, Promoted};
 use crate::report::{Finding, Severity};
+use crate::seals::{self, Seal};
 use crate::shell::command;
 use crate::sorted::{Map, Set};
 use crate::trouble::Trouble;
-use crate::zfs::{KeyStatus, Past};
+use crate::zfs::{Dataset, KeyStatus, Past};
 
 /// Tells both, as they were last observed.
 pub fn tell(pass: &mut Pass) {
@@ -87,10 +88,40 @@ pub fn mounted_elsewhere(found: &Elsewhere) -> Finding {
     Finding::new(Severity::Alarm, name.as_str(), &what, &remedy)
 }
 
-/// Tells of file systems below a sink that a stream mounts where it wants, and that no configured root covers.
+/// Tells of what lies below a sink and at no configured root, and is mounted where a stream wants, or mounted,
+/// shared or written as a stream wants.
 pub fn strays(config: &Config, observed: &Observed) -> Vec<Finding> {
-    let found = places::strays(config, observed).into_iter();
-    found.map(|stray| stray_at(&stray)).collect()
+    let places = places::strays(config, observed).into_iter();
+    let places = places.map(|stray| stray_at(&stray));
+    let brought = places::brought(config, observed).filter_map(brought);
+    places.chain(brought).collect()
+}
+
+fn brought(dataset: &Dataset) -> Option<Finding> {
+    let seals = dataset.received.iter().filter_map(|p| Seal::against(p));
+    let seals: Vec<Seal> = seals.collect();
+    if seals.is_empty() {
+        return None;
+    }
+    let named = dataset
+        .received
+        .iter()
+        .filter(|p| Seal::against(p).is_some());
+    let named: Vec<&str> = named.copied().collect();
+    let what = format!(
+        "what a stream says of it holds here: {}; it lies below a sink and at no configured root, so f3skeys keeps it from nothing",
+        named.join(", ")
+    );
+    let remedy = format!(
+        "{}, and have the receiver take no properties from the stream (docs/replication.md)",
+        seals::commands(&seals, &dataset.name)
+    );
+    Some(Finding::new(
+        Severity::Alarm,
+        dataset.name.as_str(),
+        &what,
+        &remedy,
+    ))
 }
 
 fn stray_at(stray: &Stray) -> Finding {

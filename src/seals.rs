@@ -47,6 +47,20 @@ impl Seal {
         }
     }
 
+    /// The one that overrides what a stream says of this property; none does of `mountpoint`.
+    pub fn against(property: &str) -> Option<Seal> {
+        match property {
+            "readonly" => Some(Seal::Readonly),
+            "setuid" => Some(Seal::Setuid),
+            "devices" => Some(Seal::Devices),
+            "exec" => Some(Seal::Exec),
+            "canmount" => Some(Seal::NoAuto),
+            "sharenfs" => Some(Seal::NoNfs),
+            "sharesmb" => Some(Seal::NoSmb),
+            _ => None,
+        }
+    }
+
     fn is_share(&self) -> bool {
         matches!(self, Seal::NoNfs | Seal::NoSmb)
     }

@@ -20,7 +20,7 @@ use f3skeys::store::state::{Generation, Standing, State};
 use f3skeys::store::{Damage, layout};
 use f3skeys::time::Clock;
 use f3skeys::verify::{Options, verify};
-use f3skeys::zfs::{CanMount, Dataset, KeyFormat, Kind, Mountpoint, Source};
+use f3skeys::zfs::{CanMount, Dataset, KeyFormat, KeyStatus, Kind, Mountpoint, Source};
 use f3skeys::{boot, marker, ready};
 use hosts::Tree;
 use sim::{
@@ -866,6 +866,56 @@ fn law_9_what_a_stream_mounts_beside_the_replicas_is_named() {
     for (name, added, change) in own {
         with(added, change);
         assert_eq!(world.found(), [], "{name}");
+    }
+}
+
+/// Of what lies below a sink and is no replica: each property that a stream can bring.
+#[test]
+fn law_9_what_a_stream_says_beside_the_replicas_is_named_with_what_overrides_it() {
+    let world = healthy(Rc, "brought");
+    let before = world.sim.datasets.borrow().len();
+    let add = |name: &str, received: &[&'static str], change: Change| {
+        let mut added = Dataset {
+            received: received.to_vec(),
+            ..dataset(name)
+        };
+        change(&mut added);
+        let mut datasets = world.sim.datasets.borrow_mut();
+        datasets.truncate(before);
+        datasets.push(added);
+    };
+    for (property, set) in [
+        ("readonly", "readonly=on"),
+        ("setuid", "setuid=off"),
+        ("devices", "devices=off"),
+        ("exec", "exec=off"),
+        ("canmount", "canmount=noauto"),
+        ("sharenfs", "sharenfs=off"),
+        ("sharesmb", "sharesmb=off"),
+    ] {
+        for (name, word) in [
+            ("zdata/sink/evil", "zdata/sink/evil"),
+            ("zdata/sink/a b", "'zdata/sink/a b'"),
+        ] {
+            add(name, &[property], &|_| {});
+            world.only(ALARM, name, property);
+            let found = world.found();
+            let mend = format!("`zfs set {set} {word}`");
+            assert!(found[0].remedy.contains(&mend), "{found:?}");
+        }
+    }
+    add("zdata/sink/evil", &["setuid", "sharenfs"], &|_| {});
+    world.only(ALARM, "zdata/sink/evil", "setuid, sharenfs");
+    // No key is there for it; it is a root's own; it is this node's own.
+    add("zdata/sink/evil", &["setuid"], &|d| {
+        d.key_status = KeyStatus::Unavailable;
+    });
+    world.quiet();
+    for name in ["zdata/sink/f1/new", "zdata/own", "zroot/restored"] {
+        add(name, &["setuid", "canmount"], &|d| {
+            (d.readonly, d.setuid, d.devices, d.exec) = (true, false, false, false);
+        });
+        world.quiet();
     }
 }
 

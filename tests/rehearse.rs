@@ -17,9 +17,9 @@ use f3skeys::report::{Finding, Severity};
 use f3skeys::sorted::Map;
 use f3skeys::system::System;
 use f3skeys::time::Deadline;
-use f3skeys::zfs::{KeyStatus, Moment, Mountpoint, Past};
+use f3skeys::zfs::{Dataset, KeyStatus, Moment, Mountpoint, Past, Source};
 use faults::{Fault, OTHER, ZKEY, all_faults, pool, with_stick, wrap};
-use sim::{BHYVE, CONFIG, PEER, Sim, ZDATA, f3s, good_stick};
+use sim::{BHYVE, CONFIG, PEER, Sim, ZDATA, at, dataset, f3s, good_stick};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -465,6 +465,31 @@ fn a_pool_that_nobody_configured_and_that_cannot_be_asked_is_no_yes() {
         assert_eq!(said.status, 69);
         assert_eq!(said.reasons[0].subject, "zusb");
         assert_eq!(said.reasons.len(), 1);
+    }
+}
+
+#[test]
+fn law_9_what_a_stream_says_beside_the_replicas_is_a_remark_that_is_an_alarm() {
+    let evil = || dataset("zdata/sink/evil");
+    let received = Dataset {
+        mountpoint_source: Source::Received,
+        ..at("/root/.ssh", evil())
+    };
+    let setuid = Dataset {
+        received: vec!["setuid"],
+        ..evil()
+    };
+    for (added, is_told) in [(received, true), (setuid, true), (evil(), false)] {
+        let (sim, config) = prepare("beside", Start::Up, &[]);
+        sim.datasets.borrow_mut().push(added);
+        let said = said(&sim, &config);
+        assert!(said.comes_back);
+        let told = said
+            .remarks
+            .iter()
+            .filter(|f| f.subject == "zdata/sink/evil");
+        let told: Vec<Severity> = told.map(|f| f.severity).collect();
+        assert_eq!(told, vec![Severity::Alarm; usize::from(is_told)]);
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Play {
     pub(super) gaps: Vec<Gap>,
     /// What is mounted on the real node, and would not be, by its own properties.
     pub(super) left_alone: Vec<Finding>,
+    /// What a stream has mounted, shared or written beside the replicas.
+    pub(super) strays: Vec<Finding>,
     /// Every gate.
     pub(super) gates: Vec<Asked>,
 }
@@ -52,8 +54,10 @@ pub(super) struct Asked {
 /// Plays it.
 pub(super) fn play(stage: &Stage, config: &Config) -> Play {
     let pass = Pass::begin("mounts", stage.node(), config);
-    let mut unknown = stage.mount_all(&config.pools(), pass.deadline);
+    let mut unknown = stage.see_all(&config.pools(), pass.deadline);
     unknown.extend(stage.not_understood(config));
+    let strays = stage.strays(config);
+    stage.mount_all();
     let mut pass = Pass::begin("ready", stage.node(), config);
     let plan = ready::mount_all(&mut pass);
     let gaps = ready::missing(&pass, &plan)
@@ -81,6 +85,7 @@ pub(super) fn play(stage: &Stage, config: &Config) -> Play {
         fault: pass.report.fault,
         gaps,
         left_alone,
+        strays,
         gates: ask_gates(stage, config, &learned),
     }
 }

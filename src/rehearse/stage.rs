@@ -12,6 +12,7 @@ use crate::os::{Intake, Mount, PoolState};
 use crate::pass::{Node, ONE_CALL};
 use crate::plan::Step;
 use crate::report::{Finding, Severity};
+use crate::roles;
 use crate::seals::Seal;
 use crate::shell::command;
 use crate::sorted::{Map, Set};
@@ -78,13 +79,22 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// What the system does between the passes, over every pool there is. Pools that could not be
-    /// looked at are told, but for those `known` to the passes, which told of them already.
-    pub(super) fn mount_all(&self, known: &[String], deadline: Deadline) -> Vec<Finding> {
+    /// Looks at every pool there is. Pools that could not be looked at are told, but for those `known` to the
+    /// passes, which told of them already.
+    pub(super) fn see_all(&self, known: &[String], deadline: Deadline) -> Vec<Finding> {
         let mut unknown = self.see_other_pools(known, deadline);
         unknown.extend(self.seen_in_part(known));
-        self.world.borrow_mut().mount_all();
         unknown
+    }
+
+    /// What the system does between the passes, over every pool there is.
+    pub(super) fn mount_all(&self) {
+        self.world.borrow_mut().mount_all();
+    }
+
+    /// What a stream says of datasets that are none of the configured roots'.
+    pub(super) fn strays(&self, config: &Config) -> Vec<Finding> {
+        roles::strays(config, self.world.borrow().observed())
     }
 
     fn see_other_pools(&self, known: &[String], deadline: Deadline) -> Vec<Finding> {

@@ -84,6 +84,11 @@ impl World {
         self.observed.datasets().find(|d| d.name == *name)
     }
 
+    /// All that is imagined of the pools.
+    pub(super) fn observed(&self) -> &Observed {
+        &self.observed
+    }
+
     /// Datasets of which nothing is known.
     pub(super) fn damaged(&self) -> impl Iterator<Item = &Damaged> {
         self.observed.damaged.values()
