@@ -522,6 +522,78 @@ mod tests {
     }
 
     #[test]
+    fn what_is_to_be_started_is_remembered_for_this_boot_alone() {
+        let run = Scratch::new("marker-pending");
+        let gate: GateName = "nfs".parse().unwrap();
+        let is = |boot: &str| is_pending(&run.0, &gate, boot);
+        assert!(!is("b1").unwrap());
+        set_pending(&run.0, &gate, "b1").unwrap();
+        assert!(is("b1").unwrap() && !is("b2").unwrap());
+        set_pending(&run.0, &gate, "b2").unwrap();
+        assert!(is("b2").unwrap() && !is("b1").unwrap());
+        clear_pending(&run.0, &gate).unwrap();
+        assert!(!is("b2").unwrap());
+        // What cannot be read is no "no".
+        fs::create_dir(pending(&run.0, &gate)).unwrap();
+        assert!(is("b2").is_err());
+    }
+
+    #[test]
+    fn how_often_in_a_row_a_verb_was_turned_away_is_counted_in_this_boot() {
+        let run = Scratch::new("marker-turned");
+        let count = |verb: &str, boot: &str| turned_away(&run.0, verb, boot).unwrap();
+        let counts = ["b1", "b1", "b1", "b2", "b2"].map(|boot| count("reconcile", boot));
+        assert_eq!(counts, [1, 2, 3, 1, 2]);
+        assert_eq!(count("boot", "b2"), 1);
+        let_in(&run.0, "reconcile").unwrap();
+        assert_eq!([count("reconcile", "b2"), count("boot", "b2")], [1, 2]);
+    }
+
+    #[test]
+    fn markers_that_cannot_be_looked_through_are_not_none() {
+        let run = Scratch::new("marker-unread");
+        assert!(remove_stale(&run.0, Some("b")).unwrap().is_empty());
+        make_directory(&run.0).unwrap();
+        fs::write(directory(&run.0), "").unwrap();
+        assert!(remove_stale(&run.0, Some("b")).is_err());
+    }
+
+    #[test]
+    fn law_6_a_lock_is_waited_for_as_long_as_there_is_time_and_no_longer() {
+        let run = Scratch::new("lock-time");
+        make_directory(&run.0).unwrap();
+        let (path, clock) = (run.0.join("own"), crate::time::SystemClock::start());
+        let held = lock_file(&path, &clock, Duration::ZERO).unwrap();
+        assert!(held.is_some());
+        let (begun, time) = (clock.now(), Duration::from_millis(60));
+        assert!(lock_file(&path, &clock, time).unwrap().is_none());
+        assert!(clock.now() - begun >= time);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(time);
+                drop(held);
+            });
+            let longest = Duration::from_secs(60);
+            assert!(lock_file(&path, &clock, longest).unwrap().is_some());
+        });
+        assert!(lock(&run.0, &clock).unwrap().is_some());
+    }
+
+    /// Only root can give a file away; another user has only files of its own, which it may read.
+    #[test]
+    fn law_4_a_file_that_another_user_owns_is_refused() {
+        let run = Scratch::new("marker-owner");
+        let marker = marker("nfs", "b");
+        write(&run.0, &marker).unwrap();
+        let file = path(&run.0, &marker.gate);
+        assert!(read_file(&file).unwrap().is_some());
+        if geteuid().is_root() {
+            std::os::unix::fs::chown(&file, Some(65534), None).unwrap();
+            assert!(read_file(&file).is_err());
+        }
+    }
+
+    #[test]
     fn only_one_holds_the_lock_and_a_removed_lock_file_excludes_nobody() {
         let run = Scratch::new("lock");
         let first = try_lock(&run.0).unwrap();

@@ -938,3 +938,6 @@ pub fn waits_for_stick(config: &Config, observed: &Observed) -> bool {
         })
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -717,6 +717,14 @@ fn a_rebuild_is_open_only_for_whom_how_long_and_in_which_boot_a_person_said() {
         let opened = sim.verb(|node| rebuild::open(node, config, from.as_ref(), minutes));
         assert!(opened.is_err(), "{from:?} {minutes}");
     }
+    for minutes in [1, rebuild::LONGEST] {
+        let opened = sim.verb(|node| rebuild::open(node, config, None, minutes));
+        assert!(opened.is_ok(), "{minutes}");
+    }
+    // An end that did not come about is no end, and one of nothing is.
+    assert!(sim.verb(rebuild::end).is_ok() && sim.verb(rebuild::end).is_ok());
+    fs::create_dir(sim.run().join("rebuild")).unwrap();
+    assert!(sim.verb(rebuild::end).is_err());
 }
 
 #[test]

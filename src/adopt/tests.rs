@@ -11,39 +11,12 @@ use crate::key::Fingerprint;
 use crate::names::KeyName;
 use crate::plan::Pool;
 use crate::store::state::Standing;
-use crate::zfs::{CanMount, Dataset, KeyFormat, KeyStatus, Kind, Mountpoint, Source};
+use crate::zfs::sample::dataset as plain;
+use crate::zfs::{Dataset, KeyFormat, KeyStatus, Mountpoint, Source};
 use std::path::Path;
 
 const F0: &str = "f0.lan.buetow.org";
 const F1: &str = "f1.lan.buetow.org";
-
-fn plain(name: &str) -> Dataset {
-    Dataset {
-        name: name.parse().unwrap(),
-        kind: Kind::Filesystem,
-        encryption_root: None,
-        key_status: KeyStatus::None,
-        key_format: KeyFormat::None,
-        key_location: None,
-        readonly: false,
-        readonly_source: Source::Default,
-        setuid: true,
-        devices: true,
-        exec: true,
-        can_mount: CanMount::On,
-        mountpoint: Mountpoint::None,
-        mountpoint_source: Source::Default,
-        sharenfs: None,
-        sharesmb: None,
-        received: Vec::new(),
-        mounted: false,
-        jailed: false,
-        guid: 1,
-        promotion: crate::promotion::Promoted::Never,
-        written: 0,
-        origin: None,
-    }
-}
 
 fn below(name: &str, root: &str) -> Dataset {
     Dataset {

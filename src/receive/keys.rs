@@ -414,3 +414,41 @@ fn probe(pass: &mut Pass, root: &DatasetName, usable: &[&Key]) -> Opens {
     }
     Opens::NoKey
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::zfs::sample;
+
+    fn dataset(name: &str, root: Option<&str>) -> Dataset {
+        Dataset {
+            encryption_root: root.map(|root| root.parse().unwrap()),
+            ..sample::dataset(name)
+        }
+    }
+
+    #[test]
+    fn only_a_dataset_that_is_its_own_encryption_root_is_probed_and_who_inherits_is_named() {
+        let seen = [
+            dataset("z/a", Some("z/a")),
+            dataset("z/a/child", Some("z/a")),
+            dataset("z/a/own", Some("z/a/own")),
+            dataset("z/a/plain", None),
+            dataset("z/b", Some("z/b")),
+        ];
+        for (name, is_it, inherit) in [
+            ("z/a", true, &["z/a/child"][..]),
+            ("z/a/child", false, &[]),
+            ("z/a/own", true, &[]),
+            ("z/a/plain", false, &[]),
+            ("z/b", true, &[]),
+            ("z/none", false, &[]),
+        ] {
+            let name: DatasetName = name.parse().unwrap();
+            assert_eq!(is_root(&name, &seen).is_ok(), is_it, "{name}");
+            let found = inheriting(&name, &seen);
+            let found: Vec<&str> = found.iter().map(DatasetName::as_str).collect();
+            assert_eq!(found, inherit, "{name}");
+        }
+    }
+}

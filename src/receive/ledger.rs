@@ -271,6 +271,30 @@ mod tests {
     }
 
     #[test]
+    fn no_time_counts_for_an_allowance_that_is_full() {
+        let each = Duration::from_secs(60);
+        let mut allowance = Allowance::full(3, 1000);
+        assert_eq!(allowance.take(3, each, 1000), Ok(()));
+        // Full again at 1060, and from the next one that is taken on the stretch is a whole one.
+        for _ in 0..3 {
+            assert_eq!(allowance.take(3, each, 1065), Ok(()));
+        }
+        assert_eq!(allowance.take(3, each, 1065), Err(60));
+    }
+
+    #[test]
+    fn what_is_too_old_is_not_kept() {
+        let (key, other): (KeyName, KeyName) = ("f0:z".parse().unwrap(), "f0:y".parse().unwrap());
+        let hour = GOOD_FOR.as_secs();
+        for (now, left) in [(hour - 1, 2), (hour, 1), (hour + 1, 1)] {
+            let mut ledger = Ledger::new("b", 0);
+            ledger.add(&key, Nonce::from([1; 32]), 0);
+            ledger.add(&other, Nonce::from([2; 32]), now);
+            assert_eq!(ledger.numbers.len(), left, "{now}");
+        }
+    }
+
+    #[test]
     fn a_number_is_good_once_for_its_key_and_for_an_hour() {
         let (key, other): (KeyName, KeyName) = ("f0:z".parse().unwrap(), "f0:y".parse().unwrap());
         let number = |byte| Nonce::from([byte; 32]);

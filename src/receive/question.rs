@@ -235,4 +235,39 @@ mod tests {
             assert!(refused.what.contains("behind the question"), "{refused:?}");
         }
     }
+
+    /// Gives each of these once.
+    struct Reads(Vec<Result<u8, std::io::ErrorKind>>);
+
+    impl Read for Reads {
+        fn read(&mut self, place: &mut [u8]) -> std::io::Result<usize> {
+            match self.0.pop() {
+                None => Ok(0),
+                Some(Ok(byte)) => {
+                    place[0] = byte;
+                    Ok(1)
+                }
+                Some(Err(kind)) => Err(kind.into()),
+            }
+        }
+    }
+
+    #[test]
+    fn a_read_that_a_signal_ended_is_tried_again_and_no_other_is() {
+        use std::io::ErrorKind::{ConnectionReset, Interrupted};
+        let mut input = Reads(vec![Ok(7), Err(Interrupted), Err(Interrupted)]);
+        assert_eq!(next(&mut input), Ok(Some(7)));
+        assert_eq!(next(&mut input), Ok(None));
+        let mut input = Reads(vec![Ok(7), Err(ConnectionReset)]);
+        assert!(next(&mut input).is_err());
+    }
+
+    #[test]
+    fn law_6_keys_that_do_not_end_are_the_fault_of_who_sends_them() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let bring = [crate::key::Fingerprint::of(&[1; 32])];
+        let refused = Incoming::new(ours.as_fd(), SHORT).keys(&bring);
+        assert_eq!(refused.map(drop).map_err(|why| why.status), Err(DATA));
+        drop(theirs);
+    }
 }

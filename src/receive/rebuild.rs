@@ -226,3 +226,26 @@ fn lock(node: Node) -> Result<marker::Lock, Refused> {
         Err(e) => Err(failed(&format!("{}: {e}", node.run.display()))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_put_keys_here_and_how_long_is_said() {
+        for (from, seconds, who, left) in [
+            (None, 1, "every peer", "1 more minute"),
+            (None, 60, "every peer", "1 more minute"),
+            (Some("f1"), 61, "f1", "2 more minutes"),
+            (Some("f1"), 3600, "f1", "60 more minutes"),
+        ] {
+            let open = Open {
+                from: from.map(|from| from.parse().unwrap()),
+                left: Duration::from_secs(seconds),
+            };
+            let text = open.text();
+            assert!(text.contains(&format!(" {who} may ")), "{text}");
+            assert!(text.ends_with(&format!("for {left}")), "{text}");
+        }
+    }
+}

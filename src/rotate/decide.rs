@@ -451,3 +451,6 @@ pub(super) fn names(datasets: &[DatasetName]) -> String {
 pub fn refuses(finding: &Finding) -> bool {
     finding.severity >= Severity::Failure
 }
+
+#[cfg(test)]
+mod tests;

@@ -169,4 +169,51 @@ mod tests {
             }
         }
     }
+
+    fn here(known: &[(u8, Standing)]) -> Copies {
+        let known = known.iter().map(|(byte, state)| {
+            let (number, listed) = ((*byte).into(), Some(*state));
+            (print(*byte), Known { number, listed })
+        });
+        Copies {
+            known: known.collect(),
+            ..Copies::default()
+        }
+    }
+
+    #[test]
+    fn law_7_a_list_without_a_proof_says_what_is_so_already_or_of_a_new_key() {
+        let key: KeyName = "f0:zdata".parse().unwrap();
+        let (current, retained) = (Standing::Current, Standing::Retained);
+        let both = [(1, retained), (2, current)];
+        let list = [generation(1, retained), generation(2, current)];
+        let mut by_another_number = list.clone();
+        by_another_number[0].generation = 7;
+        for (known, list, expected) in [
+            (&both[..0], &list[..], true),
+            (&both[..], &list[..], true),
+            (&both[..], &list[1..], false),
+            (&both[1..], &list[..], false),
+            (&[(1, current), (2, retained)], &list[..], false),
+            (&both[..], &by_another_number[..], false),
+        ] {
+            let found = unvouched(&key, &here(known), list);
+            assert_eq!(found.is_ok(), expected, "{known:?} {list:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_given_up_is_what_a_list_retires_or_prunes_and_was_not_so_before() {
+        for state in ALL {
+            for listed in ALL {
+                let list = [generation(1, listed), generation(2, listed)];
+                let found = given_up(&here(&[(1, state)]), &list);
+                let expected: Set<Fingerprint> = match !listed.is_tried() && listed != state {
+                    true => [print(1)].into_iter().collect(),
+                    false => Set::new(),
+                };
+                assert_eq!(found, expected, "{state} {listed}");
+            }
+        }
+    }
 }

@@ -443,3 +443,6 @@ pub fn held(copies: &Copies, over: Option<Over>) -> Vec<Held> {
     sorted::sort_by_key(&mut held, |held| held.generation.generation);
     held
 }
+
+#[cfg(test)]
+mod tests;

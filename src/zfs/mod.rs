@@ -6,6 +6,8 @@ pub mod direct;
 pub mod entry;
 pub mod framed;
 pub mod parse;
+#[cfg(test)]
+pub(crate) mod sample;
 pub mod version;
 
 use crate::key::Key;

@@ -1,0 +1,468 @@
+//! What may be done about a key is held against one fault at a time: each row changes one thing of facts
+//! that permit everything, and names who is complained of. `!` refuses, `~` only warns.
+
+mod later;
+
+use super::*;
+use crate::names::KeyName;
+use crate::peers::{KeyTold, RootTold};
+use crate::rotate::copies::Wanted;
+use crate::rotate::record::Record;
+use crate::sorted::Set;
+use crate::store::Damage;
+use crate::zfs::KeyFormat;
+use std::sync::OnceLock;
+
+/// The first three generations.
+fn print(number: usize) -> Fingerprint {
+    static PRINTS: OnceLock<[Fingerprint; 3]> = OnceLock::new();
+    PRINTS.get_or_init(|| [1, 2, 3].map(|byte| Fingerprint::of(&[byte; 32])))[number - 1]
+}
+
+fn generation(number: usize, state: Standing) -> Generation {
+    Generation {
+        generation: u32::try_from(number).unwrap(),
+        fingerprint: print(number),
+        state,
+    }
+}
+
+fn held(number: usize, state: Standing, whole: bool) -> Held {
+    Held {
+        generation: generation(number, state),
+        whole,
+        proof: None,
+    }
+}
+
+fn name(text: &str) -> DatasetName {
+    text.parse().unwrap()
+}
+
+fn root(dataset: &str) -> RootFacts {
+    RootFacts {
+        dataset: name(dataset),
+        role: Role::Primary,
+        seen: Ok(Seen {
+            is_root: true,
+            loaded: true,
+            format: KeyFormat::Raw,
+            location: None,
+            clones: Vec::new(),
+            sealed: Vec::new(),
+        }),
+        opens: Opens::By(print(1)),
+    }
+}
+
+fn peer(node: &str, store: &str, replica: Option<&str>) -> PeerFacts {
+    let replicas: Vec<DatasetName> = replica.into_iter().map(name).collect();
+    let roots = replicas.iter().map(|dataset| RootTold {
+        dataset: dataset.clone(),
+        opens: Opens::By(print(1)),
+        inheriting: Vec::new(),
+    });
+    PeerFacts {
+        name: node.parse().unwrap(),
+        told: Ok(KeyTold {
+            store: store.to_owned(),
+            held: vec![held(1, Standing::Current, true)],
+            sound: true,
+            roots: roots.collect(),
+            challenge: None,
+            kept: Vec::new(),
+        }),
+        replicas,
+        proven: [print(1)].into_iter().collect(),
+        receipts: Ok(vec![(print(1), store.to_owned())]),
+    }
+}
+
+/// Two roots, a peer `f1` with a replica and one, `f2`, without.
+fn well() -> Facts {
+    Facts {
+        key: "f0:zdata".parse().unwrap(),
+        node: "f0".parse().unwrap(),
+        wanted: Wanted::Every,
+        store: Ok(Own {
+            id: "own".to_owned(),
+            list: vec![generation(1, Standing::Current)],
+            ..Own::default()
+        }),
+        roots: vec![root("zdata/a"), root("zdata/b")],
+        peers: vec![peer("f1", "s1", Some("zsink/a")), peer("f2", "s2", None)],
+        record: Ok(None),
+    }
+}
+
+/// The same once the second generation is on every store, and no root has it yet.
+fn staged() -> Facts {
+    let mut facts = well();
+    facts.record = Ok(Some(Record::default()));
+    own(&mut facts).list.push(generation(2, Standing::Staged));
+    for peer in &mut facts.peers {
+        peer.proven.insert(print(2));
+        told(peer).held.push(held(2, Standing::Staged, true));
+    }
+    facts
+}
+
+/// The same once every root and replica has it, and nothing is retired.
+fn done() -> Facts {
+    let mut facts = staged();
+    own(&mut facts).list = vec![
+        generation(1, Standing::Retained),
+        generation(2, Standing::Current),
+    ];
+    for root in &mut facts.roots {
+        root.opens = Opens::By(print(2));
+    }
+    for root in &mut told(&mut facts.peers[0]).roots {
+        root.opens = Opens::By(print(2));
+    }
+    facts
+}
+
+fn own(facts: &mut Facts) -> &mut Own {
+    facts.store.as_mut().unwrap()
+}
+
+fn told(peer: &mut PeerFacts) -> &mut KeyTold {
+    peer.told.as_mut().unwrap()
+}
+
+fn seen(facts: &mut Facts) -> &mut Seen {
+    facts.roots[0].seen.as_mut().unwrap()
+}
+
+fn away(peer: &mut PeerFacts) {
+    peer.told = Err("away".to_owned());
+    peer.proven = Set::new();
+}
+
+/// Who is complained of, and whether that refuses.
+fn subjects(found: &[Finding]) -> Vec<String> {
+    let subject = |finding: &Finding| match refuses(finding) {
+        true => format!("!{}", finding.subject.as_str()),
+        false => format!("~{}", finding.subject.as_str()),
+    };
+    found.iter().map(subject).collect()
+}
+
+type Change = fn(&mut Facts);
+type Row = (&'static str, Change, &'static [&'static str]);
+
+fn each(facts: fn() -> Facts, decide: impl Fn(&Facts) -> Vec<Finding>, rows: &[Row]) {
+    for (what, change, expected) in rows {
+        let mut facts = facts();
+        change(&mut facts);
+        let found = decide(&facts);
+        assert_eq!(subjects(&found), *expected, "{what}: {found:#?}");
+    }
+}
+
+/// What keeps every question from a yes, whichever it is.
+const COMMON: [Row; 7] = [
+    ("nothing", |_| (), &[]),
+    (
+        "another's key",
+        |f| f.key = "f9:zdata".parse::<KeyName>().unwrap(),
+        &["!f9:zdata"],
+    ),
+    ("no root", |f| f.roots.clear(), &["!f0:zdata"]),
+    (
+        "a replica",
+        |f| f.roots[1].role = Role::Replica,
+        &["!zdata/b"],
+    ),
+    (
+        "no store",
+        |f| f.store = Err("gone".to_owned()),
+        &["!f0:zdata"],
+    ),
+    ("a plain store", |f| own(f).plain = true, &["!f0:zdata"]),
+    (
+        "damage",
+        |f| {
+            own(f).damage.push(Damage {
+                path: "f0:zdata.key".to_owned(),
+                what: "is short".to_owned(),
+            });
+        },
+        &["!f0:zdata.key"],
+    ),
+];
+
+/// What keeps a root's key from being changed, now or later.
+const BEFORE_CHANGE: [Row; 14] = [
+    (
+        "not seen",
+        |f| f.roots[0].seen = Err("gone".to_owned()),
+        &["!zdata/a"],
+    ),
+    ("no root at all", |f| seen(f).is_root = false, &["!zdata/a"]),
+    ("locked", |f| seen(f).loaded = false, &["!zdata/a"]),
+    (
+        "a clone",
+        |f| seen(f).clones.push(name("zdata/c")),
+        &["!zdata/a"],
+    ),
+    (
+        "a child that it may not unwrap",
+        |f| {
+            seen(f)
+                .sealed
+                .push((name("zdata/a/c"), "no device".to_owned()))
+        },
+        &["!zdata/a"],
+    ),
+    (
+        "not asked",
+        |f| f.roots[0].opens = Opens::CouldNotAsk("gone".to_owned()),
+        &["!zdata/a"],
+    ),
+    (
+        "a replica that is none there",
+        |f| told(&mut f.peers[0]).roots.clear(),
+        &["!zsink/a on f1"],
+    ),
+    (
+        "another root in the replica's place",
+        |f| told(&mut f.peers[0]).roots[0].dataset = name("zsink/b"),
+        &["!zsink/a on f1"],
+    ),
+    (
+        "a child of a replica that inherits",
+        |f| {
+            told(&mut f.peers[0]).roots[0]
+                .inheriting
+                .push(name("zsink/a/c"))
+        },
+        &["!zsink/a on f1"],
+    ),
+    (
+        "a generation that is known nowhere else",
+        |f| {
+            told(&mut f.peers[1])
+                .held
+                .push(held(3, Standing::Retired, true))
+        },
+        &["!f2"],
+    ),
+    (
+        "one by another number",
+        |f| told(&mut f.peers[1]).held[0].generation.generation = 7,
+        &["!f2"],
+    ),
+    (
+        "one that is pruned and still there",
+        |f| {
+            told(&mut f.peers[1])
+                .held
+                .push(held(3, Standing::Pruned, true))
+        },
+        &["!f2"],
+    ),
+    (
+        "one that is damaged and not pruned",
+        |f| {
+            told(&mut f.peers[1])
+                .held
+                .push(held(3, Standing::Retained, false))
+        },
+        &["!f2"],
+    ),
+    (
+        "one that is pruned and gone",
+        |f| {
+            told(&mut f.peers[1])
+                .held
+                .push(held(3, Standing::Pruned, false))
+        },
+        &[],
+    ),
+];
+
+/// Nothing of this store's own: a root that is to be taken over.
+fn unheard_of(facts: &mut Facts) {
+    own(facts).list.clear();
+    for root in &mut facts.roots {
+        root.opens = Opens::NoKey;
+    }
+    for peer in &mut facts.peers {
+        told(peer).held.clear();
+        peer.proven = Set::new();
+        peer.receipts = Ok(Vec::new());
+    }
+}
+
+#[test]
+fn law_7_a_rotation_begins_only_where_nothing_is_wrong() {
+    each(well, |f| start(f, false), &COMMON);
+    each(well, |f| start(f, false), &BEFORE_CHANGE);
+    let rows: [Row; 6] = [
+        (
+            "one that is open, whatever else is wrong",
+            |f| {
+                own(f).list.push(generation(2, Standing::Staged));
+                seen(f).loaded = false;
+            },
+            &["!f0:zdata"],
+        ),
+        (
+            "no number left",
+            |f| {
+                let mut last = generation(3, Standing::Retired);
+                last.generation = u32::MAX;
+                own(f).list.push(last);
+            },
+            &["!f0:zdata"],
+        ),
+        (
+            "the last but one number",
+            |f| {
+                let mut last = generation(3, Standing::Retired);
+                last.generation = u32::MAX - 1;
+                own(f).list.push(last);
+            },
+            &[],
+        ),
+        (
+            "another key",
+            |f| f.roots[0].opens = Opens::By(print(2)),
+            &["!zdata/a"],
+        ),
+        ("no key", |f| f.roots[1].opens = Opens::NoKey, &["!zdata/b"]),
+        (
+            "nothing known",
+            unheard_of,
+            &["!f0:zdata", "!zdata/a", "!zdata/b"],
+        ),
+    ];
+    each(well, |f| start(f, false), &rows);
+}
+
+#[test]
+fn law_7_only_what_no_key_of_the_store_opens_is_taken_over() {
+    let rows: [Row; 5] = [
+        ("no key", |f| f.roots[1].opens = Opens::NoKey, &[]),
+        ("nothing known", unheard_of, &[]),
+        (
+            "generations, and none that is current",
+            |f| own(f).list[0].state = Standing::Retired,
+            &["!f0:zdata", "!zdata/a", "!zdata/b"],
+        ),
+        (
+            "another key",
+            |f| f.roots[0].opens = Opens::By(print(2)),
+            &["!zdata/a"],
+        ),
+        (
+            "not asked",
+            |f| f.roots[0].opens = Opens::CouldNotAsk("gone".to_owned()),
+            &["!zdata/a"],
+        ),
+    ];
+    each(well, |f| start(f, true), &rows);
+}
+
+#[test]
+fn a_peer_that_does_not_answer_is_named_once_and_refuses_where_it_is_needed() {
+    let rows: [Row; 6] = [
+        // As a replica's node, as one that held the present key, and because one store is then too few.
+        (
+            "the replica's",
+            |f| away(&mut f.peers[0]),
+            &["!f1", "!f1", "!f0:zdata"],
+        ),
+        (
+            "the other",
+            |f| away(&mut f.peers[1]),
+            &["!f2", "!f0:zdata"],
+        ),
+        (
+            "one that held nothing",
+            |f| {
+                away(&mut f.peers[1]);
+                f.peers[1].receipts = Ok(Vec::new());
+            },
+            &["~f2"],
+        ),
+        (
+            "one that is not needed in words",
+            |f| {
+                f.wanted = Wanted::Configured(1);
+                away(&mut f.peers[1]);
+            },
+            &["~f2"],
+        ),
+        (
+            "a replica's that is not needed in words",
+            |f| {
+                f.wanted = Wanted::Configured(1);
+                away(&mut f.peers[0]);
+                f.peers[0].receipts = Ok(Vec::new());
+            },
+            &["!f1"],
+        ),
+        (
+            "another stick",
+            |f| f.peers[1].receipts = Ok(vec![(print(1), "s9".to_owned())]),
+            &["~f2"],
+        ),
+    ];
+    each(well, |f| start(f, false), &rows);
+}
+
+#[test]
+fn law_7_a_rotation_goes_on_only_where_nothing_is_wrong_with_what_is_left() {
+    each(staged, |f| go_on(f, false), &COMMON);
+    each(staged, |f| go_on(f, false), &BEFORE_CHANGE);
+    let rows: [Row; 5] = [
+        (
+            "no target",
+            |f| {
+                own(f).list.clear();
+                f.roots[0].seen = Err("gone".to_owned());
+            },
+            &["!f0:zdata"],
+        ),
+        ("no key", |f| f.roots[0].opens = Opens::NoKey, &["!zdata/a"]),
+        (
+            "no key, and noted so",
+            |f| {
+                f.roots[0].opens = Opens::NoKey;
+                f.record.as_mut().unwrap().as_mut().unwrap().take_over = true;
+            },
+            &[],
+        ),
+        (
+            "wrong with what is done already",
+            |f| {
+                f.roots[0].opens = Opens::By(print(2));
+                f.roots[0].seen = Err("gone".to_owned());
+            },
+            &[],
+        ),
+        (
+            "nothing left, so that nothing is asked of peers",
+            |f| {
+                for root in &mut f.roots {
+                    root.opens = Opens::By(print(2));
+                }
+                away(&mut f.peers[0]);
+            },
+            &[],
+        ),
+    ];
+    each(staged, |f| go_on(f, false), &rows);
+    let said: [Row; 2] = [
+        ("no key", |f| f.roots[0].opens = Opens::NoKey, &[]),
+        (
+            "another stick",
+            |f| f.peers[1].receipts = Ok(vec![(print(1), "s9".to_owned())]),
+            &["~f2"],
+        ),
+    ];
+    each(staged, |f| go_on(f, true), &said);
+}
