@@ -579,6 +579,17 @@ mod tests {
         assert!(lock(&run.0, &clock).unwrap().is_some());
     }
 
+    /// Whether a process of this user takes the file.
+    fn is_read_by(file: &Path, user: u32) -> bool {
+        let clock = crate::time::SystemClock::start();
+        let deadline = Deadline::after(&clock, Duration::from_secs(20));
+        let said = crate::os::worker::run("a user", &clock, deadline, || {
+            nix::unistd::setuid(nix::unistd::Uid::from_raw(user)).unwrap();
+            read_file(file).is_ok_and(|bytes| bytes.is_some())
+        });
+        said.unwrap()
+    }
+
     /// Only root can give a file away; another user has only files of its own, which it may read.
     #[test]
     fn law_4_a_file_that_another_user_owns_is_refused() {
@@ -590,6 +601,10 @@ mod tests {
         if geteuid().is_root() {
             std::os::unix::fs::chown(&file, Some(65534), None).unwrap();
             assert!(read_file(&file).is_err());
+            assert!(is_read_by(&file, 65534), "it is its own");
+            std::os::unix::fs::chown(&file, Some(0), None).unwrap();
+            assert!(is_read_by(&file, 65534), "it is root's");
+            assert!(read_file(&file).is_ok());
         }
     }
 

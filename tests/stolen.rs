@@ -76,6 +76,20 @@ fn refused(world: &World, put: Put, keys: &[&Key], words: &str) {
 }
 
 #[test]
+fn a_number_to_vouch_over_is_given_only_where_there_is_something_to_vouch_with() {
+    let world = world("number");
+    for (key, is_given) in [(KEY, true), ("f0:new", false)] {
+        let key = key.parse().unwrap();
+        let about = Ask::Key {
+            key,
+            nonce: nonce(),
+        };
+        let told = world.ask("f0", "f1", about, &[]).unwrap();
+        assert_eq!(told.challenge.is_some(), is_given, "{told:?}");
+    }
+}
+
+#[test]
 fn law_7_an_ssh_key_alone_changes_nothing_that_a_store_holds() {
     let world = world("alone");
     let mut cases = 0;

@@ -268,6 +268,14 @@ mod tests {
         let bring = [crate::key::Fingerprint::of(&[1; 32])];
         let refused = Incoming::new(ours.as_fd(), SHORT).keys(&bring);
         assert_eq!(refused.map(drop).map_err(|why| why.status), Err(DATA));
-        drop(theirs);
+        // A worker that cannot be had is not.
+        let alive = crate::key::Key::take(|place| {
+            place.fill(1);
+            Ok(())
+        });
+        let refused = Incoming::new(ours.as_fd(), SHORT).keys(&bring);
+        let system = Fault::System.status();
+        assert_eq!(refused.map(drop).map_err(|why| why.status), Err(system));
+        drop((alive, theirs));
     }
 }

@@ -200,6 +200,18 @@ mod tests {
             let found = unvouched(&key, &here(known), list);
             assert_eq!(found.is_ok(), expected, "{known:?} {list:?}");
         }
+        // Files of generations that the state does not list yet count by fingerprint and number.
+        for (number, expected) in [(1, true), (7, false)] {
+            let known = Known {
+                number,
+                listed: None,
+            };
+            let cut = Copies {
+                known: [(print(1), known)].into(),
+                ..Copies::default()
+            };
+            assert_eq!(unvouched(&key, &cut, &list).is_ok(), expected, "{number}");
+        }
     }
 
     #[test]

@@ -172,3 +172,28 @@ fn law_7_what_a_root_or_replica_may_need_is_not_retired() {
     ];
     each(done, retire, &rows);
 }
+
+#[test]
+fn a_refusal_names_what_needs_it_and_the_command_that_goes_on() {
+    let mut facts = staged();
+    facts.peers[0].proven = Set::new();
+    let found = copies(&facts, print(2));
+    assert!(found[0].what.contains("zsink/a"), "{found:#?}");
+    let resume = "`f3skeys rotate f0:zdata --resume`";
+    assert!(found[0].remedy.contains(resume), "{found:#?}");
+}
+
+/// Nobody is told to take over what may be opened by a key that is there.
+#[test]
+fn law_7_only_of_a_root_that_no_key_opens_it_is_said_that_it_can_be_taken_over() {
+    for (opens, expected) in [
+        (Opens::NoKey, true),
+        (Opens::CouldNotAsk("gone".to_owned()), false),
+    ] {
+        let mut facts = well();
+        facts.roots[0].opens = opens;
+        let found = start(&facts, false);
+        let said = found[0].remedy.contains("--take-over");
+        assert_eq!(said, expected, "{found:#?}");
+    }
+}
