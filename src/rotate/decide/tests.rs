@@ -49,6 +49,7 @@ fn root(dataset: &str) -> RootFacts {
             format: KeyFormat::Raw,
             location: None,
             clones: Vec::new(),
+            replicas: Vec::new(),
             sealed: Vec::new(),
         }),
         opens: Opens::By(print(1)),
@@ -194,7 +195,12 @@ const COMMON: [Row; 7] = [
 ];
 
 /// What keeps a root's key from being changed, now or later.
-const BEFORE_CHANGE: [Row; 14] = [
+const BEFORE_CHANGE: [Row; 15] = [
+    (
+        "a replica that shares it",
+        |f| seen(f).replicas.push(name("zdata/a/sink")),
+        &["!zdata/a"],
+    ),
     (
         "not seen",
         |f| f.roots[0].seen = Err("gone".to_owned()),
