@@ -11,7 +11,7 @@ use crate::key::Fingerprint;
 use crate::names::KeyName;
 use crate::plan::Pool;
 use crate::store::state::Standing;
-use crate::zfs::sample::dataset as plain;
+use crate::zfs::tests::dataset as plain;
 use crate::zfs::{Dataset, KeyFormat, KeyStatus, Mountpoint, Source};
 use std::path::Path;
 

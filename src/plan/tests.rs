@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::promotion::Promotion;
-use crate::zfs::sample;
+use crate::zfs::tests as sample;
 
 /// In `za` primaries and replicas lie apart, in `zd` one within the other; `zb` has a primary alone and
 /// `zc` a replica alone.

@@ -418,7 +418,7 @@ fn probe(pass: &mut Pass, root: &DatasetName, usable: &[&Key]) -> Opens {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::zfs::sample;
+    use crate::zfs::tests as sample;
 
     fn dataset(name: &str, root: Option<&str>) -> Dataset {
         Dataset {

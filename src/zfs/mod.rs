@@ -7,7 +7,7 @@ pub mod entry;
 pub mod framed;
 pub mod parse;
 #[cfg(test)]
-pub(crate) mod sample;
+pub(crate) mod tests;
 pub mod version;
 
 use crate::key::Key;
