@@ -59,9 +59,10 @@ def hang(node, what):
     stand_in(node, STAND_IN.format(what=what))
 
 
-def stop_worker(node, number):
-    """Stops (SIGSTOP) one of the workers that a running boot has begun for its pools, in their order."""
-    node.ok(f"kill -STOP $({WORKERS} | sed -n {number}p)")
+def stop_last_worker(node):
+    """Stops (SIGSTOP) the last of the workers that a running boot has begun for its pools: the only one of zroot.
+    The pool before it has as many as it has work for."""
+    node.ok(f"kill -STOP $({WORKERS} | tail -n 1)")
 
 
 def suspend(node, pool):
@@ -199,7 +200,7 @@ def hung_mount(node, lab):
 def stopped_worker(node, lab):
     node.shut()
     ended = read_slowly(node, lab)
-    stop_worker(node, 2)
+    stop_last_worker(node)
     node.slow(0)
     done = ended()
     check(done.status == 0, done)
