@@ -465,11 +465,19 @@ def added(node, lab):
 
 
 def check_before_key(node, *names):
-    """By the pool's own history, the seal of each is older than the first load of any key since the
-    pool was opened: the library's calls are recorded there without a dataset."""
+    """By the pool's own history, the seal of each is older than the first load of a replica's key since the
+    pool was opened. The library's calls are recorded there without a dataset; those of the pool's primaries
+    come first, by the program's own report, and nobody has looked at a replica yet."""
+    report = node.report()
+    primaries = [root["dataset"] for root in report["roots"]
+                 if root["role"] == "primary" and root["dataset"].startswith("zdata/")]
+    changes = [change for change in report["changed"] if " for zroot/" not in change]
+    first = [change.split(" for ")[-1] for change in changes[:len(primaries)]]
+    check(primaries and first == primaries, f"{primaries} were not opened first:\n" + "\n".join(changes))
     lines = node.ok("zpool history -i zdata").splitlines()
     boot = max(i for i, line in enumerate(lines) if "open pool version" in line)
-    load = min(i for i, line in enumerate(lines) if i > boot and " load-key" in line)
+    loads = [i for i, line in enumerate(lines) if i > boot and " load-key" in line]
+    load = loads[len(primaries)]
     for name in names:
         seals = [i for i, line in enumerate(lines) if line.endswith(f"readonly=on {name}") and boot < i < load]
         check(seals, f"{name} was not sealed between the import and the load of its key:\n" + "\n".join(lines[boot:]))
