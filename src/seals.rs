@@ -102,7 +102,7 @@ pub fn commands(seals: &[Seal], name: &DatasetName) -> String {
     seals.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// What is to be set first of all: [`Seal::Readonly`] and its like, then [`shares`].
+/// What is to be set first of all: [`Seal::Readonly`] and its like, then `shares`.
 pub fn steps(config: &Config, observed: &Observed) -> Vec<Step> {
     let mut steps = but_shares(config, observed);
     steps.extend(shares(config, observed));
