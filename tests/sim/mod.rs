@@ -1205,11 +1205,11 @@ impl Peers for Sim {
 }
 
 impl Sim {
-    /// Whether nobody has the node's lock. Another thread's worker may have the file open for an
-    /// instant, until it has begun.
+    /// Whether nobody has the node's lock. Another thread's worker may have the file open until it has
+    /// begun, which takes a busy machine long; what the asking node itself holds, no waiting frees.
     fn is_lock_free(&self) -> bool {
         let run = self.run();
-        (0..100).any(|_| {
+        (0..10_000).any(|_| {
             let is_free = !run.join("lock").exists() || marker::try_lock(&run).unwrap().is_some();
             if !is_free {
                 std::thread::sleep(Duration::from_millis(1));
