@@ -17,22 +17,50 @@ fn sources() -> Vec<(String, String)> {
         .filter(|path| !path.ends_with("tests.rs"))
         .map(|path| {
             let text = fs::read_to_string(&path).unwrap();
-            // Tests that lend their helpers to others are a module that the crate sees.
-            let program = [
-                "#[cfg(test)]\nmod tests",
-                "#[cfg(test)]\npub(crate) mod tests",
-            ]
-            .iter()
-            .fold(&*text, |rest, tests| rest.split(tests).next().unwrap());
+            let program = without_tests(&text);
             let name = path.strip_prefix(&top).unwrap().display().to_string();
             // What is handed on to the program as it came is called by nobody there.
             let program = match name.as_str() {
                 "zfs/direct.rs" => program.replace("self.command.", "self.command: "),
-                _ => program.to_owned(),
+                _ => program,
             };
             (name, program)
         })
         .collect()
+}
+
+/// A source without the tests in it; the crate may see them, where they lend their helpers to others.
+/// Only their own lines go: tests that are declared at the head of a file hide nothing that follows.
+fn without_tests(text: &str) -> String {
+    let mut rest = text;
+    let mut program = String::new();
+    while let Some((before, after)) = ["mod tests", "pub(crate) mod tests"]
+        .iter()
+        .filter_map(|tests| rest.split_once(&format!("#[cfg(test)]\n{tests}")))
+        .min_by_key(|(before, _)| before.len())
+    {
+        program.push_str(before);
+        let end = if after.starts_with(';') { ";" } else { "\n}" };
+        let (_, after) = after.split_once(end).expect("tests have an end");
+        rest = after;
+    }
+    program + rest
+}
+
+#[test]
+fn tests_are_left_out_and_nothing_that_follows_them() {
+    for tests in ["mod tests", "pub(crate) mod tests"] {
+        let declared = format!("a\n#[cfg(test)]\n{tests};\nb\n");
+        assert_eq!(without_tests(&declared), "a\n\nb\n");
+        let inside = format!("a\n#[cfg(test)]\n{tests} {{\n    x {{\n    }}\n}}\nb\n");
+        assert_eq!(without_tests(&inside), "a\n\nb\n");
+        let both = format!("{inside}{declared}");
+        assert_eq!(without_tests(&both), "a\n\nb\na\n\nb\n");
+    }
+    assert_eq!(
+        without_tests("a\n#[cfg(test)]\nfn b() {}\n"),
+        "a\n#[cfg(test)]\nfn b() {}\n"
+    );
 }
 
 fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
