@@ -4,6 +4,7 @@ cut off and refused in every way."""
 import os
 import re
 
+from memory import Memory, image_of, keys_on
 from node import check, says
 from pair import COPY, SERIAL, SERVED, Pair
 from scenarios import group
@@ -130,6 +131,22 @@ def apart(node, f1):
     node.ok(APART, limit=200)
     for verb in ("boot", "ready"):
         f1.ok(f"f3skeys {verb}")
+
+
+@scenario("memory of every process of new-key, backup and rotate as it ends, and of what answers them on the other node, started by "
+          "the real sshd: no piece of a key, old or new, but in the copies of OpenZFS's library, which are locked")
+def memory(node, lab):
+    here, there = Memory(node, "here"), Memory(node.f1, "there")
+    there.of_peers()
+    here.of("f3skeys new-key kept")
+    here.of("f3skeys backup")
+    here.of("f3skeys rotate bhyve", limit=600)
+    there.of_peers(begin=False)
+    keys = keys_on(image_of(node), image_of(node.f1))
+    # Three of the lab's, one that was made, and one that took the place of another.
+    check(len(keys) == 5, f"{len(keys)} keys")
+    told = here.check_clean(keys, "new-key", "backup", "rotate"), there.check_clean(keys, "receive")
+    return f"here {told[0]}; there {told[1]}"
 
 
 @scenario("a replica received with -R, whose child inherits its key: refused, nothing is changed")

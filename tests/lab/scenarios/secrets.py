@@ -4,7 +4,7 @@ import os
 import re
 
 import base
-from memory import Memory
+from memory import Memory, image_of, keys_on
 from node import KEY_OF, REPLICA, ROOTS, check, says
 from scenarios import group
 from scenarios.faults import HUNG, STAND_IN, hang, keep_zfs, no_stand_in, stand_in
@@ -231,3 +231,24 @@ def memory_of_boot(node, lab):
     by_program = memory.check_clean(all_keys(lab), "boot")
     check("copies in 0" in by_program, f"there was no library: {by_program}")
     return f"{told}; {by_program}"
+
+
+@scenario("memory of every process of init, new-key, verify with and without the pools, rehearse, status and doctor as it ends: the same")
+def memory_of_others(node, lab):
+    memory = Memory(node, "others")
+    memory.of("f3skeys verify")
+    memory.of("f3skeys verify --pools")
+    for verb in ("rehearse", "status --json", "doctor"):
+        # Whatever it has to say of this machine.
+        memory.of(f"f3skeys {verb}", status=None)
+    good = image_of(node)
+    node.unplug()
+    node.insert(lab.sticks.own(lab.sticks.blank(), "secrets-blank"))
+    disk = node.ok(f"readlink -f /dev/disk/by-id/usb-*{stick.SERIAL}* | head -n 1").strip()
+    memory.of(f"f3skeys init --device {disk} --serial {stick.SERIAL}")
+    memory.of("f3skeys new-key first")
+    memory.of("f3skeys verify")
+    made = keys_on(image_of(node))
+    node.swap(good)
+    check(made, "no key was made")
+    return memory.check_clean(made + all_keys(lab), "verify", "--pools", "rehearse", "status", "doctor", "init", "new-key")
