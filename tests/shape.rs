@@ -236,6 +236,50 @@ fn laws_7_and_8_zfs_is_asked_for_nothing_that_destroys() {
     assert_eq!(with(&["\"receive\""]), ["audit/log.rs", "cli/words.rs"]);
 }
 
+/// The first words with which `zfs` is called, and the functions of OpenZFS's libraries that are used.
+fn calls_of_zfs() -> BTreeSet<String> {
+    let mut calls = BTreeSet::new();
+    for (name, text) in sources() {
+        if name == "zfs/command.rs" {
+            let text: String = text.split_whitespace().collect();
+            for begin in ["&[\"", "=[\"", "([\""] {
+                let words = text.split(begin).skip(1);
+                let words = words.filter_map(|rest| rest.split('"').next());
+                let words = words.filter(|word| !word.starts_with('-'));
+                calls.extend(words.map(|word| format!("zfs {word}")));
+            }
+        }
+        let functions = text.split("function(library, c\"").skip(1);
+        let functions = functions.filter_map(|rest| rest.split('"').next());
+        // How a list of names and values is read, in memory alone.
+        let functions = functions.filter(|name| !name.starts_with("nvlist_"));
+        calls.extend(functions.map(str::to_owned));
+    }
+    calls
+}
+
+#[test]
+fn law_3_every_call_of_zfs_is_listed_with_what_it_can_write() {
+    let text = include_str!("../ARCHITECTURE.md");
+    let (_, table) = text.split_once("| Call | Replicas |").unwrap();
+    let (table, _) = table.split_once("\n\n").unwrap();
+    let mut listed = BTreeSet::new();
+    for row in table.lines().skip(2) {
+        let calls = row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2);
+        listed.extend(
+            calls
+                .filter(|call| !call.starts_with('-'))
+                .map(str::to_owned),
+        );
+    }
+    // The one call of the other program, which is found by its name.
+    assert_eq!(with(&["with_file_name(\"zpool\")"]), ["zfs/command.rs"]);
+    assert!(listed.remove("zpool get"));
+    let calls = calls_of_zfs();
+    assert!(calls.len() > 25, "{calls:?}");
+    assert_eq!(listed, calls);
+}
+
 #[test]
 fn law_7_only_a_rotation_changes_a_key() {
     assert_eq!(with(&["\"change-key\""]), ["zfs/command.rs"]);
