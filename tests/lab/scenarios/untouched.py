@@ -82,18 +82,18 @@ STATES = {
 }
 
 
-def asking(lab):
+def untouched(lab):
     """Both nodes, each with a replica and a stick that may be written to."""
-    made = Pair(lab, "asking", life=7200)
-    images = {one: lab.sticks.make(f"ext4-asking-{one}", fs="ext4") for one in SERIAL if one != "f2"}
-    made.start({one: lab.sticks.own(image, f"asking-{one}") for one, image in images.items()})
+    made = Pair(lab, "untouched", life=7200)
+    images = {one: lab.sticks.make(f"ext4-untouched-{one}", fs="ext4") for one in SERIAL if one != "f2"}
+    made.start({one: lab.sticks.own(image, f"untouched-{one}") for one, image in images.items()})
     made.f0.f1 = made.f1
     for one in (made.f0, made.f1):
         one.unwatched()
     return made.f0
 
 
-scenario = group(asking)
+scenario = group(untouched)
 
 
 def into(node, replica, state):
@@ -185,10 +185,10 @@ def locked(node, lab):
 @scenario("after all that, both replicas receive the next raw increment")
 def increments(node, lab):
     newest = node.ok(f"zfs list -Ho name -t snapshot -s createtxg {REPLICA} | tail -n 1").strip().split("@")[1]
-    node.f1.ok(f"zfs snapshot {SOURCE}@asked")
-    node.f1.ok(f"zfs send -w -i @{newest} {SOURCE}@asked | ssh f0-data zfs recv -u {REPLICA}", limit=300)
+    node.f1.ok(f"zfs snapshot {SOURCE}@untouched")
+    node.f1.ok(f"zfs send -w -i @{newest} {SOURCE}@untouched | ssh f0-data zfs recv -u {REPLICA}", limit=300)
     newest = node.ok(f"zfs list -Ho name -t snapshot -s createtxg {REPLICA} | tail -n 1").strip().split("@")[1]
-    check(newest == "asked", f"the newest snapshot is {newest}")
+    check(newest == "untouched", f"the newest snapshot is {newest}")
 
 
 @scenario("the question of OpenZFS that does write, asked by hand: these looks notice it")
