@@ -52,7 +52,8 @@ class Memory:
         found = self.look(keys)
         for verb in verbs:
             check(any(verb in one["argv"] for one in found), f"no process of {verb}")
-        wrong = [f"{' '.join(one['argv'])}, process {one['pid']} of user {one['uid']}: {hit}"
+        wrong = [f"{' '.join(one['argv'])}, {'the first process' if one['first'] else 'process'} {one['pid']} of user {one['uid']}, "
+                 f"not locked: {one['unlocked']}: {hit}"
                  for one in found for hit in one["hits"] if not may_be(one, hit)]
         check(not wrong, "key bytes are left in\n" + "\n".join(wrong))
         self.forget()
@@ -68,7 +69,7 @@ def may_be(one, hit):
     if one["first"]:
         return False
     is_library = any(name.startswith(LIBRARY) for name in one["mapped"])
-    in_worker = is_library and one["locked"] and hit["locked"] and hit["form"] == "raw"
+    in_worker = is_library and not one["unlocked"] and hit["locked"] and hit["form"] == "raw"
     return in_worker or hit["mode"].endswith("s")
 
 
