@@ -57,10 +57,12 @@ class Memory:
                  for one in found for hit in one["hits"] if not may_be(one, hit)]
         check(not wrong, "key bytes are left in\n" + "\n".join(wrong))
         self.forget()
-        kept = sum(1 for one in found if one["hits"])
+        # What a reader shares with the process that takes it is no copy; whether some is left depends on who ends first.
+        kept, shared = (sum(1 for one in found if any(is_shared(hit) == which for hit in one["hits"])) for which in (False, True))
         mapped, written = (sum(one[what] for one in found) >> 10 for what in ("bytes", "written"))
         count = sum(one["count"] for one in found)
-        return f"{len(found)} processes, {count} mappings, {mapped} KiB, {written} of them ever written to, OpenZFS's copies in {kept}"
+        return f"{len(found)} processes, {count} mappings, {mapped} KiB, {written} of them ever written to, " \
+            f"OpenZFS's copies in {kept}, a reader's share in {shared}"
 
 
 def may_be(one, hit):
@@ -70,7 +72,12 @@ def may_be(one, hit):
         return False
     is_library = any(name.startswith(LIBRARY) for name in one["mapped"])
     in_worker = is_library and not one["unlocked"] and hit["locked"] and hit["form"] == "raw"
-    return in_worker or hit["mode"].endswith("s")
+    return in_worker or is_shared(hit)
+
+
+def is_shared(hit):
+    """Whether it was found in memory that other processes have, too."""
+    return hit["mode"].endswith("s")
 
 
 def keys_on(*images):

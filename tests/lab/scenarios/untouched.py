@@ -2,6 +2,7 @@
 the other, not a byte of a replica was written, whether it is mounted, only its key is loaded, or
 neither. Raw increments go on being received."""
 
+import collections
 import re
 
 from node import REPLICA, check
@@ -13,8 +14,7 @@ REPLICA_OF = {"f0": REPLICA, "f1": COPY}
 OWN = {"f0": "zroot/bhyve", "f1": "zpeer/data"}
 KEY = {"f0": "bhyve", "f1": "zdata"}
 COMPLETIONS = "/usr/share/bash-completion/completions/f3skeys"
-# Every verb and every option of it, with what any of them needs. What does not end with 0 here has asked
-# all the same. What a verb changes beside the replicas is put back by the next line.
+# Every verb and every option of it, with what any of them needs. What answers a peer is run by what asks one.
 LINES = """
 version
 plan
@@ -56,7 +56,7 @@ rotate {theirs} --plan
 prune {key}
 prune {theirs}
 prune {key} --generation 0123456789
-init --device {device} --serial WRONG --label F3S_KEYS --overwrite nothing --fixed {device}
+init --device {device} --serial {serial} --label F3S_KEYS --overwrite nothing --fixed {device}
 demote {replica}
 reconcile
 carp
@@ -73,7 +73,9 @@ boot
 ready
 """
 # Its purpose is to let a replica be written to.
-LEFT_OUT = {"promote": ["--reason"]}
+LEFT_OUT = ("promote",)
+# As in sysexits(3): such a line has asked nothing, neither ZFS nor a peer.
+USAGE, BAD_CONFIG = 64, 78
 # What brings a replica into each state, and what says that it is there.
 STATES = {
     "mounted": ("f3skeys boot; f3skeys ready", "yes available"),
@@ -124,7 +126,7 @@ def lines(name, node):
     """What is run on a node."""
     device = node.ok(f"readlink -f /dev/disk/by-id/usb-*{SERIAL[name][:6]}* | head -n 1").strip()
     peer = PEER[name]
-    words = {"device": device, "peer": peer, "own": OWN[name], "key": KEY[name], "theirs": f"{peer}:zdata",
+    words = {"device": device, "serial": SERIAL[name], "peer": peer, "own": OWN[name], "key": KEY[name], "theirs": f"{peer}:zdata",
              "replica": REPLICA_OF[name], "gate": "nfs"}
     return [line.format(**words) for line in LINES.split("\n") if line]
 
@@ -154,17 +156,20 @@ def is_left_alone(node, state):
     for one, replica in looks:
         into(one, replica, state)
     before, born = [written(*look) for look in looks], [births(*look) for look in looks]
-    count = 0
+    ended = collections.Counter()
     for name, one in nodes.items():
         for line in lines(name, one):
             for there, replica in looks:
                 into(there, replica, state)
             done = one.f3skeys(line, limit=600)
-            count += 1
+            check(done.status not in (USAGE, BAD_CONFIG), done)
+            ended[done.status] += 1
             after = [written(*look) for look in looks]
             check(after == before, f"`f3skeys {line}` on {name} wrote to a replica, {state}\n{before}\n{after}\n{done}")
     check([births(*look) for look in looks] == born, f"something wrote to a replica, {state}")
-    return f"{count} lines"
+    # Most have something to say; those that refuse have looked first.
+    check(ended[0] > sum(ended.values()) / 2, ended)
+    return f"{ended.total()} lines, by exit status {dict(sorted(ended.items()))}"
 
 
 @scenario("replicas that are mounted: no verb with any option writes to one, here or on the other node")
