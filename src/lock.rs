@@ -350,10 +350,15 @@ fn tell_kept(pass: &mut Pass, root: &DatasetName, why: &Kept) {
 fn tell_loaded(pass: &mut Pass, root: &DatasetName, failed: &Failed) {
     let why = why_left(pass, &failed.keys, root);
     let what = format!("its key stays loaded: {why}");
-    let remedy = format!(
-        "see what uses {}, stop that, {AGAIN}",
-        command!("zfs list -r -t filesystem,volume {}", root)
-    );
+    let list = command!("zfs list -r -t filesystem,volume {}", root);
+    let remedy = match PATHS.init {
+        InitSystem::Rc => format!("see what uses {list}, stop that, {AGAIN}"),
+        // A service or container with mounts of its own keeps what was unmounted for all others.
+        InitSystem::Systemd => format!(
+            "see what uses {list}, and which processes have it mounted for themselves alone ({}); stop those, {AGAIN}",
+            command!("grep -l {} /proc/[0-9]*/mounts", root)
+        ),
+    };
     complain(pass, root, &what, &remedy);
 }
 

@@ -211,6 +211,16 @@ fn a_volume_in_use_keeps_its_key() {
     );
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn what_holds_a_key_is_found_in_the_mounts_of_others() {
+    let sim = serving("elsewhere");
+    *sim.busy.borrow_mut() = vec!["zroot/bhyve/vol".to_owned()];
+    let report = lock_now(&sim);
+    let find = "`grep -l zroot/bhyve /proc/[0-9]*/mounts`";
+    says(&report, "zroot/bhyve", "its key stays loaded", find);
+}
+
 #[test]
 fn law_6_a_hanging_pool_costs_its_share_and_the_other_is_locked() {
     let sim = serving("hangs");
