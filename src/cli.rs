@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::exit::{Fault, USAGE};
 use crate::foreign;
 use crate::gate::Answer;
-use crate::host::{Host, hooks};
+use crate::host::Host;
 use crate::init::decide::Request;
 use crate::key::Key;
 use crate::names::DatasetName;
@@ -22,8 +22,8 @@ use crate::services::Manager;
 use crate::system::{Machine, System};
 use crate::usb::UsbDisks;
 use crate::{
-    adopt, backup, boot, carp, doctor, init, late, lock, new_key, preview, promote, ready, receive,
-    reconcile, rehearse, rotate, status, verify, zfs,
+    adopt, backup, boot, carp, doctor, init, late, lock, new_key, next_boot, preview, promote,
+    ready, receive, reconcile, rehearse, rotate, status, verify, zfs,
 };
 use argh::FromArgs;
 use show::{
@@ -227,7 +227,7 @@ fn with_store(verb: &Verb, config: &Config, node: Node, command: &[OsString]) ->
             preview.report.status
         }),
         Verb::Rehearse(Rehearse { json }) => privileged(|| {
-            let hooks = hooks::hooks(&Host::here(), PATHS.init);
+            let hooks = next_boot::look(node, config, &Host::here(), PATHS.init);
             show_rehearsal(&rehearse::rehearse(node, config, &hooks), *json)
         }),
         Verb::Status(Status {

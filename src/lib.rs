@@ -46,7 +46,8 @@
 //!
 //! - [`usb`] finds and mounts the key device, [`reader`] reads it, [`writer`] writes it; [`pinned`] lets
 //!   only the configured store through.
-//! - [`host`] reads the files of the host that a boot depends on, and judges the boot hooks.
+//! - [`host`] reads the files of the host that a boot depends on, and judges the boot hooks;
+//!   [`next_boot`] adds whether the pools are imported then.
 //! - [`child`] is the one place that starts programs, [`os::worker`] the one place that forks.
 //! - What comes from a peer is read by a process without rights; [`flat`] is what it hands to root.
 //!   [`paths`] takes names of any bytes from one process to another.
@@ -84,6 +85,7 @@ pub mod lock;
 pub mod marker;
 pub mod names;
 pub mod new_key;
+pub mod next_boot;
 pub mod os;
 pub mod pass;
 pub mod paths;

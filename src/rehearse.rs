@@ -5,7 +5,7 @@
 //! probed (`load-key -n`), so the answer is ZFS's own and not that of `keystatus`.
 //!
 //! It cannot know what only trying would show: whether `zfs set` and `zfs mount` will work and in
-//! time, whether a directory is there to mount on, whether pool and stick come up with the machine;
+//! time, whether a directory is there to mount on, whether disks and stick come up with the machine;
 //! nor what others do then: an fstab that mounts something over a dataset, a person who gives a
 //! passphrase. What only they would mount or open counts as not mounted and not open.
 
@@ -77,7 +77,8 @@ pub struct Rehearsal {
     pub gates: Vec<GateForecast>,
 }
 
-/// Rehearses the next boot; `hooks` are findings on what starts f3skeys then.
+/// Rehearses the next boot; `hooks` are findings on what starts f3skeys then, and on what else the host
+/// makes of it.
 pub fn rehearse(node: Node, config: &Config, hooks: &[Finding]) -> Rehearsal {
     // The stick must be there now: nothing is waited for.
     let mut config = config.clone();

@@ -974,6 +974,9 @@ fn a_replica_that_is_a_whole_pool() {
         (dataset: "zroot/bhyve","#,
     );
     let sim = world.sim.with(vec![encrypted("tank", "tank")]);
+    world
+        .tree
+        .cache(&[("zdata", None), ("zroot", None), ("tank", None)]);
     World { sim, ..world }.only(WARNING, "tank", "nothing above it is read-only");
 }
 
@@ -1245,6 +1248,16 @@ fn the_hold_of_carp() {
     world.only(FAILURE, off, "cannot tell");
     world.tree.append("/etc/rc.conf", "f3scarp_enable=YES\n");
     world.quiet();
+    for file in ["/etc/sysctl.conf", "/etc/sysctl.kld.d/carp.conf"] {
+        let text = "net.inet.carp.preempt=1\nnet.inet.carp.allow=1 # as ever\n";
+        world.tree.put(file, text);
+        world.only(FAILURE, CARP, file);
+        world.tree.edit(file, "allow=1", "allow=0");
+        world.quiet();
+        world.tree.remove(file).directory(file);
+        world.only(FAILURE, "sysctl.conf", "cannot tell");
+        fs::remove_dir(world.tree.path(file)).unwrap();
+    }
     world
         .tree
         .append(loader, "net.inet.carp.allow = \"1\" # no\n");

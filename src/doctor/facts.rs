@@ -8,10 +8,11 @@ use crate::config::Config;
 use crate::device::{self, Candidate, Choice, Filesystem};
 use crate::gate::Questions;
 use crate::host::bare::Beneath;
-use crate::host::{FstabLine, Host, InitSystem, RcConf, fstab, hooks, rc_conf};
+use crate::host::{FstabLine, Host, InitSystem, RcConf, fstab, rc_conf};
 use crate::key::Fingerprint;
 use crate::marker;
 use crate::names::{DatasetName, KeyName};
+use crate::next_boot;
 use crate::os::Mount;
 use crate::pass::{Node, ONE_CALL, Pass};
 use crate::places::Places;
@@ -41,7 +42,7 @@ pub struct Facts {
     pub zfs_version: Option<String>,
     /// What starts services.
     pub init: InitSystem,
-    /// What is said of the boot hooks.
+    /// What is said of the boot hooks, and of the import of the pools.
     pub hooks: Vec<Finding>,
     /// This boot.
     pub boot: Option<String>,
@@ -71,6 +72,8 @@ pub struct Facts {
     pub swaps: Known<Vec<Swap>>,
     /// Variables of FreeBSD's loader.
     pub loader: Known<Map<String, String>>,
+    /// Variables of the kernel that FreeBSD's rc sets at boot, each with the file that says so.
+    pub sysctl: Known<Map<String, (String, &'static str)>>,
     /// Whether a person has locked the node.
     pub locked: Known<bool>,
     /// For whom a person has opened the store for a rebuild.
@@ -146,7 +149,7 @@ impl Facts {
         };
         Facts {
             init,
-            hooks: hooks::hooks(host, init),
+            hooks: next_boot::look(node, config, host, init),
             boot: node.system.boot_id(),
             zfs_version: node.system.zfs_version(),
             last: ["boot", "ready"].into_iter().map(last).collect(),
@@ -156,6 +159,7 @@ impl Facts {
             beneath: beneath(&pass),
             swaps: host_facts::swaps(host, init, &fstab),
             loader: host_facts::loader(host, init),
+            sysctl: host_facts::sysctl(host, init),
             locked: marker::is_locked(node.run).map_err(|e| e.to_string()),
             rebuild: rebuild::open_now(node),
             jails: host_facts::jails(host, init),

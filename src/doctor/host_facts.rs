@@ -205,6 +205,26 @@ pub fn loader(host: &Host, init: InitSystem) -> Known<Map<String, String>> {
     Ok(values)
 }
 
+/// What rc(8) sets of sysctl(8)'s variables at boot, each with the file that says so; nothing elsewhere.
+pub fn sysctl(host: &Host, init: InitSystem) -> Known<Map<String, (String, &'static str)>> {
+    const FILES: [&str; 3] = [
+        "/etc/sysctl.conf",
+        "/etc/sysctl.conf.local",
+        "/etc/sysctl.kld.d/carp.conf",
+    ];
+    let mut values = Map::new();
+    if init != InitSystem::Rc {
+        return Ok(values);
+    }
+    for path in FILES {
+        let text = known(path, host.text(path))?.unwrap_or_default();
+        for (name, value) in text.lines().filter_map(loader_line) {
+            values.insert(name, (value, path));
+        }
+    }
+    Ok(values)
+}
+
 fn loader_line(line: &str) -> Option<(String, String)> {
     let line = line.split('#').next()?;
     let (name, value) = line.split_once('=')?;

@@ -189,13 +189,30 @@ fn carp(config: &Config, facts: &Facts, said: &mut Findings) {
             ),
             "switch it on in /boot/loader.conf.d/f3skeys.conf",
         ),
-        (Some(_), InitSystem::Rc) => lets_in(facts, said),
+        (Some(carp), InitSystem::Rc) => {
+            let_in_early(facts, carp.gate.as_str(), said);
+            lets_in(facts, said);
+        }
         (None, _) if held => said.fail(
             TUNABLE,
             "holds CARP at boot, and the configuration has no `carp`: nothing ever sets it back",
             "take it out of the loader's configuration, or name a gate in `carp`",
         ),
         (None, _) => {}
+    }
+}
+
+/// Whether rc itself undoes the hold of the loader, before anything of ours runs.
+fn let_in_early(facts: &Facts, gate: &str, said: &mut Findings) {
+    let variables = match &facts.sysctl {
+        Ok(variables) => variables,
+        Err(why) => return said.unknown("sysctl.conf", why),
+    };
+    if let Some((_, path)) = variables.get(TUNABLE).filter(|(value, _)| value != "0") {
+        let what = format!(
+            "is set by {path} at boot, whatever the loader says: the node may become CARP master before gate {gate} is open"
+        );
+        said.fail(TUNABLE, &what, "take the line out of that file");
     }
 }
 

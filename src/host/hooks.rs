@@ -4,7 +4,7 @@
 //! A failure means that the next boot would not load the keys or not open the gates, or that nobody
 //! can tell; a warning, that it would, but not in every way as it should. None: all is well.
 
-use super::{Host, InitSystem, rc_hooks, systemd_hooks};
+use super::{Host, InitSystem, modules, namespaces, rc_hooks, systemd_hooks};
 use crate::os::PATHS;
 use crate::report::{Finding, Findings};
 use crate::shell::command;
@@ -19,7 +19,11 @@ pub fn hooks(host: &Host, init: InitSystem) -> Vec<Finding> {
     let mut found = Found::new(host);
     match init {
         InitSystem::Rc => rc_hooks::look(&mut found),
-        InitSystem::Systemd => systemd_hooks::look(&mut found),
+        InitSystem::Systemd => {
+            systemd_hooks::look(&mut found);
+            namespaces::look(&mut found);
+            modules::look(&mut found);
+        }
     }
     found.file(configuration(init), &CONFIGURATION);
     found.findings.0

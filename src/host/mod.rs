@@ -4,6 +4,9 @@
 pub mod bare;
 pub mod fstab;
 pub mod hooks;
+mod modules;
+mod namespaces;
+pub mod pool_cache;
 pub mod rc_conf;
 mod rc_hooks;
 mod systemd_hooks;
@@ -20,6 +23,8 @@ use std::path::{Path, PathBuf};
 
 /// The largest file that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
+/// The largest list of the system's own that is read, in bytes.
+const LARGEST_LIST: u64 = 1 << 24;
 /// The most names that are read of a directory.
 const MOST_NAMES: usize = 1 << 16;
 
@@ -71,6 +76,25 @@ impl Host {
     /// # Errors
     /// It cannot be read, is no regular file or is larger than 1 MiB.
     pub fn text(&self, path: &str) -> io::Result<Option<String>> {
+        let bytes = self.bytes(path, LARGEST)?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// The text of a list that the system makes for itself, such as that of a kernel's modules, which
+    /// may be longer than what people write.
+    ///
+    /// # Errors
+    /// It cannot be read, is no regular file or is larger than 16 MiB.
+    pub(crate) fn list(&self, path: &str) -> io::Result<Option<String>> {
+        let bytes = self.bytes(path, LARGEST_LIST)?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// The bytes of a regular file, at most so many; `None` when there is no such file.
+    ///
+    /// # Errors
+    /// It cannot be read, is no regular file or is larger.
+    pub(crate) fn bytes(&self, path: &str, largest: u64) -> io::Result<Option<Vec<u8>>> {
         let opened = File::options()
             .read(true)
             .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
@@ -82,11 +106,11 @@ impl Host {
             return Err(io::Error::other("is not a regular file"));
         }
         let mut bytes = Vec::new();
-        file.take(LARGEST + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > LARGEST {
+        file.take(largest + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > largest {
             return Err(io::Error::other("is too long to be read"));
         }
-        Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+        Ok(Some(bytes))
     }
 
     /// What a path is, the last symbolic link not followed; `None` when there is nothing.

@@ -90,7 +90,8 @@ impl Tree {
             .put(
                 "/etc/fstab",
                 "/dev/gpt/efi /boot/efi msdosfs rw 2 2\n/dev/ada0p2.eli none swap sw 0 0\n",
-            );
+            )
+            .cache(&[("zdata", None), ("zroot", None)]);
         tree
     }
 
@@ -113,7 +114,8 @@ impl Tree {
             .link(
                 "/etc/systemd/system/multi-user.target.wants/zfs.target",
                 "/usr/lib/systemd/system/zfs.target",
-            );
+            )
+            .import_by("zfs-import-scan.service");
         tree
     }
 
@@ -170,9 +172,24 @@ impl Tree {
 
     /// Writes a file, keeping its mode if it is there.
     pub fn put(&self, path: &str, text: &str) -> &Tree {
+        self.put_bytes(path, text.as_bytes())
+    }
+
+    /// OpenZFS's cache file: its pools, each with the host that it belongs to.
+    pub fn cache(&self, pools: &[(&str, Option<u64>)]) -> &Tree {
+        self.put_bytes("/etc/zfs/zpool.cache", &pool_cache(pools))
+    }
+
+    /// What `systemctl enable` does for a unit that imports pools.
+    pub fn import_by(&self, unit: &str) -> &Tree {
+        let link = format!("/etc/systemd/system/zfs-import.target.wants/{unit}");
+        self.link(&link, &format!("/usr/lib/systemd/system/{unit}"))
+    }
+
+    pub fn put_bytes(&self, path: &str, bytes: &[u8]) -> &Tree {
         let path = self.path(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        fs::write(path, bytes).unwrap();
         self
     }
 
@@ -211,6 +228,44 @@ impl Tree {
         fs::create_dir_all(self.path(path)).unwrap();
         self
     }
+}
+
+/// A cache file as the kernel writes it: lists of pairs, in XDR.
+pub fn pool_cache(pools: &[(&str, Option<u64>)]) -> Vec<u8> {
+    let pool = |(name, hostid): &(&str, Option<u64>)| {
+        let tree = nv_list(&[nv_pair("hostid", NV_NUMBER, &9u64.to_be_bytes())]);
+        let mut pairs = vec![
+            nv_pair("version", NV_NUMBER, &5000u64.to_be_bytes()),
+            nv_pair("name", NV_TEXT, b"\0\0\0\x04name"),
+            nv_pair("vdev_tree", NV_LIST, &tree),
+        ];
+        pairs.extend(hostid.map(|id| nv_pair("hostid", NV_NUMBER, &id.to_be_bytes())));
+        nv_pair(name, NV_LIST, &nv_list(&pairs))
+    };
+    nv_file(&pools.iter().map(pool).collect::<Vec<_>>())
+}
+
+pub const NV_NUMBER: u32 = 8;
+pub const NV_TEXT: u32 = 9;
+pub const NV_LIST: u32 = 19;
+
+pub fn nv_file(pairs: &[Vec<u8>]) -> Vec<u8> {
+    [vec![1, 1, 0, 0], nv_list(pairs)].concat()
+}
+
+pub fn nv_list(pairs: &[Vec<u8>]) -> Vec<u8> {
+    let head = [0u32, 1].map(u32::to_be_bytes).concat();
+    [head, pairs.concat(), vec![0; 8]].concat()
+}
+
+pub fn nv_pair(name: &str, kind: u32, value: &[u8]) -> Vec<u8> {
+    let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap().to_be_bytes();
+    let mut pair = [&length(name.as_bytes()), name.as_bytes()].concat();
+    pair.resize(pair.len().next_multiple_of(4), 0);
+    pair.extend([kind, 1].map(u32::to_be_bytes).concat());
+    pair.extend(value);
+    let size = length(&[&[0; 8], pair.as_slice()].concat());
+    [&size, &size, pair.as_slice()].concat()
 }
 
 impl Drop for Tree {

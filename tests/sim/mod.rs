@@ -371,6 +371,13 @@ pub const ROOT_FILESYSTEM: &str = "zroot/ROOT/default";
 const ONE_CALL: Duration = Duration::from_millis(40);
 
 impl Sim {
+    /// Puts the root file system elsewhere.
+    pub fn root_on(&self, fstype: &str, source: &str) {
+        let root = &mut self.mounts.borrow_mut()[0].mount;
+        root.fstype = fstype.to_owned();
+        root.source = source.to_owned();
+    }
+
     /// A node without pools; its files are in a fresh directory.
     pub fn new(name: &str) -> Sim {
         let directory =
