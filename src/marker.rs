@@ -391,6 +391,7 @@ mod tests {
     use super::*;
     use crate::gate::Known;
     use crate::sorted::Map;
+    use std::cell::Cell;
 
     struct Scratch(PathBuf);
 
@@ -556,6 +557,44 @@ mod tests {
         make_directory(&run.0).unwrap();
         fs::write(directory(&run.0), "").unwrap();
         assert!(remove_stale(&run.0, Some("b")).is_err());
+    }
+
+    /// A clock that moves only while somebody sleeps, and nobody sleeps on it for ever.
+    struct Still(Cell<Duration>);
+
+    impl Clock for Still {
+        fn now(&self) -> Duration {
+            self.0.get()
+        }
+
+        fn sleep(&self, time: Duration) {
+            self.0.set(self.0.get() + time);
+            assert!(self.0.get() < LOCK_WAIT, "nothing ends the wait");
+        }
+    }
+
+    #[test]
+    fn law_6_the_lock_is_tried_again_until_it_is_free_or_the_time_is_over() {
+        let run = Scratch::new("lock-tried");
+        // Free at which try, tries and waits that this takes, and whether it is had.
+        for (free_at, tries, waits, is_had) in [
+            (1, 1, 0, true),
+            (2, 2, 1, true),
+            (4, 4, 3, true),
+            (5, 4, 3, false),
+        ] {
+            let (clock, tried) = (Still(Cell::new(Duration::ZERO)), Cell::new(0));
+            let deadline = Deadline::after(&clock, LOCK_POLL * 3);
+            let taken = wait_until(&clock, deadline, || {
+                tried.set(tried.get() + 1);
+                match tried.get() < free_at {
+                    true => Ok(None),
+                    false => try_lock(&run.0),
+                }
+            });
+            assert_eq!(taken.unwrap().is_some(), is_had, "{free_at}");
+            assert_eq!((tried.get(), clock.now()), (tries, LOCK_POLL * waits));
+        }
     }
 
     #[test]

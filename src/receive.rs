@@ -181,7 +181,11 @@ pub fn answer(
     };
     let text = serde_json::to_string(&reply);
     let text = text.map_err(|e| Refused::unavailable(e.to_string()))?;
-    let line = (foreign::json(&text) + "\n").into_bytes();
+    within_bounds((foreign::json(&text) + "\n").into_bytes())
+}
+
+/// A peer reads no longer answer.
+fn within_bounds(line: Vec<u8>) -> Result<Vec<u8>, Refused> {
     match line.len() > LARGEST {
         true => Err(too_long("answer")),
         false => Ok(line),
@@ -399,6 +403,7 @@ pub fn authorized_keys_line(
 mod tests {
     use super::*;
     use crate::key::{Fingerprint, Nonce};
+    use crate::report::Severity;
     use crate::store::state::{Generation, Standing};
     use crate::store::work::Merge;
 
@@ -449,6 +454,41 @@ mod tests {
             let asked = may_ask_about(&config, &"f0".parse().unwrap(), &datasets);
             assert_eq!(asked.is_ok(), is_allowed, "{count}");
         }
+    }
+
+    #[test]
+    fn an_answer_is_as_long_as_a_peer_reads_and_no_longer() {
+        for (length, is_given) in [(LARGEST - 1, true), (LARGEST, true), (LARGEST + 1, false)] {
+            let given = within_bounds(vec![b' '; length]);
+            let expected = if is_given { Ok(length) } else { Err(DATA) };
+            let given = given.map(|line| line.len()).map_err(|why| why.status);
+            assert_eq!(given, expected, "{length}");
+        }
+    }
+
+    /// What `complain` writes to standard error, in a process of its own.
+    fn complained(unlogged: Option<Finding>) -> String {
+        let file = format!("f3skeys-complained-{}", std::process::id());
+        let file = std::env::temp_dir().join(file);
+        let clock = crate::time::SystemClock::start();
+        let deadline = Deadline::after(&clock, Duration::from_secs(60));
+        let done = crate::os::worker::run("complain", &clock, deadline, || {
+            let to = std::fs::File::create(&file).unwrap();
+            nix::unistd::dup2_stderr(to).unwrap();
+            complain(unlogged);
+            true
+        });
+        assert!(done.unwrap());
+        let said = std::fs::read_to_string(&file).unwrap();
+        std::fs::remove_file(file).unwrap();
+        said
+    }
+
+    #[test]
+    fn what_could_not_be_written_down_is_said_on_standard_error() {
+        let unlogged = Finding::new(Severity::Failure, "log", "is full", "make room");
+        assert_eq!(complained(Some(unlogged.clone())), unlogged.text());
+        assert_eq!(complained(None), "");
     }
 
     #[test]

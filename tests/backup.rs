@@ -16,13 +16,13 @@ use f3skeys::new_key::new_key;
 use f3skeys::pass::Node;
 use f3skeys::peers::{Ask, Reply, Told, VERSION};
 use f3skeys::pinned::Pinned;
-use f3skeys::receive::{rebuild, understand};
+use f3skeys::receive::understand;
 use f3skeys::rotate::{What, rotate};
 use f3skeys::store::layout;
 use f3skeys::store::state::{Standing, State as StoreState};
 use f3skeys::store::work::Work;
 use f3skeys::system::KeyDevices;
-use f3skeys::time::{Clock, Deadline};
+use f3skeys::time::Deadline;
 use f3skeys::verify;
 use nodes::{
     NODES, World, assert_all_there, bytes, config, key_of, nonce, own, print, put, putting, store,
@@ -31,7 +31,6 @@ use nodes::{
 use sim::Stick;
 use sim::medium::{Fault, Files};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use Standing::{Current, Pruned, Retained, Retired, Staged};
@@ -625,106 +624,6 @@ fn a_lost_stick_is_rebuilt_from_one_peer_and_the_node_boots() {
         let report = world.backup(node, &[]);
         assert_eq!((report.status, report.changed.len()), (0, 0), "{node}");
     }
-}
-
-#[test]
-fn a_rebuild_is_open_only_for_whom_how_long_and_in_which_boot_a_person_said() {
-    let asked = |world: &World, from: &str| {
-        put(world, from, "f1", "f2:data", &[Retained, Current]).map_err(|t| t.to_string())
-    };
-    let lost = |name: &str| {
-        let world = World::backed_up(name);
-        world.loses_its_stick("f1");
-        world
-    };
-    type Close = fn(&World);
-    let table: [(Close, &str); 9] = [
-        (|_| {}, "not open for a rebuild"),
-        (|w| w.open("f1", Some("f2"), 60), "by f2 alone"),
-        (
-            |w| {
-                w.open("f1", None, 2);
-                w.sim("f1").sleep(Duration::from_secs(120));
-            },
-            "the time for a rebuild is over",
-        ),
-        (
-            |w| {
-                w.open("f1", None, 60);
-                *w.sim("f1").boot_id.borrow_mut() = Some("boot-2".to_owned());
-            },
-            "in another boot",
-        ),
-        (
-            |w| {
-                w.open("f1", None, 60);
-                *w.sim("f1").boot_id.borrow_mut() = None;
-            },
-            "cannot tell",
-        ),
-        (
-            |w| {
-                w.open("f1", None, 60);
-                let said = w.sim("f1").verb(rebuild::end).unwrap();
-                assert!(said.contains("any more"), "{said}");
-                assert!(w.sim("f1").verb(rebuild::end).unwrap().contains("not open"));
-            },
-            "not open for a rebuild",
-        ),
-        (
-            |w| {
-                w.open("f1", None, 60);
-                fs::write(w.sim("f1").run().join("rebuild"), "{}").unwrap();
-            },
-            "cannot tell",
-        ),
-        (
-            |w| {
-                w.open("f1", None, 60);
-                let mode = fs::Permissions::from_mode(0o666);
-                fs::set_permissions(w.sim("f1").run().join("rebuild"), mode).unwrap();
-            },
-            "cannot tell",
-        ),
-        (
-            |w| {
-                w.open("f1", None, 60);
-                let (file, other) = (
-                    w.sim("f1").run().join("rebuild"),
-                    w.sim("f1").run().join("x"),
-                );
-                fs::rename(&file, &other).unwrap();
-                std::os::unix::fs::symlink(&other, &file).unwrap();
-            },
-            "cannot tell",
-        ),
-    ];
-    for (close, words) in table {
-        let world = lost("closed");
-        close(&world);
-        let before = world.files("f1");
-        let why = asked(&world, "f0").unwrap_err();
-        assert!(why.contains(words), "{why}\nnot {words}");
-        assert!(why.contains("ssh exits with 77"), "{why}");
-        assert_eq!(world.files("f1"), before);
-    }
-    let world = lost("named");
-    world.open("f1", Some("f2"), 1);
-    assert!(put(&world, "f2", "f1", "f0:data", &[Current]).is_ok());
-    let (sim, config) = &**world.host("f1");
-    for (from, minutes) in [(Some("f9"), 60), (None, 0), (None, rebuild::LONGEST + 1)] {
-        let from = from.map(|from| from.parse().unwrap());
-        let opened = sim.verb(|node| rebuild::open(node, config, from.as_ref(), minutes));
-        assert!(opened.is_err(), "{from:?} {minutes}");
-    }
-    for minutes in [1, rebuild::LONGEST] {
-        let opened = sim.verb(|node| rebuild::open(node, config, None, minutes));
-        assert!(opened.is_ok(), "{minutes}");
-    }
-    // An end that did not come about is no end, and one of nothing is.
-    assert!(sim.verb(rebuild::end).is_ok() && sim.verb(rebuild::end).is_ok());
-    fs::create_dir(sim.run().join("rebuild")).unwrap();
-    assert!(sim.verb(rebuild::end).is_err());
 }
 
 #[test]

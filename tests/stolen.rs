@@ -21,6 +21,8 @@ use f3skeys::store::work::Merge;
 use f3skeys::time::Clock;
 use nodes::{World, bytes, config_of, key_of, nonce, print, put, putting, store, vouched};
 use sim::{Sim, Stick, encrypted};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use Standing::{Current, Pruned, Retained, Retired, Staged};
@@ -493,4 +495,124 @@ fn a_rebuild_that_has_ended_meanwhile_takes_nothing() {
     assert_eq!(world.files("f1"), before);
     told(false).unwrap();
     assert_ne!(world.files("f1"), before);
+}
+
+#[test]
+fn a_rebuild_is_open_only_for_whom_how_long_and_in_which_boot_a_person_said() {
+    type Close = fn(&World);
+    let table: [(Close, &str); 9] = [
+        (|_| {}, "not open for a rebuild"),
+        (|w| w.open("f1", Some("f2"), 60), "by f2 alone"),
+        (
+            |w| {
+                w.open("f1", None, 2);
+                w.sim("f1").sleep(Duration::from_secs(120));
+            },
+            "the time for a rebuild is over",
+        ),
+        (
+            |w| {
+                w.open("f1", None, 60);
+                *w.sim("f1").boot_id.borrow_mut() = Some("boot-2".to_owned());
+            },
+            "in another boot",
+        ),
+        (
+            |w| {
+                w.open("f1", None, 60);
+                *w.sim("f1").boot_id.borrow_mut() = None;
+            },
+            "cannot tell",
+        ),
+        (
+            |w| {
+                w.open("f1", None, 60);
+                let said = w.sim("f1").verb(rebuild::end).unwrap();
+                assert!(said.contains("any more"), "{said}");
+                assert!(w.sim("f1").verb(rebuild::end).unwrap().contains("not open"));
+            },
+            "not open for a rebuild",
+        ),
+        (
+            |w| {
+                w.open("f1", None, 60);
+                fs::write(w.sim("f1").run().join("rebuild"), "{}").unwrap();
+            },
+            "cannot tell",
+        ),
+        (
+            |w| {
+                w.open("f1", None, 60);
+                let mode = fs::Permissions::from_mode(0o666);
+                fs::set_permissions(w.sim("f1").run().join("rebuild"), mode).unwrap();
+            },
+            "cannot tell",
+        ),
+        (
+            |w| {
+                w.open("f1", None, 60);
+                let (file, other) = (
+                    w.sim("f1").run().join("rebuild"),
+                    w.sim("f1").run().join("x"),
+                );
+                fs::rename(&file, &other).unwrap();
+                std::os::unix::fs::symlink(&other, &file).unwrap();
+            },
+            "cannot tell",
+        ),
+    ];
+    for (close, words) in table {
+        let world = world("closed");
+        close(&world);
+        let before = world.files("f1");
+        let told = put(&world, "f0", "f1", "f2:data", HERE);
+        let why = told.unwrap_err().to_string();
+        assert!(why.contains(words), "{why}\nnot {words}");
+        assert!(why.contains("ssh exits with 77"), "{why}");
+        assert_eq!(world.files("f1"), before);
+    }
+    let world = world("named");
+    world.open("f1", Some("f2"), 1);
+    assert!(put(&world, "f2", "f1", "f0:new", &[Current]).is_ok());
+    let (sim, config) = &**world.host("f1");
+    for (from, minutes) in [(Some("f9"), 60), (None, 0), (None, rebuild::LONGEST + 1)] {
+        let from = from.map(|from| from.parse().unwrap());
+        let opened = sim.verb(|node| rebuild::open(node, config, from.as_ref(), minutes));
+        assert!(opened.is_err(), "{from:?} {minutes}");
+    }
+    for minutes in [1, rebuild::LONGEST] {
+        let opened = sim.verb(|node| rebuild::open(node, config, None, minutes));
+        assert!(opened.is_ok(), "{minutes}");
+    }
+    // An end that did not come about is no end, and one of nothing is.
+    assert!(sim.verb(rebuild::end).is_ok() && sim.verb(rebuild::end).is_ok());
+    fs::create_dir(sim.run().join("rebuild")).unwrap();
+    assert!(sim.verb(rebuild::end).is_err());
+}
+
+#[test]
+fn for_whom_and_how_long_a_rebuild_is_open_is_told_and_what_is_not_known_is_no_no() {
+    let world = world("open-now");
+    let sim = world.sim("f1");
+    let open_now = || sim.verb(rebuild::open_now);
+    let open = |from: Option<&str>, seconds| {
+        Ok(Some(rebuild::Open {
+            from: from.map(|from| from.parse().unwrap()),
+            left: Duration::from_secs(seconds),
+        }))
+    };
+    assert_eq!(open_now(), Ok(None));
+    world.open("f1", Some("f2"), 60);
+    assert_eq!(open_now(), open(Some("f2"), 3600));
+    world.open("f1", None, 2);
+    assert_eq!(open_now(), open(None, 120));
+    sim.sleep(Duration::from_secs(119));
+    assert_eq!(open_now(), open(None, 1));
+    sim.sleep(Duration::from_secs(1));
+    assert_eq!(open_now(), Ok(None));
+    world.open("f1", None, 60);
+    let boot = sim.boot_id.replace(None);
+    assert!(open_now().is_err());
+    *sim.boot_id.borrow_mut() = boot.map(|boot| format!("not {boot}"));
+    assert_eq!(open_now(), Ok(None));
 }

@@ -123,3 +123,166 @@ fn law_3_what_is_at_or_below_a_replica_that_nobody_promoted_is_one_and_is_writab
         }
     }
 }
+
+/// Datasets of one pool, as they were seen.
+fn seen(datasets: Vec<Dataset>) -> Observed {
+    let pool = datasets[0].name.pool().to_owned();
+    Observed {
+        pools: [(pool, Pool::Seen(datasets))].into(),
+        ..Observed::default()
+    }
+}
+
+fn at(name: &str, path: &str, mounted: bool) -> Dataset {
+    Dataset {
+        mountpoint: Mountpoint::Path(path.into()),
+        mounted,
+        ..sample::dataset(name)
+    }
+}
+
+fn mount(source: &str, at: &str) -> Mount {
+    Mount {
+        at: at.into(),
+        fstype: "zfs".to_owned(),
+        source: source.to_owned(),
+        read_only: false,
+        sealed: false,
+        fsid: String::new(),
+    }
+}
+
+#[test]
+fn what_nobody_looked_at_matters_only_where_something_is_to_be_mounted_over_it() {
+    let config = config();
+    for (is_mounted, other, expected) in [
+        // Below a path above ours: buried once that is mounted.
+        (false, "/a/other", Unseen::These(names(&["za/other"]))),
+        (true, "/a/other", Unseen::Nothing),
+        // Below ours, which may be unmounted at any time.
+        (true, "/a/own/x", Unseen::These(names(&["za/other"]))),
+        (false, "/b", Unseen::Nothing),
+        (true, "/b", Unseen::Nothing),
+    ] {
+        let observed = seen(vec![
+            at("za", "/a", is_mounted),
+            at("za/own", "/a/own", true),
+            at("za/far", "/b", false),
+        ]);
+        let mounted = [
+            mount("zroot", "/"),
+            mount("za/own", "/a/own"),
+            mount("za/other", other),
+        ];
+        let found = unseen(&config, &observed, &mounted);
+        assert_eq!(found, expected, "{is_mounted} {other}");
+    }
+}
+
+#[test]
+fn what_is_unknown_below_a_replica_root_is_its_own_and_no_other_roots() {
+    let config = config();
+    for (unknown, of) in [
+        ("za/sink/fs", Some("za/sink")),
+        ("za/sink/f0/fs", Some("za/sink/f0")),
+        ("za/own/fs", None),
+        ("za/other", None),
+    ] {
+        let damaged = Damaged {
+            name: unknown.parse().unwrap(),
+            property: "mountpoint",
+            what: "a riddle".to_owned(),
+            opened_by: OpenedBy::NoKey,
+        };
+        let observed = Observed {
+            damaged: [(damaged.name.clone(), damaged.clone())].into(),
+            ..Observed::default()
+        };
+        for root in &config.roots {
+            let found = unknown_replica_at(&config, &observed, &root.dataset);
+            let is_its_own = of == Some(root.dataset.as_str());
+            assert_eq!(found, is_its_own.then_some(&damaged), "{}", root.dataset);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_mounted_where_another_file_system_is() {
+    let config = config();
+    let other = at("za/own/a", "/own", true);
+    let observed = seen(vec![other.clone(), at("za/own/b", "/own", false)]);
+    let plan = mounts(&config, &observed);
+    let same = NotMounted::SamePlace(other.name);
+    assert_eq!(plan.refused, [("za/own/b".parse().unwrap(), same)]);
+    assert!(plan.steps.is_empty(), "{:?}", plan.steps);
+}
+
+#[test]
+fn what_is_left_to_others_to_mount_is_told_with_the_reason_and_nothing_else() {
+    let (config, name) = (config(), "za/own/x");
+    let gated = "za/own/fs";
+    let path = || Mountpoint::Path("/own/x".into());
+    type Change = fn(&mut Dataset);
+    let nothing: Change = |_| {};
+    let off: Change = |d| d.can_mount = CanMount::Off;
+    let noauto: Change = |d| d.can_mount = CanMount::NoAuto;
+    let jailed: Change = |d| d.jailed = true;
+    let jailed_off: Change = |d| (d.jailed, d.can_mount) = (true, CanMount::Off);
+    let mounted: Change = |d| d.mounted = true;
+    let volume: Change = |d| d.kind = Kind::Volume;
+    for (name, mountpoint, change, expected) in [
+        (name, Mountpoint::Legacy, nothing, Some(LeftAlone::Legacy)),
+        (
+            name,
+            Mountpoint::None,
+            nothing,
+            Some(LeftAlone::NoMountpoint),
+        ),
+        (name, path(), nothing, None),
+        (name, path(), noauto, Some(LeftAlone::NoAuto)),
+        (gated, path(), noauto, None),
+        (name, path(), jailed, Some(LeftAlone::Jailed)),
+        (name, path(), jailed_off, Some(LeftAlone::Jailed)),
+        (name, Mountpoint::Legacy, off, None),
+        (name, Mountpoint::None, off, None),
+        (name, Mountpoint::Legacy, mounted, None),
+        (name, Mountpoint::None, volume, None),
+        ("za/other", Mountpoint::Legacy, nothing, None),
+    ] {
+        let mut dataset = sample::dataset(name);
+        dataset.mountpoint = mountpoint;
+        change(&mut dataset);
+        let expected: Vec<_> = expected
+            .map(|why| (dataset.name.clone(), why))
+            .into_iter()
+            .collect();
+        let found = mounts(&config, &seen(vec![dataset.clone()])).left_alone;
+        assert_eq!(found, expected, "{dataset:?}");
+    }
+}
+
+#[test]
+fn a_root_is_loaded_if_it_was_seen_so_or_the_kernel_took_its_key_and_else_is_not() {
+    let root = "za/own".parse().unwrap();
+    for (status, is_seen) in [
+        (None, false),
+        (Some(KeyStatus::None), false),
+        (Some(KeyStatus::Unavailable), false),
+        (Some(KeyStatus::Available), true),
+    ] {
+        for is_taken in [false, true] {
+            let mut dataset = sample::dataset("za/own");
+            dataset.key_status = status.unwrap_or(KeyStatus::None);
+            let mut observed = status.map_or_else(Observed::default, |_| seen(vec![dataset]));
+            if is_taken {
+                observed.taken.insert("za/own".parse().unwrap());
+            }
+            let expected = is_seen || is_taken;
+            assert_eq!(
+                is_loaded(&observed, &root),
+                expected,
+                "{status:?} {is_taken}"
+            );
+        }
+    }
+}
