@@ -11,6 +11,7 @@ pub mod facts;
 mod look;
 pub mod prune;
 mod record;
+mod replicas;
 mod roots;
 mod steps;
 pub mod tell;

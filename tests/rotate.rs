@@ -43,6 +43,14 @@ const THREE_ROOTS: &str = r#"(
     min_copies: 2,
 )"#;
 
+const WITH_BACKUP: &str = r#"(
+    node: "f0", store: (label: "K", wait_seconds: 1),
+    roots: [
+        (dataset: "zdata/enc", key: "f0:zdata", role: primary, required: true),
+        (dataset: "zbackup/enc", key: "f0:zdata", role: replica, required: false),
+    ],
+)"#;
+
 const ON_F1: &str = r#"(
     node: "f1", store: (label: "K", wait_seconds: 1),
     roots: [
@@ -115,6 +123,28 @@ impl World {
         }
     }
 
+    /// One root, and a replica of it in a pool for backups on the same node.
+    fn with_backup(name: &str) -> World {
+        let f0 = Sim::new(&format!("{name}-f0"))
+            .with(vec![
+                root("zdata/enc", "file:///keys/f0:zdata.key"),
+                root("zbackup/enc", "prompt"),
+            ])
+            .opened_by("zdata/enc", OLD)
+            .opened_by("zbackup/enc", OLD)
+            .stick(stick(&[(KEY, OLD)]));
+        f0.change("zbackup/enc", |d| {
+            d.readonly = true;
+            d.mountpoint_source = Source::Default;
+        });
+        loaded(&f0, "zdata/enc");
+        loaded(&f0, "zbackup/enc");
+        World {
+            f0,
+            config: Config::parse(WITH_BACKUP).unwrap(),
+        }
+    }
+
     /// Three roots that share a key, one replica on f1, and f2, which holds a copy.
     fn three_roots(name: &str) -> World {
         let f0 = Sim::new(&format!("{name}-f0"))
@@ -181,6 +211,12 @@ impl World {
 
     /// What replication brings with the next stream.
     fn receive(&self) {
+        let mut wrapped = self.f0.wrapped.borrow_mut();
+        if wrapped.contains_key("zbackup/enc") {
+            let wrapping = wrapped["zdata/enc"];
+            wrapped.insert("zbackup/enc".to_owned(), wrapping);
+        }
+        drop(wrapped);
         if let Some(f1) = self.peers().get("f1") {
             let wrapping = self.f0.wrapped.borrow()["zdata/enc"];
             let mut wrapped = f1.0.wrapped.borrow_mut();
@@ -210,7 +246,12 @@ impl World {
         assert_eq!(standings, [Standing::Retained, Standing::Current], "{case}");
         let new = bytes(&self.f0, list[1].0);
         for (root, wrapping) in self.f0.wrapped.borrow().iter() {
-            assert_eq!(wrapping, &new, "{case}: {root}");
+            let wanted = match root.as_str() {
+                // It has received nothing yet.
+                "zbackup/enc" => &OLD,
+                _ => &new,
+            };
+            assert_eq!(wrapping, wanted, "{case}: {root}");
         }
         is_whole(&self.f0, case);
         for (peer, host) in &self.peers() {
@@ -312,11 +353,12 @@ fn finish(world: &World, case: &str) {
 }
 
 type Make = fn(&str) -> World;
+const BACKUP: (&str, Make) = ("backup", World::with_backup);
 const WORLDS: [(&str, Make); 2] = [("one", World::one_root), ("three", World::three_roots)];
 
 #[test]
 fn a_rotation_changes_every_root_and_keeps_the_old_key() {
-    for (name, make) in WORLDS {
+    for (name, make) in WORLDS.into_iter().chain([BACKUP]) {
         let world = make(&format!("plain-{name}"));
         let report = world.rotate(START);
         assert_eq!(report.status, 0, "{name}: {}", report.complaints());
@@ -328,7 +370,7 @@ fn a_rotation_changes_every_root_and_keeps_the_old_key() {
 #[test]
 fn law_cut_at_every_effect_of_the_owner_everything_still_opens_and_resume_ends_it() {
     let mut cases = 0;
-    for (name, make) in WORLDS {
+    for (name, make) in WORLDS.into_iter().chain([BACKUP]) {
         for torn in [false, true] {
             let prepared = make(&format!("cut-{name}"));
             prepared.f0.torn.set(torn);
@@ -1259,4 +1301,54 @@ fn renumbered(sim: &Sim, number: u32) {
     let mut state = State::parse(&files[layout::STATE]).unwrap();
     state.keys.get_mut(&key()).unwrap()[0].generation = number;
     files.insert(layout::STATE.to_owned(), state.to_bytes());
+}
+
+/// A pool for backups beside the primary, with one key for both.
+#[test]
+fn law_7_a_replica_on_this_node_is_waited_for_as_a_peers_is() {
+    let world = World::with_backup("beside");
+    let plan = What::Plan {
+        take_over: false,
+        copies: None,
+    };
+    let planned = world
+        .f0
+        .verb(|node| rotate(node, &world.config, &key(), plan, &|_| {}));
+    assert_eq!(planned.report.status, 0, "{}", planned.report.complaints());
+    let changes = |root: &str| planned.text.contains(&format!("change the key of {root}"));
+    assert!(
+        changes("zdata/enc") && !changes("zbackup/enc"),
+        "{}",
+        planned.text
+    );
+
+    assert_eq!(world.rotate(START).status, 0);
+    assert_eq!(world.f0.wrapped.borrow()["zbackup/enc"], OLD);
+    let early = world.rotate(RETIRE);
+    assert_eq!(early.status, 69, "{}", early.complaints());
+    assert!(
+        early.complaints().contains("zbackup/enc"),
+        "{}",
+        early.complaints()
+    );
+    assert_eq!(states(&world.f0), [Standing::Retained, Standing::Current]);
+    world.receive();
+    let late = world.rotate(RETIRE);
+    assert_eq!(late.status, 0, "{}", late.complaints());
+    assert_eq!(states(&world.f0), [Standing::Retired, Standing::Current]);
+    world.comes_back("retired");
+}
+
+/// A pool for backups that is not attached: nobody knows how its replica is laid out.
+#[test]
+fn a_replica_on_this_node_that_is_not_there_keeps_a_rotation_from_beginning() {
+    let world = World::with_backup("detached");
+    world
+        .f0
+        .datasets
+        .borrow_mut()
+        .retain(|d| d.name.pool() != "zbackup");
+    let report = world.rotate(START);
+    assert_eq!(report.status, 69, "{}", report.complaints());
+    assert_eq!(states(&world.f0), [Standing::Current]);
 }

@@ -389,10 +389,7 @@ fn is_root(name: &DatasetName, seen: &[Dataset]) -> Result<(), String> {
 }
 
 fn inheriting(root: &DatasetName, seen: &[Dataset]) -> Vec<DatasetName> {
-    let inherits = |dataset: &&Dataset| {
-        dataset.name != *root && dataset.encryption_root.as_ref() == Some(root)
-    };
-    let inheriting = seen.iter().filter(inherits);
+    let inheriting = seen.iter().filter(|dataset| dataset.inherits_from(root));
     inheriting.map(|dataset| dataset.name.clone()).collect()
 }
 

@@ -4,6 +4,7 @@
 
 use super::copies;
 use super::facts::{Facts, Own, PeerFacts, RootFacts, Seen};
+use super::replicas;
 use crate::config::Role;
 use crate::key::Fingerprint;
 use crate::names::DatasetName;
@@ -42,10 +43,10 @@ pub fn start(facts: &Facts, take_over: bool) -> Vec<Finding> {
         (None, None) if take_over && own.list.is_empty() => {}
         (None, None) => said.fail(key, "the store has no current generation of it", NEW_KEY),
     }
-    for root in &facts.roots {
+    for root in facts.primaries() {
         before_start(own, root, take_over, &mut said);
     }
-    before_change(facts, facts.roots.iter(), &mut said);
+    before_change(facts, facts.primaries(), &mut said);
     enough_to_ask(facts, &mut said);
     said.0
 }
@@ -80,10 +81,10 @@ pub fn go_on(facts: &Facts, take_over: bool) -> Vec<Finding> {
     said.0
 }
 
-/// The roots whose key is not the target yet.
+/// The roots whose key is not the target yet. That of a replica is never changed here.
 pub fn to_change(facts: &Facts, target: Fingerprint) -> Vec<RootFacts> {
-    let roots = facts.roots.iter();
-    roots
+    facts
+        .primaries()
         .filter(|root| !root.is_opened_by(target))
         .cloned()
         .collect()
@@ -162,6 +163,8 @@ pub fn abort(facts: &Facts) -> Vec<Finding> {
                 let what = format!("is opened by the staged {}", staged.fingerprint);
                 said.fail(root.dataset.as_str(), &what, &resume);
             }
+            // No key opens it, the staged one neither: it loses nothing.
+            Opens::NoKey if root.role == Role::Replica => {}
             other => not_opened(root, other, &mut said),
         }
     }
@@ -183,7 +186,7 @@ pub fn retire(facts: &Facts) -> Vec<Finding> {
         said.fail(key, "the store has no current generation of it", &resume);
         return said.0;
     };
-    for root in &facts.roots {
+    for root in facts.primaries() {
         match &root.opens {
             Opens::By(print) if *print == current.fingerprint => {}
             Opens::By(print) => said.fail(
@@ -197,42 +200,13 @@ pub fn retire(facts: &Facts) -> Vec<Finding> {
             other => not_opened(root, other, &mut said),
         }
     }
-    for peer in &facts.peers {
-        for replica in &peer.replicas {
-            replica_opens(peer, replica, current, &mut said);
-        }
-    }
+    replicas::followed(facts, current, &mut said);
     other_stores(facts, &mut said);
     let retire = format!("f3skeys rotate {key} --retire");
     let print = current.fingerprint;
     said.0
         .extend(copies::instead_of_retained(facts, print, &retire));
     said.0
-}
-
-fn replica_opens(peer: &PeerFacts, name: &DatasetName, current: &Generation, said: &mut Findings) {
-    let subject = format!("{name} on {}", peer.name);
-    let told = match &peer.told {
-        Ok(told) => told,
-        Err(why) => {
-            let what = format!("has not been seen to open: {why}");
-            return said.fail(
-                &subject,
-                &what,
-                "bring the node up, its stick in, and try again",
-            );
-        }
-    };
-    let root = told.roots.iter().find(|root| root.dataset == *name);
-    let what = match root.map(|root| &root.opens) {
-        Some(Opens::By(print)) if *print == current.fingerprint => return,
-        Some(Opens::By(print)) => format!("is still opened by {print}"),
-        Some(Opens::NoKey) => "is opened by no key of the store there".to_owned(),
-        Some(Opens::CouldNotAsk(why)) => format!("could not be asked: {why}"),
-        None => "is no root of that node's configuration with this key".to_owned(),
-    };
-    let remedy = "have it received what was sent since the rotation, then try again";
-    said.fail(&subject, &what, remedy);
 }
 
 /// What holds for everything that changes a key: who may, and that the store is whole.
@@ -251,10 +225,13 @@ fn common<'a>(facts: &'a Facts, said: &mut Findings) -> Option<&'a Own> {
         let what = "no root of the configuration uses it";
         said.fail(key, what, "`f3skeys status` shows the roots and their keys");
     }
-    for root in facts.roots.iter().filter(|r| r.role != Role::Primary) {
-        let what = "is a replica here: its key changes on its primary only";
-        let remedy = "correct `role` or `key` in the configuration, or `f3skeys demote` it";
-        said.fail(root.dataset.as_str(), what, remedy);
+    if facts.primaries().next().is_none() {
+        for root in facts.replicas() {
+            let what =
+                "is a replica, and no primary here uses its key: only a primary's is changed";
+            let remedy = "rotate on the node of its primary; or correct `role` or `key` in the configuration";
+            said.fail(root.dataset.as_str(), what, remedy);
+        }
     }
     let own = match &facts.store {
         Ok(own) => own,
@@ -329,8 +306,8 @@ fn before_change<'a>(
         }
     }
     if any {
+        replicas::before_change(facts, said);
         for peer in &facts.peers {
-            replicas(peer, said);
             merged(facts, peer, said);
         }
     }
@@ -361,36 +338,6 @@ fn root_itself(root: &RootFacts, seen: &Seen, said: &mut Findings) {
         let remedy =
             "changing the key then makes the kernel panic; mount it, or find out why it cannot be";
         said.fail(name, &what, remedy);
-    }
-}
-
-/// A replica that inherits its key breaks for good with the first stream after a change.
-fn replicas(peer: &PeerFacts, said: &mut Findings) {
-    if peer.replicas.is_empty() {
-        return;
-    }
-    let told = match &peer.told {
-        Ok(told) => told,
-        Err(why) => {
-            let what = format!("holds {} and does not answer: {why}", names(&peer.replicas));
-            let remedy = "bring it up, its stick in; `f3skeys receive` must be its forced command";
-            return said.fail(peer.name.as_str(), &what, remedy);
-        }
-    };
-    for replica in &peer.replicas {
-        let subject = format!("{replica} on {}", peer.name);
-        let Some(root) = told.roots.iter().find(|root| root.dataset == *replica) else {
-            let what = "is no root of that node's configuration with this key, so no boot there would open it";
-            said.fail(&subject, what, "list it in `roots` there, as a replica");
-            continue;
-        };
-        for child in &root.inheriting {
-            let what = format!(
-                "{child} below it inherits its key, as `zfs receive` of a `-R` stream leaves it: it could never be mounted again"
-            );
-            let remedy = "replicate it once more in a stream of its own (docs/replication.md)";
-            said.fail(&subject, &what, remedy);
-        }
     }
 }
 

@@ -75,6 +75,8 @@ pub struct Seen {
     pub clones: Vec<DatasetName>,
     /// Datasets of this root that are replicas: a change of its key would write to them.
     pub replicas: Vec<DatasetName>,
+    /// Of a root that is a replica, the datasets below it that inherit its key.
+    pub inheriting: Vec<DatasetName>,
     /// Datasets of this root that its key does not unwrap, or that could not be looked into. Of a
     /// replica that is not asked.
     pub sealed: Vec<(DatasetName, String)>,
@@ -96,9 +98,20 @@ pub struct PeerFacts {
 }
 
 impl Facts {
-    /// Whether another look found this node as it was: its store, the roots, and the note.
+    /// The roots whose key this node changes.
+    pub fn primaries(&self) -> impl Iterator<Item = &RootFacts> {
+        self.roots.iter().filter(|r| r.role == Role::Primary)
+    }
+
+    /// The roots that get the new key with a stream that they receive.
+    pub fn replicas(&self) -> impl Iterator<Item = &RootFacts> {
+        self.roots.iter().filter(|r| r.role == Role::Replica)
+    }
+
+    /// Whether another look found this node as it was: its store, the primaries, and the note. A
+    /// replica may have received something meanwhile.
     pub fn is_same_here(&self, now: &Facts) -> bool {
-        (&self.store, &self.roots) == (&now.store, &now.roots) && self.record == now.record
+        self.store == now.store && self.primaries().eq(now.primaries()) && self.record == now.record
     }
 }
 

@@ -217,6 +217,14 @@ fn see(pass: &Pass, root: &Root) -> Result<Seen, String> {
             Some(Role::Replica) => Vec::new(),
             _ => replicas.iter().map(|d| d.name.clone()).collect(),
         },
+        inheriting: match role(name) {
+            Some(Role::Replica) => members
+                .iter()
+                .filter(|d| d.inherits_from(name))
+                .map(|d| d.name.clone())
+                .collect(),
+            _ => Vec::new(),
+        },
         sealed: match loaded {
             true => sealed(pass, &asked),
             false => Vec::new(),

@@ -80,7 +80,7 @@ impl Run<'_, '_> {
         let Ok(Some(record)) = &facts.record else {
             return;
         };
-        for root in &facts.roots {
+        for root in facts.primaries() {
             let now = root
                 .seen
                 .as_ref()

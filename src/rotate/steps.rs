@@ -21,7 +21,7 @@ impl Run<'_, '_> {
         let record = Record {
             changing: false,
             take_over,
-            locations: locations(&facts.roots),
+            locations: locations(&facts),
         };
         if !self.keep(&record) {
             return;
@@ -229,10 +229,10 @@ impl Run<'_, '_> {
     }
 }
 
-/// Where the keys of these roots are looked for now.
-fn locations(roots: &[RootFacts]) -> Map<DatasetName, String> {
+/// Where the keys of the roots that are to be changed are looked for now.
+fn locations(facts: &Facts) -> Map<DatasetName, String> {
     let with = |root: &RootFacts| Some((root.dataset.clone(), location(root)?));
-    roots.iter().filter_map(with).collect()
+    facts.primaries().filter_map(with).collect()
 }
 
 /// Only what is not `prompt` is ever to be put back.

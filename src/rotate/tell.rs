@@ -2,6 +2,7 @@
 
 use super::decide;
 use super::facts::{Facts, Own, PeerFacts};
+use crate::config::Role;
 use crate::foreign::add_line;
 use crate::peers::Opens;
 use crate::report::{Finding, Severity};
@@ -20,7 +21,11 @@ pub fn status(facts: &Facts) -> String {
         }
     }
     for root in &facts.roots {
-        add_line!(text, "  {}: {}", root.dataset, opens(&root.opens));
+        let role = match root.role {
+            Role::Primary => "",
+            Role::Replica => " (a replica)",
+        };
+        add_line!(text, "  {}{role}: {}", root.dataset, opens(&root.opens));
     }
     for peer in &facts.peers {
         tell_peer(&mut text, peer);
@@ -120,7 +125,7 @@ pub fn plan(facts: &Facts) -> String {
         };
         step(format!("have {} hold it, and prove that{why}", peer.name));
     }
-    for root in &facts.roots {
+    for root in facts.primaries() {
         step(format!("change the key of {}", root.dataset));
         let seen = root.seen.as_ref().ok();
         if let Some(location) = seen.and_then(|seen| seen.location.as_deref())
@@ -128,6 +133,12 @@ pub fn plan(facts: &Facts) -> String {
         {
             step(format!("put back its keylocation={location}"));
         }
+    }
+    for root in facts.replicas() {
+        step(format!(
+            "leave {} alone: a replica gets the key with the next stream that it receives",
+            root.dataset
+        ));
     }
     step("make it the current generation, here and on the peers".to_owned());
     step("retain the old one; nothing is removed".to_owned());
@@ -146,6 +157,12 @@ pub fn what_the_old_opens(facts: &Facts, list: &[Generation]) -> Vec<Finding> {
         "{print} is replaced, not revoked: whoever has it and a copy of a pool from before can read \
          all that was written until then, and with its wrapped key all that is written later"
     )];
+    for root in facts.replicas() {
+        notes.push(format!(
+            "{print} opens {} until that has received what is sent from now on",
+            root.dataset
+        ));
+    }
     for peer in facts.peers.iter().filter(|peer| !peer.replicas.is_empty()) {
         notes.push(format!(
             "{print} opens {} on {} until that has received what is sent from now on",

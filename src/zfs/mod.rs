@@ -158,6 +158,13 @@ pub struct Dataset {
     pub origin: Option<DatasetName>,
 }
 
+impl Dataset {
+    /// Whether the key of this root, which is another dataset, unwraps its own.
+    pub fn inherits_from(&self, root: &DatasetName) -> bool {
+        self.name != *root && self.encryption_root.as_ref() == Some(root)
+    }
+}
+
 /// A dataset of which ZFS said something that is not understood. Nothing of it counts as known: not that
 /// it is open, not that it is read-only, not that it is not mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -48,6 +48,7 @@ fn root(dataset: &str) -> RootFacts {
             location: None,
             clones: Vec::new(),
             replicas: Vec::new(),
+            inheriting: Vec::new(),
             sealed: Vec::new(),
         }),
         opens: Opens::By(print(1)),
@@ -161,7 +162,7 @@ fn each(facts: fn() -> Facts, decide: impl Fn(&Facts) -> Vec<Finding>, rows: &[R
 }
 
 /// What keeps every question from a yes, whichever it is.
-const COMMON: [Row; 7] = [
+const COMMON: [Row; 8] = [
     ("nothing", |_| (), &[]),
     (
         "another's key",
@@ -170,10 +171,15 @@ const COMMON: [Row; 7] = [
     ),
     ("no root", |f| f.roots.clear(), &["!f0:zdata"]),
     (
-        "a replica",
-        |f| f.roots[1].role = Role::Replica,
-        &["!zdata/b"],
+        "replicas alone",
+        |f| {
+            f.roots
+                .iter_mut()
+                .for_each(|root| root.role = Role::Replica)
+        },
+        &["!zdata/a", "!zdata/b"],
     ),
+    ("a replica beside", |f| _ = beside(f), &[]),
     (
         "no store",
         |f| f.store = Err("gone".to_owned()),
@@ -287,6 +293,75 @@ const BEFORE_CHANGE: [Row; 15] = [
     ),
 ];
 
+/// Makes the second root a replica on this node.
+fn beside(facts: &mut Facts) -> &mut RootFacts {
+    facts.roots[1].role = Role::Replica;
+    &mut facts.roots[1]
+}
+
+fn seen_beside(facts: &mut Facts) -> &mut Seen {
+    beside(facts).seen.as_mut().unwrap()
+}
+
+/// What of a replica on this node keeps its primary's key from being changed.
+const BESIDE: [Row; 10] = [
+    (
+        "locked, and opened by a key from before",
+        |f| {
+            seen_beside(f).loaded = false;
+            beside(f).opens = Opens::By(print(3));
+        },
+        &[],
+    ),
+    (
+        "a clone, which no change of a key would touch",
+        |f| seen_beside(f).clones.push(name("zdata/c")),
+        &[],
+    ),
+    ("no key", |f| beside(f).opens = Opens::NoKey, &["~zdata/b"]),
+    (
+        "not asked",
+        |f| beside(f).opens = Opens::CouldNotAsk("gone".to_owned()),
+        &["~zdata/b"],
+    ),
+    (
+        "not seen",
+        |f| beside(f).seen = Err("gone".to_owned()),
+        &["!zdata/b"],
+    ),
+    (
+        "no root at all",
+        |f| seen_beside(f).is_root = false,
+        &["!zdata/b"],
+    ),
+    (
+        "a child that inherits",
+        |f| seen_beside(f).inheriting.push(name("zdata/b/c")),
+        &["!zdata/b"],
+    ),
+    (
+        "a child that is not understood",
+        |f| {
+            let child = (name("zdata/b/c"), "a tab".to_owned());
+            seen_beside(f).sealed.push(child);
+        },
+        &["!zdata/b"],
+    ),
+    (
+        "with the target already",
+        |f| beside(f).opens = Opens::By(print(2)),
+        &[],
+    ),
+    (
+        "a primary that is locked, all the same",
+        |f| {
+            beside(f);
+            seen(f).loaded = false;
+        },
+        &["!zdata/a"],
+    ),
+];
+
 /// Nothing of this store's own: a root that is to be taken over.
 fn unheard_of(facts: &mut Facts) {
     own(facts).list.clear();
@@ -304,6 +379,7 @@ fn unheard_of(facts: &mut Facts) {
 fn law_7_a_rotation_begins_only_where_nothing_is_wrong() {
     each(well, |f| start(f, false), &COMMON);
     each(well, |f| start(f, false), &BEFORE_CHANGE);
+    each(well, |f| start(f, false), &BESIDE);
     let rows: [Row; 6] = [
         (
             "one that is open, whatever else is wrong",
@@ -422,6 +498,7 @@ fn a_peer_that_does_not_answer_is_named_once_and_refuses_where_it_is_needed() {
 fn law_7_a_rotation_goes_on_only_where_nothing_is_wrong_with_what_is_left() {
     each(staged, |f| go_on(f, false), &COMMON);
     each(staged, |f| go_on(f, false), &BEFORE_CHANGE);
+    each(staged, |f| go_on(f, false), &BESIDE);
     let rows: [Row; 5] = [
         (
             "no target",
@@ -481,6 +558,39 @@ fn only_roots_that_the_target_does_not_open_are_left() {
 }
 
 #[test]
+fn law_3_the_key_of_a_replica_is_never_changed_whatever_opens_it() {
+    for opens in [Opens::By(print(1)), Opens::By(print(3)), Opens::NoKey] {
+        let mut facts = staged();
+        beside(&mut facts).opens = opens;
+        let left = to_change(&facts, print(2));
+        let left: Vec<&str> = left.iter().map(|root| root.dataset.as_str()).collect();
+        assert_eq!(left, ["zdata/a"]);
+    }
+    // Nor is one taken over.
+    let mut facts = well();
+    beside(&mut facts).opens = Opens::NoKey;
+    let found = start(&facts, false);
+    assert!(
+        found.iter().all(|f| !f.remedy.contains("--take-over")),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn what_a_replica_here_receives_while_peers_are_asked_is_no_interference() {
+    let mut before = staged();
+    beside(&mut before);
+    let mut now = before.clone();
+    beside(&mut now).opens = Opens::By(print(2));
+    assert!(before.is_same_here(&now));
+    now.roots[1].role = Role::Primary;
+    assert!(!before.is_same_here(&now), "it was promoted");
+    now = before.clone();
+    now.roots[0].opens = Opens::By(print(2));
+    assert!(!before.is_same_here(&now), "a primary was changed");
+}
+
+#[test]
 fn law_7_a_root_gets_no_key_that_the_node_of_its_replica_has_not_proven() {
     let rows: [Row; 4] = [
         ("all have", |_| (), &[]),
@@ -527,7 +637,7 @@ fn law_7_a_root_gets_no_key_that_the_node_of_its_replica_has_not_proven() {
 #[test]
 fn law_7_a_generation_that_a_root_may_have_is_not_given_up() {
     each(staged, abort, &COMMON);
-    let rows: [Row; 8] = [
+    let rows: [Row; 11] = [
         (
             "nothing is open",
             |f| own(f).list.truncate(1),
@@ -564,6 +674,21 @@ fn law_7_a_generation_that_a_root_may_have_is_not_given_up() {
             |f| f.roots[1].opens = Opens::CouldNotAsk("gone".to_owned()),
             &["!zdata/b"],
         ),
+        (
+            "a replica here that has it",
+            |f| beside(f).opens = Opens::By(print(2)),
+            &["!zdata/b"],
+        ),
+        (
+            "a replica here that was not asked",
+            |f| beside(f).opens = Opens::CouldNotAsk("gone".to_owned()),
+            &["!zdata/b"],
+        ),
+        (
+            "a replica here with no key",
+            |f| beside(f).opens = Opens::NoKey,
+            &[],
+        ),
     ];
     each(staged, abort, &rows);
 }
@@ -571,7 +696,22 @@ fn law_7_a_generation_that_a_root_may_have_is_not_given_up() {
 #[test]
 fn law_7_what_a_root_or_replica_may_need_is_not_retired() {
     each(done, retire, &COMMON);
-    let rows: [Row; 13] = [
+    let rows: [Row; 16] = [
+        (
+            "a replica here with the one before",
+            |f| beside(f).opens = Opens::By(print(1)),
+            &["!zdata/b"],
+        ),
+        (
+            "a replica here with no key",
+            |f| beside(f).opens = Opens::NoKey,
+            &["!zdata/b"],
+        ),
+        (
+            "a replica here that was not asked",
+            |f| beside(f).opens = Opens::CouldNotAsk("gone".to_owned()),
+            &["!zdata/b"],
+        ),
         (
             "a rotation is open",
             |f| own(f).list.push(generation(3, Standing::Staged)),
