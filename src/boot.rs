@@ -18,6 +18,7 @@ use crate::time::Deadline;
 use crate::trouble::Trouble;
 use crate::verdict;
 use crate::zfs::{Answer, KeyStatus, Loading, Try};
+use std::fmt;
 use std::time::Duration;
 
 /// Between two looks for the key device: what that adds to a boot is half of it on the average.
@@ -212,7 +213,60 @@ fn look(pass: &mut Pass) {
     });
 }
 
-pub(crate) type Found = Result<(Candidate, Filesystem), String>;
+pub(crate) type Found = Result<(Candidate, Filesystem), Missing>;
+
+/// Why there is no key device that can be used, with what a person does about it: the cause decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Missing {
+    pub(crate) why: String,
+    /// What to do first; what it is good for is for the caller to add.
+    pub(crate) remedy: String,
+}
+
+impl Missing {
+    fn new(why: &str, remedy: &str) -> Missing {
+        Missing {
+            why: why.to_owned(),
+            remedy: remedy.to_owned(),
+        }
+    }
+
+    /// Nothing is there that looks like it.
+    fn absent(why: &str) -> Missing {
+        Missing::new(why, INSERT)
+    }
+
+    /// What to do about a boot without it. udev or devd finish the boot only when a stick comes.
+    fn for_boot(&self) -> String {
+        match self.remedy == INSERT {
+            true => COMPLETES.to_owned(),
+            false => format!("{}; then `f3skeys boot`", self.remedy),
+        }
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+const INSERT: &str = "insert the stick";
+const COMPLETES: &str = "insert the stick; the boot completes by itself";
+/// What to do about a store that cannot be read where nobody knows a better remedy.
+pub(crate) const UNREADABLE: &str =
+    "look at the stick with `fsck`; a copy of its keys on another stick works as well";
+/// The same where the stick did not answer in time.
+const SILENT: &str =
+    "pull the stick and insert it again; if it stays silent, use a copy of its keys on another one";
+
+/// What to do about a store that could not be read.
+pub(crate) fn remedy_of(trouble: &Trouble) -> &str {
+    trouble.remedy(match trouble.is_timeout() {
+        true => SILENT,
+        false => UNREADABLE,
+    })
+}
 
 pub(crate) fn key_device(pass: &mut Pass, wait: Duration) -> Found {
     pass.phase("key device", |pass| match find_device(pass, wait) {
@@ -220,7 +274,10 @@ pub(crate) fn key_device(pass: &mut Pass, wait: Duration) -> Found {
             let words = describe(&device, &filesystem);
             (Ok((device, filesystem)), words)
         }
-        Err(why) => (Err(why.clone()), why),
+        Err(missing) => {
+            let words = missing.why.clone();
+            (Err(missing), words)
+        }
     })
 }
 
@@ -232,8 +289,8 @@ fn wait_for_device(pass: &mut Pass, when: When, missing: bool) -> Found {
         When::Late => pass.config.store.wait.min(LATE_WAIT),
     };
     let found = key_device(pass, wait);
-    if let Err(why) = &found {
-        complain_of_device(pass, why, missing);
+    if let Err(absent) = &found {
+        complain_of_device(pass, absent, missing);
     }
     found
 }
@@ -241,7 +298,7 @@ fn wait_for_device(pass: &mut Pass, when: When, missing: bool) -> Found {
 pub(crate) fn open_store(pass: &mut Pass, device: Found) -> Store {
     let (device, filesystem) = match device {
         Ok(found) => found,
-        Err(why) => return Store::Closed(why),
+        Err(missing) => return Store::Closed(missing.why),
     };
     pass.phase("key store", |pass| {
         match read_store(pass, &device, &filesystem) {
@@ -249,9 +306,9 @@ pub(crate) fn open_store(pass: &mut Pass, device: Found) -> Store {
                 let words = keyring_in_words(&keyring);
                 (Store::Open { keyring, gone }, words)
             }
-            Err(why) => {
+            Err(trouble) => {
                 let subject = device.node.display().to_string();
-                let remedy = "look at the stick with `fsck`; a copy of its keys on another stick works as well";
+                let (why, remedy) = (trouble.of(&subject), remedy_of(&trouble));
                 pass.report.find(Severity::Failure, &subject, &why, remedy);
                 (Store::Closed(why.clone()), why)
             }
@@ -269,7 +326,8 @@ pub(crate) fn describe(device: &Candidate, filesystem: &Filesystem) -> String {
     )
 }
 
-fn complain_of_device(pass: &mut Pass, why: &str, missing: bool) {
+fn complain_of_device(pass: &mut Pass, absent: &Missing, missing: bool) {
+    let why = &absent.why;
     let subject = format!("key device {}", pass.config.store.wanted);
     if missing {
         let locked: Vec<&str> = pass
@@ -281,8 +339,8 @@ fn complain_of_device(pass: &mut Pass, why: &str, missing: bool) {
             .map(|root| root.as_str())
             .collect();
         let why = &format!("{why}; locked without it: {}", locked.join(", "));
-        let remedy = "insert the stick; the boot completes by itself";
-        pass.report.find(Severity::Failure, &subject, why, remedy);
+        let remedy = absent.for_boot();
+        pass.report.find(Severity::Failure, &subject, why, &remedy);
     } else {
         let what = format!("{why}{NOT_WAITED_FOR}");
         pass.report.find(Severity::Note, &subject, &what, "");
@@ -290,44 +348,66 @@ fn complain_of_device(pass: &mut Pass, why: &str, missing: bool) {
 }
 
 /// Waits for the one device that matches, and names every decoy once.
-fn find_device(pass: &mut Pass, wait: Duration) -> Result<(Candidate, Filesystem), String> {
+fn find_device(pass: &mut Pass, wait: Duration) -> Found {
     let clock = pass.clock();
     let deadline = pass.deadline.at_most(clock, wait);
     let mut named = Set::new();
     loop {
         // A scan may take longer than the poll when a disk is slow; never longer than this.
         let scan = pass.deadline.at_most(clock, Duration::from_secs(5));
-        let candidates = pass.node.devices.scan(scan).map_err(|e| e.to_string())?;
+        let candidates = scan_all(pass, scan);
+        let candidates = candidates.map_err(|e| Missing::new(&e.to_string(), NOT_LISTED))?;
         match device::choose(&pass.config.store.wanted, &candidates) {
             Choice::Found(device, filesystem) => return Ok((device, filesystem)),
-            Choice::Ambiguous(nodes) if deadline.passed(clock) => {
-                let nodes: Vec<String> = nodes.iter().map(|n| n.display().to_string()).collect();
-                return Err(format!(
-                    "{} all match, so none is used; name the right one by `serial`",
-                    nodes.join(" and ")
-                ));
+            Choice::Ambiguous(several) if deadline.passed(clock) => {
+                let (why, remedy) = device::several(&several);
+                return Err(Missing::new(&why, &remedy));
             }
             Choice::Ambiguous(_) => {}
             Choice::Absent(decoys) => name_decoys(pass, &mut named, decoys),
         }
         if deadline.passed(clock) {
-            return Err(match wait.as_secs() {
+            let why = match wait.as_secs() {
                 0 => "not there".to_owned(),
                 seconds => format!("not found after {seconds} s"),
+            };
+            return Err(match named.is_empty() {
+                true => elsewhere(pass, scan).unwrap_or_else(|| Missing::absent(&why)),
+                false => Missing::new(&format!("{why}; what looks like it was refused"), REFUSED),
             });
         }
         clock.sleep(POLL.min(deadline.left(clock)));
     }
 }
 
+/// The disks among which the key device may be.
+fn scan_all(pass: &Pass, deadline: Deadline) -> Result<Vec<Candidate>, Trouble> {
+    let devices = pass.node.devices;
+    let mut all = devices.scan(deadline)?;
+    if pass.config.store.any_disk {
+        all.extend(devices.scan_fixed(deadline)?);
+    }
+    Ok(all)
+}
+
+/// A disk on another bus that is the key device in all but that.
+fn elsewhere(pass: &Pass, deadline: Deadline) -> Option<Missing> {
+    let fixed = pass.node.devices.scan_fixed(deadline).ok()?;
+    let (why, remedy) = device::on_another_bus(&pass.config.store.wanted, &fixed)?;
+    Some(Missing::new(&why, remedy))
+}
+
+const NOT_LISTED: &str =
+    "nobody knows whether the stick is in: see what the kernel says of its USB disks";
+pub(crate) const REFUSED: &str = "insert the right stick, or, if one that was refused is right, correct `store` in the configuration";
+
 fn name_decoys(pass: &mut Pass, named: &mut Set<String>, decoys: Vec<Decoy>) {
     for decoy in decoys {
         let subject = decoy.node.display().to_string();
         let what = format!("refused as key device: {}", decoy.why);
         if named.insert(format!("{subject} {what}")) {
-            let remedy =
-                "take it out; or, if it is the right stick, correct `store` in the configuration";
-            pass.report.find(Severity::Warning, &subject, &what, remedy);
+            let report = &mut pass.report;
+            report.find(Severity::Warning, &subject, &what, &decoy.remedy);
         }
     }
 }
@@ -336,33 +416,34 @@ fn read_store(
     pass: &mut Pass,
     device: &Candidate,
     filesystem: &Filesystem,
-) -> Result<(Keyring, bool), String> {
+) -> Result<(Keyring, bool), Trouble> {
     let wanted = pass.config.keys();
     let at = &pass.config.store.mountpoint;
     let deadline = pass.deadline.at_most(pass.clock(), READ_STORE);
-    let reading = pass
-        .node
-        .devices
-        .read(device, filesystem, at, Wanted::These(&wanted), deadline)
-        .map_err(|e| e.to_string())?;
+    let reading =
+        pass.node
+            .devices
+            .read(device, filesystem, at, Wanted::These(&wanted), deadline)?;
     let subject = device.node.display().to_string();
     for note in &reading.notes {
         pass.report.find(Severity::Note, &subject, note, "");
     }
     let gone = reading.gone;
-    let keyring = store::verify(Wanted::These(&wanted), reading).map_err(|e| e.to_string())?;
+    let keyring = store::verify(Wanted::These(&wanted), reading).map_err(|unknown| {
+        Trouble::failed(&subject, &unknown.to_string()).mended_by(ANOTHER_FORMAT)
+    })?;
     if gone {
-        pass.report.find(
-            Severity::Failure,
-            &subject,
-            GONE,
-            "insert the stick; the boot completes by itself",
-        );
+        pass.report
+            .find(Severity::Failure, &subject, GONE, COMPLETES);
     } else {
         tell_damage(pass, &subject, &keyring);
     }
     Ok((keyring, gone))
 }
+
+/// What to do about a store of a format that nobody here knows.
+pub(crate) const ANOTHER_FORMAT: &str =
+    "the stick is well; install the f3skeys that wrote it, or use a stick of this format";
 
 fn tell_damage(pass: &mut Pass, subject: &str, keyring: &Keyring) {
     if keyring
@@ -674,6 +755,8 @@ fn prove(pass: &mut Pass, pool: &str, store: &Store, deadline: Deadline) {
         .observed
         .datasets()
         .filter(|d| d.key_status == KeyStatus::Available)
+        // Of any other dataset ZFS has no key to compare.
+        .filter(|d| d.encryption_root.as_ref() == Some(&d.name))
         .map(|d| d.name.clone())
         .collect();
     for root in &pass.config.roots {
@@ -712,6 +795,7 @@ fn judge(pass: &mut Pass, store: &Store) {
     }
     tell_unsealed(pass, plan.steps);
     roles::tell(pass);
+    pass.tell_faults();
 }
 
 /// Reports one root; whether the pass fails without it is for the caller to say.

@@ -23,7 +23,7 @@ use crate::system::{Machine, System};
 use crate::usb::UsbDisks;
 use crate::{
     adopt, backup, boot, carp, doctor, init, late, lock, new_key, next_boot, preview, promote,
-    ready, receive, reconcile, rehearse, rotate, status, verify, zfs,
+    ready, receive, reconcile, rehearse, rotate, status, verdict, verify, zfs,
 };
 use argh::FromArgs;
 use show::{
@@ -83,9 +83,12 @@ pub fn run(arguments: &[OsString]) -> u8 {
         }
         Verb::Adopt(Adopt { device }) => privileged(|| do_adopt(device.as_deref())),
         Verb::Init(init) => privileged(|| do_init(init)),
-        verb => with_configuration(&parsed.config.unwrap_or_else(|| PATHS.config.into()), |c| {
-            with_node(|node| do_verb(&verb, c, node, command.unwrap_or_default()))
-        }),
+        verb => {
+            let path = parsed.config.unwrap_or_else(|| PATHS.config.into());
+            with_configuration(&path, does_what_it_can(&verb), |config| {
+                with_node(|node| do_verb(&verb, config, node, command.unwrap_or_default()))
+            })
+        }
     }
 }
 
@@ -135,8 +138,28 @@ fn asks_for_help(own: &[&str]) -> bool {
     own.get(1) == Some(&HELP) || own.iter().any(|word| ["-h", "--help"].contains(word))
 }
 
-fn with_configuration(path: &Path, verb: impl FnOnce(&Config) -> u8) -> u8 {
-    match Config::read(path) {
+/// The verbs of a boot, and those that tell how it went or would go: where the configuration contradicts
+/// itself they leave out what that is about. Whatever else changes something wants all of it to be right.
+fn does_what_it_can(verb: &Verb) -> bool {
+    matches!(
+        verb,
+        Verb::Boot(Boot { root: None, .. })
+            | Verb::Ready(_)
+            | Verb::Carp(Carp { reconcile: false })
+            | Verb::Gate(_)
+            | Verb::Plan(_)
+            | Verb::Rehearse(_)
+            | Verb::Status(Status { peers: false, .. })
+            | Verb::Doctor(_)
+    )
+}
+
+fn with_configuration(path: &Path, in_part: bool, verb: impl FnOnce(&Config) -> u8) -> u8 {
+    let read = match in_part {
+        true => Config::read_what_can_be_used(path),
+        false => Config::read(path),
+    };
+    match read {
         Ok(config) => verb(&config),
         Err(error) => {
             let remedy = match path.exists() {
@@ -233,7 +256,11 @@ fn with_store(verb: &Verb, config: &Config, node: Node, command: &[OsString]) ->
         Verb::Status(Status {
             peers: true, json, ..
         }) => privileged(|| show_copies(&copies::copies(node, config), *json)),
-        Verb::Status(asked) => show_status(&status::status(node, config), asked),
+        Verb::Status(asked) => {
+            let faults = verdict::of_faults(&config.faults);
+            faults.iter().for_each(|fault| complain(&fault.text()));
+            show_status(&status::status(node, config), asked)
+        }
         Verb::Verify(options) => privileged(|| {
             let (pools, repair) = (options.pools, options.repair);
             let told = verify::verify(node, config, verify::Options { pools, repair });

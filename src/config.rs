@@ -12,8 +12,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 mod check;
+mod salvage;
 
 pub(crate) use check::absolute;
+pub use salvage::Faults;
 
 /// The largest configuration that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
@@ -157,6 +159,8 @@ struct RawStore {
     serial: Option<String>,
     #[serde(default)]
     id: Option<String>,
+    #[serde(default)]
+    any_disk: bool,
     #[serde(default = "default_mountpoint")]
     mountpoint: PathBuf,
     #[serde(default = "default_wait")]
@@ -204,6 +208,8 @@ pub struct Store {
     pub wanted: Wanted,
     /// The identity that the store must have, if it is pinned.
     pub id: Option<String>,
+    /// Whether it may be on a disk that is not on USB.
+    pub any_disk: bool,
     /// Where it is mounted while it is read.
     pub mountpoint: PathBuf,
     /// How long a boot waits for it.
@@ -234,6 +240,8 @@ pub struct Config {
     pub min_copies: Option<u32>,
     /// How long a whole boot may take, the wait for the stick included.
     pub budget: Duration,
+    /// What is wrong with the file and was left out. Empty but where a node is to come up as far as it can.
+    pub faults: Faults,
 }
 
 /// Why there is no configuration. Shows the file, with line and column where there is one.
@@ -254,20 +262,17 @@ impl Config {
     /// # Errors
     /// The file cannot be read, others may write it, or its text is refused by [`Config::parse`].
     pub fn read(path: &Path) -> Result<Config, ConfigError> {
-        let at = |what: String| ConfigError(format!("{}: {what}", path.display()));
-        let file = File::options()
-            .read(true)
-            .custom_flags(nix::libc::O_NONBLOCK)
-            .open(path)
-            .map_err(|e| at(e.to_string()))?;
-        let about = file.metadata().map_err(|e| at(e.to_string()))?;
-        suspicious(about.mode(), about.uid(), about.is_file()).map_err(at)?;
-        // Room for nearly every one at once: else there is a read for each doubling of it.
-        let mut text = String::with_capacity(1 << 12);
-        file.take(LARGEST)
-            .read_to_string(&mut text)
-            .map_err(|e| at(e.to_string()))?;
+        let text = text(path)?;
         Config::parse(&text).map_err(|e| ConfigError(format!("{}:{e}", path.display())))
+    }
+
+    /// As [`Config::read`], by [`Config::salvage`].
+    ///
+    /// # Errors
+    /// As those.
+    pub fn read_what_can_be_used(path: &Path) -> Result<Config, ConfigError> {
+        let text = text(path)?;
+        Config::salvage(&text).map_err(|e| ConfigError(format!("{}:{e}", path.display())))
     }
 
     /// Reads a configuration from text and checks that it holds together. Touches nothing.
@@ -275,14 +280,27 @@ impl Config {
     /// # Errors
     /// Bad syntax, unknown fields or names (`LINE:COLUMN: what`), or contradictions (` what`).
     pub fn parse(text: &str) -> Result<Config, ConfigError> {
-        let options = ron::Options::default()
-            .with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
-        let raw: Raw = options.from_str(text).map_err(|e| {
-            let start = e.span.start;
-            ConfigError(format!("{}:{}: {}", start.line, start.col, e.code))
-        })?;
+        let raw = raw(text)?;
         check::check(&raw).map_err(|what| ConfigError(format!(" {what}")))?;
-        Ok(Config {
+        Ok(Config::of(raw, Faults::default()))
+    }
+
+    /// As [`Config::parse`], but what contradicts something is left out by itself, and named in `faults`:
+    /// its own root stays locked, its own gate does not open, and all else is as the file says.
+    ///
+    /// # Errors
+    /// Bad syntax, unknown fields or names, no root, or a store that cannot be told.
+    pub fn salvage(text: &str) -> Result<Config, ConfigError> {
+        let mut raw = raw(text)?;
+        let faults = match check::check(&raw) {
+            Ok(()) => Faults::default(),
+            Err(_) => salvage::salvage(&mut raw).map_err(|what| ConfigError(format!(" {what}")))?,
+        };
+        Ok(Config::of(raw, faults))
+    }
+
+    fn of(raw: Raw, faults: Faults) -> Config {
+        Config {
             node: raw.node,
             store: Store {
                 wanted: Wanted {
@@ -290,6 +308,7 @@ impl Config {
                     serial: raw.store.serial,
                 },
                 id: raw.store.id,
+                any_disk: raw.store.any_disk,
                 mountpoint: raw.store.mountpoint,
                 wait: Duration::from_secs(raw.store.wait_seconds.into()),
             },
@@ -301,7 +320,8 @@ impl Config {
             peers: raw.peers,
             min_copies: raw.min_copies,
             budget: Duration::from_secs(raw.budget_seconds.into()),
-        })
+            faults,
+        }
     }
 
     /// What `dataset` is on this node: a replica if any configured replica is at or above it, else
@@ -386,6 +406,33 @@ impl Condition {
             | Condition::NotPromoted { .. } => None,
         }
     }
+}
+
+fn raw(text: &str) -> Result<Raw, ConfigError> {
+    let options =
+        ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
+    options.from_str(text).map_err(|e| {
+        let start = e.span.start;
+        ConfigError(format!("{}:{}: {}", start.line, start.col, e.code))
+    })
+}
+
+/// The text of a file that only root may write.
+fn text(path: &Path) -> Result<String, ConfigError> {
+    let at = |what: String| ConfigError(format!("{}: {what}", path.display()));
+    let file = File::options()
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK)
+        .open(path)
+        .map_err(|e| at(e.to_string()))?;
+    let about = file.metadata().map_err(|e| at(e.to_string()))?;
+    suspicious(about.mode(), about.uid(), about.is_file()).map_err(at)?;
+    // Room for nearly every one at once: else there is a read for each doubling of it.
+    let mut text = String::with_capacity(1 << 12);
+    file.take(LARGEST)
+        .read_to_string(&mut text)
+        .map_err(|e| at(e.to_string()))?;
+    Ok(text)
 }
 
 fn role_in(roots: &[Root], dataset: &DatasetName) -> Option<Role> {

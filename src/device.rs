@@ -2,6 +2,7 @@
 //!
 //! A disk is taken only when it matches everything the configuration names; it is never "some disk".
 
+use crate::sorted::Set;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
@@ -32,17 +33,61 @@ pub struct Filesystem {
 }
 
 /// A disk or partition that might be the key device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Candidate {
     /// The device node.
     pub node: PathBuf,
     /// The serial number that the device gives for itself.
     pub serial: Option<String>,
+    /// Other numbers that programs show for it, such as lsblk(8).
+    pub shown_as: Vec<String>,
     /// What superblocks its beginning holds.
     pub filesystems: Vec<Filesystem>,
+    /// What its beginning holds instead, as far as that is known.
+    pub content: Option<Foreign>,
+    /// Whether it is an optical drive: nothing can be written on it, and its sectors fit no store.
+    pub optical: bool,
+    /// Whether it is on another bus than USB: such a disk is the key device only where the configuration
+    /// says so.
+    pub fixed: bool,
+}
+
+/// What is no file system of a key store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Foreign {
+    /// LUKS: an encrypted device.
+    Luks,
+    /// The file system exFAT.
+    ExFat,
+    /// A FAT file system.
+    Fat,
+    /// The file system NTFS.
+    Ntfs,
+    /// A table of partitions.
+    Table,
+    /// Nothing but zeros.
+    Nothing,
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Foreign::Luks => "a LUKS container",
+            Foreign::ExFat => "exFAT",
+            Foreign::Fat => "FAT",
+            Foreign::Ntfs => "NTFS",
+            Foreign::Table => "a partition table, with no store in a partition that could be read",
+            Foreign::Nothing => "nothing",
+        })
+    }
 }
 
 impl Candidate {
+    /// Whether this is a serial number of it, be it as the kernel has it or as a program shows it.
+    pub fn is_called(&self, serial: &str) -> bool {
+        self.serial.as_deref() == Some(serial) || self.shown_as.iter().any(|s| s == serial)
+    }
+
     /// The labels by which its file systems may be mounted, and none.
     pub fn labels(&self) -> Vec<Option<&str>> {
         let labels = self.filesystems.iter().map(|fs| fs.label.as_deref());
@@ -79,7 +124,7 @@ pub enum Choice {
     /// None matches. The decoys match in part; each comes with the reason that it is refused.
     Absent(Vec<Decoy>),
     /// Several match, so none is taken.
-    Ambiguous(Vec<PathBuf>),
+    Ambiguous(Vec<Candidate>),
 }
 
 /// A disk that looks like the key device and is not.
@@ -89,32 +134,73 @@ pub struct Decoy {
     pub node: PathBuf,
     /// In what it differs.
     pub why: String,
+    /// What to do, should it be the right one.
+    pub remedy: String,
 }
 
 /// Chooses the one candidate that matches all that is wanted.
 pub fn choose(wanted: &Wanted, candidates: &[Candidate]) -> Choice {
-    let mut found = Vec::new();
-    let mut decoys = Vec::new();
+    let (mut found, mut decoys, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for candidate in candidates {
+        let decoy = |(why, remedy)| Decoy {
+            node: candidate.node.clone(),
+            why,
+            remedy,
+        };
         match matches(wanted, candidate) {
             Match::Whole(filesystem) => found.push((candidate, filesystem)),
-            Match::Part(why) => decoys.push(Decoy {
-                node: candidate.node.clone(),
-                why,
-            }),
+            Match::Part(why) => decoys.push(decoy(why)),
+            Match::Other(why) => others.push(decoy(why)),
             Match::Nothing => {}
         }
+    }
+    // A stick's own table is no news where a partition of it says more.
+    if decoys.is_empty() {
+        decoys = others;
     }
     match found.as_slice() {
         [] => Choice::Absent(decoys),
         [(candidate, filesystem)] => Choice::Found((*candidate).clone(), filesystem.clone()),
-        several => Choice::Ambiguous(several.iter().map(|(c, _)| c.node.clone()).collect()),
+        several => Choice::Ambiguous(several.iter().map(|(c, _)| (*c).clone()).collect()),
     }
+}
+
+/// What is so of a disk that is not on USB and has all that is wanted otherwise, and what to do.
+pub fn on_another_bus(wanted: &Wanted, fixed: &[Candidate]) -> Option<(String, &'static str)> {
+    let Choice::Found(disk, _) = choose(wanted, fixed) else {
+        return None;
+    };
+    let why = format!(
+        "not there on USB; {} is what is wanted, but on another bus",
+        disk.node.display()
+    );
+    let remedy = "if the keys are to lie on a disk that stays in the machine, write any_disk: true in `store`; else insert the stick";
+    Some((why, remedy))
+}
+
+/// What is so of several that match, and what to do: a serial number tells sticks apart, and not two
+/// partitions of one.
+pub fn several(matching: &[Candidate]) -> (String, String) {
+    let nodes: Vec<String> = matching
+        .iter()
+        .map(|one| one.node.display().to_string())
+        .collect();
+    let what = format!("{} all match, so none is used", nodes.join(" and "));
+    let serials: Set<Option<&str>> = matching.iter().map(|one| one.serial.as_deref()).collect();
+    let remedy = match serials.len() {
+        1 => {
+            "they give one serial number, as partitions of one stick do: label all but the right one otherwise (`tunefs -L` on UFS, `e2label` on ext4), or take them out"
+        }
+        _ => "name the right one by `serial`, or give each stick a label of its own",
+    };
+    (what, remedy.to_owned())
 }
 
 enum Match {
     Whole(Filesystem),
-    Part(String),
+    Part((String, String)),
+    /// It has the serial number, and no file system that a store can be.
+    Other((String, String)),
     Nothing,
 }
 
@@ -123,23 +209,79 @@ fn matches(wanted: &Wanted, candidate: &Candidate) -> Match {
     let labelled = |fs: &&Filesystem| wanted.label.is_none() || wanted.label == fs.label;
     let filesystem = candidate.filesystems.iter().find(labelled);
     match (serial_fits, filesystem) {
+        (true, Some(_)) if candidate.optical => Match::Part(optical()),
         (true, Some(filesystem)) => Match::Whole(filesystem.clone()),
-        (false, Some(_)) if wanted.label.is_some() => Match::Part(format!(
-            "it has the label, but its serial number is {}",
-            shown(candidate.serial.as_deref())
-        )),
-        (true, None) if wanted.serial.is_some() && !candidate.filesystems.is_empty() => {
-            let label = candidate
-                .filesystems
-                .iter()
-                .find_map(|f| f.label.as_deref());
-            Match::Part(format!(
-                "it has the serial number, but its label is {}",
-                shown(label)
-            ))
+        (false, Some(_)) if wanted.label.is_some() => {
+            Match::Part(other_serial(wanted.serial.as_deref(), candidate))
         }
+        (true, None) if wanted.serial.is_some() => match candidate.filesystems.as_slice() {
+            [] if candidate.optical => Match::Other(optical()),
+            [] => Match::Other(no_store(candidate.content)),
+            some => Match::Part(other_label(some)),
+        },
         _ => Match::Nothing,
     }
+}
+
+const TAKE_OUT: &str = "take it out";
+
+fn optical() -> (String, String) {
+    let why =
+        "it is an optical drive, which some sticks show beside their disk; a store needs a disk";
+    let remedy = "put the store on a disk: `f3skeys init` on a stick without such a drive";
+    (why.to_owned(), remedy.to_owned())
+}
+
+/// Other programs show other numbers: udev, and so lsblk(8), may have that of a disk behind a bridge, or
+/// letters of its own for blanks.
+fn other_serial(wanted: Option<&str>, candidate: &Candidate) -> (String, String) {
+    let own = candidate.serial.as_deref();
+    let by_others = match wanted.filter(|wanted| candidate.is_called(wanted)) {
+        Some(wanted) => format!(
+            " to the kernel; other programs show {}",
+            shown(Some(wanted))
+        ),
+        None => String::new(),
+    };
+    let why = format!(
+        "it has the label, but its serial number is {}{by_others}",
+        shown(own)
+    );
+    let remedy = match own {
+        Some(own) => {
+            format!("if it is the right stick, write serial: {own:?} in `store`; else {TAKE_OUT}")
+        }
+        None => format!(
+            "if it is the right stick, name it by its label alone in `store`; else {TAKE_OUT}"
+        ),
+    };
+    (why, remedy)
+}
+
+fn other_label(filesystems: &[Filesystem]) -> (String, String) {
+    let label = filesystems.iter().find_map(|f| f.label.as_deref());
+    let why = format!(
+        "it has the serial number, but its label is {}",
+        shown(label)
+    );
+    let remedy = match label {
+        Some(label) => {
+            format!("if it is the right stick, write label: {label:?} in `store`; else {TAKE_OUT}")
+        }
+        None => format!(
+            "if it is the right stick, label it (`tunefs -L` on UFS, `e2label` on ext4); else {TAKE_OUT}"
+        ),
+    };
+    (why, remedy)
+}
+
+fn no_store(content: Option<Foreign>) -> (String, String) {
+    let holds = content.map_or("nothing that f3skeys knows".to_owned(), |c| c.to_string());
+    let why = format!(
+        "it has the serial number, and holds {holds}: no UFS and no ext4, which a store is"
+    );
+    let remedy = "insert the stick with the store; this one becomes one by `f3skeys init`, which overwrites it";
+    (why, remedy.to_owned())
 }
 
 fn shown(name: Option<&str>) -> String {
@@ -186,6 +328,24 @@ pub fn identify(head: &[u8]) -> Vec<Filesystem> {
     .collect()
 }
 
+/// What a disk's beginning is where no file system of a store is to be seen.
+pub fn foreign(head: &[u8]) -> Option<Foreign> {
+    let has = |at: usize, magic: &[u8]| field(head, at, magic.len()) == Some(magic);
+    // A FAT and a table of partitions end their first sector alike, so the table comes last.
+    let known = [
+        (has(0, b"LUKS\xba\xbe"), Foreign::Luks),
+        (has(3, b"EXFAT   "), Foreign::ExFat),
+        (has(3, b"NTFS    "), Foreign::Ntfs),
+        (has(82, b"FAT32   ") || has(54, b"FAT1"), Foreign::Fat),
+        (
+            has(512, b"EFI PART") || has(510, b"\x55\xaa"),
+            Foreign::Table,
+        ),
+        (head.iter().all(|byte| *byte == 0), Foreign::Nothing),
+    ];
+    known.iter().find(|(is, _)| *is).map(|(_, what)| *what)
+}
+
 fn field(head: &[u8], at: usize, len: usize) -> Option<&[u8]> {
     head.get(at..at + len)
 }
@@ -215,7 +375,85 @@ mod tests {
                 kind: Kind::Ufs2,
                 label: label.map(str::to_owned),
             }],
+            ..Candidate::default()
         }
+    }
+
+    /// The one thing that is said of a device that is not taken.
+    fn refused(wanted: &Wanted, candidates: &[Candidate]) -> Decoy {
+        match choose(wanted, candidates) {
+            Choice::Absent(decoys) if decoys.len() == 1 => decoys[0].clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_has_the_serial_number_and_no_store_is_named_as_what_it_is() {
+        let by_both = wanted(Some("F3S_KEYS"), Some("1"));
+        for (head, content) in [
+            (&b"LUKS\xba\xbe"[..], Some(Foreign::Luks)),
+            (b"\xeb\x76\x90EXFAT   ", Some(Foreign::ExFat)),
+            (b"\xeb\x52\x90NTFS    ", Some(Foreign::Ntfs)),
+            (b"", Some(Foreign::Nothing)),
+            (b"\x01", None),
+        ] {
+            let mut whole = vec![0; HEAD_LEN];
+            whole[..head.len()].copy_from_slice(head);
+            assert_eq!(foreign(&whole), content);
+            let mut disk = stick("/dev/da0", None, Some("1"));
+            disk.filesystems.clear();
+            disk.content = content;
+            let said = refused(&by_both, &[disk.clone()]);
+            let holds = content.map_or("nothing that f3skeys knows".to_owned(), |c| c.to_string());
+            assert!(said.why.contains(&holds), "{said:?}");
+            assert!(said.remedy.contains("f3skeys init"), "{said:?}");
+            // A partition of it that says more is told instead, and one that fits is taken.
+            let part = stick("/dev/da0s1", Some("OTHER"), Some("1"));
+            let said = refused(&by_both, &[disk.clone(), part]);
+            assert_eq!(said.node.to_str(), Some("/dev/da0s1"));
+            let part = stick("/dev/da0s1", Some("F3S_KEYS"), Some("1"));
+            assert!(matches!(choose(&by_both, &[disk, part]), Choice::Found(..)));
+        }
+    }
+
+    #[test]
+    fn a_table_of_partitions_and_a_fat_are_told_apart() {
+        let mut head = vec![0; HEAD_LEN];
+        head[510..512].copy_from_slice(&[0x55, 0xaa]);
+        assert_eq!(foreign(&head), Some(Foreign::Table));
+        head[82..90].copy_from_slice(b"FAT32   ");
+        assert_eq!(foreign(&head), Some(Foreign::Fat));
+    }
+
+    #[test]
+    fn an_optical_drive_is_never_the_key_device() {
+        let mut drive = stick("/dev/sr0", Some("F3S_KEYS"), Some("1"));
+        drive.optical = true;
+        for serial in [None, Some("1")] {
+            let said = refused(&wanted(Some("F3S_KEYS"), serial), &[drive.clone()]);
+            assert!(said.why.contains("optical"), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn another_serial_number_is_told_with_the_one_to_write() {
+        let said = refused(
+            &wanted(Some("F3S_KEYS"), Some("Kingston_4C53")),
+            &[stick("/dev/da0", Some("F3S_KEYS"), Some("4C53"))],
+        );
+        assert!(said.remedy.contains("serial: \"4C53\""), "{said:?}");
+    }
+
+    #[test]
+    fn a_serial_number_is_no_remedy_for_two_partitions_of_one_stick() {
+        let part = |node, serial| stick(node, Some("F3S_KEYS"), Some(serial));
+        let one = several(&[part("/dev/da0s1", "1"), part("/dev/da0s2", "1")]).1;
+        let two = several(&[part("/dev/da0", "1"), part("/dev/da1", "2")]).1;
+        assert!(
+            !one.contains("`serial`") && one.contains("e2label"),
+            "{one}"
+        );
+        assert!(two.contains("`serial`"), "{two}");
     }
 
     #[test]
@@ -256,10 +494,11 @@ mod tests {
             &wanted(Some("F3S_KEYS"), None),
             &[same("/dev/da0"), same("/dev/da1")],
         );
-        assert_eq!(
-            choice,
-            Choice::Ambiguous(vec!["/dev/da0".into(), "/dev/da1".into()])
-        );
+        let Choice::Ambiguous(several) = choice else {
+            panic!("{choice:?}");
+        };
+        let nodes: Vec<&str> = several.iter().filter_map(|c| c.node.to_str()).collect();
+        assert_eq!(nodes, ["/dev/da0", "/dev/da1"]);
     }
 
     #[test]

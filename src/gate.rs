@@ -189,6 +189,9 @@ pub fn sick_pool(pools: &Map<String, PoolState>) -> Option<Answer> {
 ///
 /// "Closed" weighs more than "cannot tell": what is known to be false needs no further question.
 pub fn decide(config: &Config, gate: &Gate, live: &Live, known: &Known) -> Answer {
+    if let Some(what) = config.faults.gates.get(&gate.name) {
+        return Answer::CannotTell(format!("the configuration: {what}"));
+    }
     let mut unknown = None;
     for need in &gate.needs {
         match condition(config, need, live, known) {

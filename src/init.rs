@@ -260,8 +260,8 @@ fn warn_of_fixed(request: &Request) -> Option<Finding> {
         Finding::new(
             Severity::Warning,
             &fixed.display().to_string(),
-            "a store on it is never found by `boot`, which looks at USB disks alone",
-            "copy it to a stick before a boot needs it",
+            "`boot` looks at USB disks alone, unless the configuration says otherwise",
+            "write any_disk: true in `store`, or copy the store to a stick before a boot needs it",
         )
     })
 }

@@ -51,10 +51,10 @@ fn make(pass: &mut Pass, name: &KeyName, dataset: Option<&DatasetName>) -> Optio
     let _lock = pass.lock()?;
     let (device, filesystem) = match boot::key_device(pass, Duration::ZERO) {
         Ok(found) => found,
-        Err(why) => {
+        Err(missing) => {
             let subject = format!("key device {}", pass.config.store.wanted);
             let report = &mut pass.report;
-            report.find(Severity::Failure, &subject, &why, "insert the stick");
+            report.find(Severity::Failure, &subject, &missing.why, &missing.remedy);
             report.fail(Fault::NoKeyDevice);
             return None;
         }

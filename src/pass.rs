@@ -19,6 +19,7 @@ use crate::syslog;
 use crate::system::{KeyDevices, System};
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
+use crate::verdict;
 use crate::zfs::{Listing, Part, Zfs};
 use std::path::Path;
 use std::time::Duration;
@@ -260,6 +261,14 @@ impl<'a> Pass<'a> {
     pub fn note_trouble(&mut self, pool: &str, trouble: &Trouble) {
         if trouble.is_timeout() {
             self.stuck.insert(pool.to_owned());
+        }
+    }
+
+    /// Tells what of the configuration was left out: all else is done, and this is an alarm all the same.
+    pub fn tell_faults(&mut self) {
+        for finding in verdict::of_faults(&self.config.faults) {
+            self.report.findings.push(finding);
+            self.report.fail(Fault::Configuration);
         }
     }
 

@@ -34,6 +34,10 @@ impl KeyDevices for Pinned<'_> {
         self.devices.scan(deadline)
     }
 
+    fn scan_fixed(&self, deadline: Deadline) -> Result<Vec<Candidate>, Trouble> {
+        self.devices.scan_fixed(deadline)
+    }
+
     fn mounted_at(&self, device: &Candidate) -> Result<Vec<PathBuf>, Trouble> {
         self.devices.mounted_at(device)
     }
@@ -57,7 +61,10 @@ impl KeyDevices for Pinned<'_> {
                 notes: reading.notes,
                 ..Reading::default()
             }),
-            Some(why) => Err(Trouble::failed(&device.node.display().to_string(), &why)),
+            Some(why) => {
+                let trouble = Trouble::failed(&device.node.display().to_string(), &why);
+                Err(trouble.mended_by("it is not read until that is so; then `f3skeys boot`"))
+            }
         }
     }
 

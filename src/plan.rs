@@ -187,7 +187,16 @@ pub enum Refusal {
     /// It is not encrypted.
     NotEncrypted,
     /// It is not a root: this dataset's key opens it.
-    NotARoot(DatasetName),
+    NotARoot {
+        /// The root whose key does.
+        actual: DatasetName,
+        /// Whether that key is loaded.
+        open: bool,
+    },
+    /// The key of this configured root opens it, and is not loaded.
+    Follows(DatasetName),
+    /// The configuration contradicts itself about it.
+    Contradicted(String),
     /// Its key is in a format that is not kept on a store.
     NotRaw(KeyFormat),
     /// Its key is damaged on the store.
@@ -477,12 +486,15 @@ fn verdict(
     match &dataset.encryption_root {
         None => return Verdict::Locked(Refusal::NotEncrypted),
         Some(actual) if *actual != dataset.name => {
-            return Verdict::Locked(Refusal::NotARoot(actual.clone()));
+            return of_another_root(config, observed, dataset, actual, &key);
         }
         Some(_) => {}
     }
     if dataset.key_status == KeyStatus::Available {
         return loaded(observed, &dataset.name, &key);
+    }
+    if let Some(what) = config.faults.roots.get(&root.dataset) {
+        return Verdict::Locked(Refusal::Contradicted(what.clone()));
     }
     if dataset.key_format != KeyFormat::Raw {
         return Verdict::Locked(Refusal::NotRaw(dataset.key_format));
@@ -505,6 +517,26 @@ fn verdict(
         Verdict::ToOpen
     } else {
         Verdict::WaitsForSeals(unsealed)
+    }
+}
+
+/// A dataset that is no encryption root. One that was, before a clone of it was promoted, which moves the root
+/// out of its place, is as open as the root whose key opens it, if that is configured as well.
+fn of_another_root(
+    config: &Config,
+    observed: &Observed,
+    dataset: &Dataset,
+    actual: &DatasetName,
+    key: &KeyState,
+) -> Verdict {
+    let open = dataset.key_status == KeyStatus::Available;
+    let configured = config.roots.iter().any(|root| root.dataset == *actual);
+    let moved = !dataset.name.is_at_or_below(actual);
+    let actual = actual.clone();
+    match (configured && moved, open) {
+        (false, _) => Verdict::Locked(Refusal::NotARoot { actual, open }),
+        (true, true) => loaded(observed, &actual, key),
+        (true, false) => Verdict::Locked(Refusal::Follows(actual)),
     }
 }
 
@@ -926,6 +958,13 @@ fn left_alone(config: &Config, observed: &Observed) -> Vec<(DatasetName, LeftAlo
 pub fn is_loaded(observed: &Observed, root: &DatasetName) -> bool {
     let seen = observed.dataset(root);
     observed.taken.contains(root) || seen.is_some_and(|d| d.key_status == KeyStatus::Available)
+}
+
+/// The encryption root whose key opens a dataset: itself, if nothing else is known.
+pub fn key_root(observed: &Observed, dataset: &DatasetName) -> DatasetName {
+    let seen = observed.dataset(dataset);
+    let root = seen.and_then(|seen| seen.encryption_root.clone());
+    root.unwrap_or_else(|| dataset.clone())
 }
 
 /// Whether a stick would help: some configured root is seen to be locked, by a key that can be on

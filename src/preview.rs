@@ -25,7 +25,7 @@ pub fn preview(node: Node, config: &Config) -> Preview {
     let mut pass = Pass::begin("plan", node, config);
     let device = boot::key_device(&mut pass, Duration::ZERO);
     let store = match &device {
-        Err(why) => Store::Closed(why.clone()),
+        Err(missing) => Store::Closed(missing.why.clone()),
         Ok(_) => match pass.lock() {
             Some(_lock) => boot::open_store(&mut pass, device),
             None => Store::Closed("another f3skeys is at work".to_owned()),

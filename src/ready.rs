@@ -49,6 +49,7 @@ pub fn ready(node: Node, config: &Config) -> Report {
     let plan = mount_all(&mut pass);
     judge(&mut pass, &plan);
     roles::tell(&mut pass);
+    pass.tell_faults();
     guard::bare(&mut pass);
     guard::beneath(&mut pass);
     evaluate::gates(&mut pass, markers, &Peers::NotAsked);
@@ -327,11 +328,8 @@ fn judge_roots(pass: &mut Pass) {
         let open = is_open(&verdict);
         let state = match &verdict {
             _ if open => "open",
-            Verdict::Locked(Refusal::PoolNotSeen(_)) => "NOT KNOWN",
-            Verdict::Locked(Refusal::NotUnderstood(damaged)) if damaged.name == dataset => {
-                "NOT KNOWN"
-            }
-            _ => "LOCKED",
+            Verdict::Locked(refusal) => verdict::word(root, refusal),
+            _ => verdict::LOCKED,
         };
         if !open {
             let finding = not_open(root, &verdict);
@@ -353,7 +351,14 @@ fn judge_roots(pass: &mut Pass) {
 /// What is said of a root that was not seen open, and what to do.
 fn not_open(root: &Root, verdict: &Verdict) -> Option<Finding> {
     let (what, remedy) = match verdict {
-        Verdict::Locked(Refusal::Elsewhere(_)) => {
+        Verdict::Locked(
+            Refusal::Elsewhere(_)
+            | Refusal::NotARoot { .. }
+            | Refusal::NotEncrypted
+            | Refusal::NoSuchDataset
+            | Refusal::PoolNotImported(_)
+            | Refusal::PoolSuspended(_),
+        ) => {
             return verdict::of_root(root, verdict, None).finding;
         }
         Verdict::Locked(Refusal::PoolNotSeen(why)) => (

@@ -17,7 +17,7 @@ use crate::marker::Lock;
 use crate::names::DatasetName;
 use crate::pass::{Node, ONE_CALL, Pass};
 use crate::plan::Verdict;
-use crate::report::{Finding, Report, RootLine, Severity, write_roots};
+use crate::report::{Finding, Report, RootLine, Severity, by_cause, write_roots};
 use crate::shell;
 use crate::sorted::Set;
 use crate::verdict;
@@ -85,6 +85,9 @@ pub fn rehearse(node: Node, config: &Config, hooks: &[Finding]) -> Rehearsal {
     config.store.wait = Duration::ZERO;
     let mut rehearsal = Rehearsal::new(&config);
     rehearsal.judge_hooks(hooks);
+    for finding in verdict::of_faults(&config.faults) {
+        rehearsal.reason(Fault::Configuration, finding);
+    }
     let mut pass = Pass::begin("rehearse", node, &config);
     let Some(lock) = pass.lock() else {
         rehearsal.give_up(pass.report.findings, pass.report.fault);
@@ -137,7 +140,7 @@ impl Rehearsal {
     }
 
     fn remark(&mut self, finding: Finding) {
-        if !self.remarks.contains(&finding) {
+        if !self.remarks.contains(&finding) && !self.reasons.contains(&finding) {
             self.remarks.push(finding);
         }
     }
@@ -226,7 +229,8 @@ impl Rehearsal {
         for gate in &play.gates {
             let configured = |name: &&DatasetName| config.roots.iter().any(|r| r.dataset == **name);
             let explained = gate.locked.iter().any(|name| configured(&name))
-                || gate.datasets.iter().any(|dataset| told.contains(dataset));
+                || gate.datasets.iter().any(|dataset| told.contains(dataset))
+                || config.faults.closes(&gate.forecast.name);
             self.judge_gate(gate, explained);
         }
     }
@@ -261,17 +265,18 @@ impl Rehearsal {
 
     /// The answer for people.
     pub fn text(&self) -> String {
-        let answer = match (self.comes_back, self.reasons.len()) {
+        let (reasons, remarks) = (by_cause(&self.reasons), by_cause(&self.remarks));
+        let answer = match (self.comes_back, reasons.len()) {
             (true, _) => "yes, it would come back".to_owned(),
             (false, 1) => "NO: 1 reason".to_owned(),
             (false, count) => format!("NO: {count} reasons"),
         };
         let mut text = String::new();
         add_line!(text, "f3skeys rehearse for {}: {answer}", self.node);
-        for (number, reason) in self.reasons.iter().enumerate() {
+        for (number, reason) in reasons.iter().enumerate() {
             write_finding(&mut text, &format!("{}.", number + 1), reason);
         }
-        for remark in &self.remarks {
+        for remark in &remarks {
             write_finding(&mut text, "remark:", remark);
         }
         write_roots(&mut text, &self.roots);

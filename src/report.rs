@@ -64,6 +64,26 @@ impl Finding {
     }
 }
 
+/// The findings with one for each cause: what differs in its subject alone is told once, with all that it
+/// concerns.
+pub fn by_cause(findings: &[Finding]) -> Vec<Finding> {
+    let mut told: Vec<(&Finding, Vec<&str>)> = Vec::new();
+    let cause = |f: &Finding| (f.severity, f.what.to_string(), f.remedy.to_string());
+    let mut places = Map::new();
+    for finding in findings {
+        let place = *places.entry(cause(finding)).or_insert(told.len());
+        match told.get_mut(place) {
+            Some((_, subjects)) => subjects.push(&finding.subject),
+            None => told.push((finding, vec![&finding.subject])),
+        }
+    }
+    let merged = told.into_iter().map(|(finding, subjects)| Finding {
+        subject: subjects.join(", ").into(),
+        ..finding.clone()
+    });
+    merged.collect()
+}
+
 /// Findings in the making.
 #[derive(Debug, Default)]
 pub(crate) struct Findings(pub Vec<Finding>);
@@ -295,7 +315,7 @@ impl Report {
 
     /// The complaints, for standard error.
     pub fn complaints(&self) -> String {
-        self.findings.iter().map(Finding::text).collect()
+        by_cause(&self.findings).iter().map(Finding::text).collect()
     }
 
     /// Keeps the report as `PASS.json` in `directory`, atomically. Nobody waits for the disk, a boot least of
@@ -392,6 +412,27 @@ pub fn seconds(millis: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_cause_is_told_once_with_all_that_it_concerns() {
+        let pool = |root: &str| Finding::new(Severity::Failure, root, "pool z is gone", "import z");
+        let mut all: Vec<Finding> = (1..=100).map(|n| pool(&format!("z/{n}"))).collect();
+        all.insert(
+            1,
+            Finding::new(Severity::Alarm, "y", "pool z is gone", "import z"),
+        );
+        all.push(Finding::new(
+            Severity::Failure,
+            "x",
+            "pool z is gone",
+            "another",
+        ));
+        let told = by_cause(&all);
+        let subjects: Vec<usize> = told.iter().map(|f| f.subject.split(", ").count()).collect();
+        assert_eq!(subjects, [100, 1, 1]);
+        assert!(told[0].subject.starts_with("z/1, z/2, "), "{told:?}");
+        assert_eq!(by_cause(&all[..1]), all[..1]);
+    }
 
     #[test]
     fn dates_are_those_of_the_calendar() {

@@ -228,11 +228,11 @@ impl Run<'_, '_> {
     fn work(&mut self, work: Work) -> Option<Worked> {
         let (device, filesystem) = match boot::key_device(self.pass, Duration::ZERO) {
             Ok(found) => found,
-            Err(why) => {
-                let remedy = format!("insert the stick; {}", self.resume());
+            Err(missing) => {
+                let remedy = format!("{}; {}", missing.remedy, self.resume());
                 self.fail(
                     Fault::NoKeyDevice,
-                    &format!("the key device: {why}"),
+                    &format!("the key device: {missing}"),
                     &remedy,
                 );
                 return None;

@@ -118,6 +118,9 @@ pub struct RootNow {
     pub writable: Vec<String>,
     /// Why something is not known, or why it cannot be opened; else empty.
     pub why: Line,
+    /// Whether it was seen to be no encrypted dataset; `why` says it to programs.
+    #[serde(skip)]
+    pub unencrypted: bool,
 }
 
 /// How a gate stands.
@@ -175,6 +178,7 @@ pub fn status(node: Node, config: &Config) -> Status {
         node: config.node.to_string(),
         boot: node.system.boot_id(),
         status: match roots.iter().all(is_well) {
+            _ if !config.faults.what.is_empty() => Fault::Configuration.status(),
             true => 0,
             false => Fault::Unavailable.status(),
         },
@@ -231,6 +235,7 @@ fn root_now(config: &Config, observed: &Observed, root: &Root) -> RootNow {
         promotion: None,
         writable: Vec::new(),
         why: Line::default(),
+        unencrypted: false,
     };
     let unknown = plan::unknown_replica_at(config, observed, &root.dataset);
     let mut is_absent = |why: &str| {
@@ -286,6 +291,7 @@ impl RootNow {
         self.key_loaded = Some(dataset.key_status == KeyStatus::Available);
         if dataset.key_status == KeyStatus::None {
             self.why = "it is not encrypted".into();
+            self.unencrypted = true;
         }
         self.readonly = Some(dataset.readonly && self.writable.is_empty());
         let belongs_somewhere = dataset.kind == Kind::Filesystem

@@ -117,6 +117,14 @@ pub trait KeyDevices {
     /// The kernel did not say.
     fn scan(&self, deadline: Deadline) -> Result<Vec<Candidate>, Trouble>;
 
+    /// The disks that are there now on other buses than USB.
+    ///
+    /// # Errors
+    /// The kernel did not say.
+    fn scan_fixed(&self, _deadline: Deadline) -> Result<Vec<Candidate>, Trouble> {
+        Ok(Vec::new())
+    }
+
     /// The directories on which the file system of a disk is mounted now.
     ///
     /// # Errors

@@ -9,6 +9,8 @@ use std::fmt;
 pub struct Trouble {
     what: Line,
     why: Why,
+    /// What a person does about it, where the cause tells that; else empty.
+    remedy: Line,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +25,7 @@ impl Trouble {
         Trouble {
             what: what.into(),
             why: Why::TimedOut,
+            remedy: Line::default(),
         }
     }
 
@@ -31,6 +34,24 @@ impl Trouble {
         Trouble {
             what: what.into(),
             why: Why::Failed(why.trim().into()),
+            remedy: Line::default(),
+        }
+    }
+
+    /// The same, by whoever knows the cause and so the remedy.
+    #[must_use]
+    pub fn mended_by(self, remedy: &str) -> Trouble {
+        Trouble {
+            remedy: remedy.into(),
+            ..self
+        }
+    }
+
+    /// The remedy that the cause has, or `otherwise`.
+    pub fn remedy<'a>(&'a self, otherwise: &'a str) -> &'a str {
+        match self.remedy.is_empty() {
+            true => otherwise,
+            false => &self.remedy,
         }
     }
 

@@ -12,6 +12,7 @@ use crate::names::KeyName;
 use crate::os::worker::{self, Helper};
 use crate::os::{self, Access, Disk, Intake, Mount};
 use crate::reader::{Reader, Told};
+use crate::shell::command;
 use crate::sorted::{Map, Set};
 use crate::store::work::{Work, Worked};
 use crate::store::{self, Reading, Wanted};
@@ -20,7 +21,9 @@ use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
 use crate::writer;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use serde::{Deserialize, Serialize};
 use std::cell::{OnceCell, RefCell};
+use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -39,6 +42,8 @@ pub struct UsbDisks<'a> {
     boot_id: Option<String>,
     /// Disks that were looked at, so that a poll does not read them again.
     known: RefCell<Map<Disk, Candidate>>,
+    /// The same of disks on other buses than USB.
+    fixed: RefCell<Map<Disk, Candidate>>,
     /// Disks that did not answer in time.
     hanging: RefCell<Set<Disk>>,
     /// What will be read, if that was said.
@@ -93,6 +98,7 @@ impl<'a> UsbDisks<'a> {
             note: db.join("store-mounted"),
             boot_id,
             known: RefCell::default(),
+            fixed: RefCell::default(),
             hanging: RefCell::default(),
             expected: RefCell::default(),
             begun: RefCell::default(),
@@ -111,7 +117,10 @@ impl<'a> UsbDisks<'a> {
 
     /// Whether the very disk that was described as `device` is still plugged in.
     fn is_there(&self, device: &Candidate) -> bool {
-        let known = self.known.borrow();
+        let known = match device.fixed {
+            true => self.fixed.borrow(),
+            false => self.known.borrow(),
+        };
         let mut disk = known.iter().filter(|(_, candidate)| *candidate == device);
         disk.any(|(disk, _)| os::is_there(disk).unwrap_or(false))
     }
@@ -235,9 +244,9 @@ fn look_and_read(
     )
 }
 
-fn read_into(place: &Place, intake: &mut Intake, wanted: Wanted) -> Result<Told, String> {
+fn read_into(place: &Place, intake: &mut Intake, wanted: Wanted) -> Result<Told, Unread> {
     let read = |top: &Path| Reader::new(intake, OWNER).store(top, wanted);
-    read_mounted(place, read).map_err(|e| e.to_string())
+    read_mounted(place, read).map_err(Unread::of)
 }
 
 impl KeyDevices for UsbDisks<'_> {
@@ -273,6 +282,33 @@ impl KeyDevices for UsbDisks<'_> {
         Ok(self.known.borrow().values().cloned().collect())
     }
 
+    fn scan_fixed(&self, deadline: Deadline) -> Result<Vec<Candidate>, Trouble> {
+        let disks =
+            os::fixed_disks().map_err(|e| Trouble::failed("listing disks", &e.to_string()))?;
+        let mut fixed = self.fixed.borrow_mut();
+        fixed.retain(|disk, _| disks.contains(disk));
+        for (done, disk) in disks.iter().enumerate() {
+            let deadline = deadline.share(self.clock, disks.len() - done);
+            if fixed.contains_key(disk) || self.hanging.borrow().contains(disk) {
+                continue;
+            }
+            match worker::run("a disk", self.clock, deadline, || describe(&disk.node)) {
+                Ok(Some(found)) => {
+                    let found = Candidate {
+                        fixed: true,
+                        ..found
+                    };
+                    fixed.insert(disk.clone(), found);
+                }
+                Err(trouble) if trouble.is_timeout() => {
+                    self.hanging.borrow_mut().insert(disk.clone());
+                }
+                Ok(None) | Err(_) => {}
+            }
+        }
+        Ok(fixed.values().cloned().collect())
+    }
+
     fn mounted_at(&self, device: &Candidate) -> Result<Vec<PathBuf>, Trouble> {
         let what = format!("asking where {} is mounted", device.node.display());
         let mounts = os::mounts_of(&device.node, &device.labels());
@@ -291,7 +327,7 @@ impl KeyDevices for UsbDisks<'_> {
         let what = format!("reading the key store on {}", device.node.display());
         let failed = |e: io::Error| Trouble::failed(&what, &e.to_string());
         let ahead = self.ahead_of(device, at, wanted);
-        let (read, mut intake): (Result<Told, String>, _) = match ahead {
+        let (read, mut intake): (Result<Told, Unread>, _) = match ahead {
             Some((mut look, reads)) => {
                 look.helper.set_about(&what);
                 if !reads {
@@ -311,7 +347,7 @@ impl KeyDevices for UsbDisks<'_> {
                 (worker::run(&what, self.clock, deadline, job)?, intake)
             }
         };
-        let told = read.map_err(|why| Trouble::failed(&what, &why))?;
+        let told = read.map_err(|unread| unread.trouble(&what))?;
         let mut reading = told.into_reading(&mut intake).map_err(failed)?;
         // A file system whose disk was pulled may say "no such file" instead of "no such disk".
         reading.gone = !self.is_there(device);
@@ -338,7 +374,7 @@ impl KeyDevices for UsbDisks<'_> {
         let write = |brought: Option<&mut Intake>| {
             worker::run(&what, self.clock, deadline, || {
                 let done = write_mounted(&place, work, brought, self.clock, deadline);
-                done.map_err(|e| e.to_string())
+                done.map_err(Unread::of)
             })
         };
         let worked = match brought {
@@ -347,7 +383,7 @@ impl KeyDevices for UsbDisks<'_> {
             None => Ok(write(None)),
         };
         let worked = worked.map_err(|e| failed(&e.to_string()))?;
-        worked?.map_err(|why| failed(&why))
+        worked?.map_err(|unread| unread.trouble(&what))
     }
 }
 
@@ -362,7 +398,11 @@ fn describe(node: &Path) -> Option<Candidate> {
     Some(Candidate {
         node: node.to_owned(),
         serial: os::serial(node).ok()?,
+        shown_as: os::shown_serials(node),
         filesystems: device::identify(&head),
+        content: device::foreign(&head),
+        optical: os::is_optical(node),
+        fixed: false,
     })
 }
 
@@ -459,11 +499,13 @@ impl Place<'_> {
             None => {}
         }
         match others.iter().rev().find(|mount| mount.at == at) {
-            Some(other) => Err(io::Error::other(format!(
-                "{} is in use by {}; unmount that first",
-                at.display(),
-                other.source
-            ))),
+            Some(other) => Err(Unread::error(
+                &format!("{} is in use by {}", at.display(), other.source),
+                &format!(
+                    "the stick is well; free its mountpoint: {}, then `f3skeys boot`",
+                    command!("umount {}", at)
+                ),
+            )),
             None => Ok(None),
         }
     }
@@ -476,7 +518,8 @@ impl Place<'_> {
     ) -> io::Result<T> {
         let node = &self.device.node;
         self.note.write(node, access)?;
-        os::mount_store(node, self.filesystem, self.at, access)?;
+        let mounted = os::mount_store(node, self.filesystem, self.at, access);
+        mounted.map_err(|e| not_mounted(self.at, &e))?;
         let result = job(self.at);
         os::unmount_store(self.at)?;
         self.note.remove()?;
@@ -485,11 +528,80 @@ impl Place<'_> {
 
     fn prepare_mountpoint(&self) -> io::Result<()> {
         os::detach_mounts()?;
-        match self.at.is_dir() {
+        let made = match self.at.is_dir() {
             true => Ok(()),
             false => fs::create_dir_all(self.at),
-        }
+        };
+        made.map_err(|e| no_mountpoint(self.at, &e))
     }
+}
+
+/// Why a store could not be used, in words, with what a person does about it: the cause decides. Empty where
+/// it is the store itself.
+#[derive(Debug, Serialize, Deserialize)]
+struct Unread {
+    what: String,
+    remedy: String,
+}
+
+impl Unread {
+    fn error(what: &str, remedy: &str) -> io::Error {
+        io::Error::other(Unread {
+            what: what.to_owned(),
+            remedy: remedy.to_owned(),
+        })
+    }
+
+    fn of(error: io::Error) -> Unread {
+        let what = error.to_string();
+        let known = error.into_inner().and_then(|e| e.downcast().ok());
+        known.map_or(
+            Unread {
+                what,
+                remedy: String::new(),
+            },
+            |unread| *unread,
+        )
+    }
+
+    fn trouble(&self, what: &str) -> Trouble {
+        Trouble::failed(what, &self.what).mended_by(&self.remedy)
+    }
+}
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for Unread {}
+
+/// A mountpoint on which nothing can be mounted says nothing about the stick.
+fn no_mountpoint(at: &Path, error: &io::Error) -> io::Error {
+    Unread::error(
+        &format!("{} cannot be its mountpoint: {error}", at.display()),
+        &format!(
+            "the stick is well; make its mountpoint an empty directory of the root file system, and no link: {}",
+            command!("ls -ld {}", at)
+        ),
+    )
+}
+
+/// What the kernel says of a mount tells the mountpoint, the device and the file system on it apart.
+fn not_mounted(at: &Path, error: &io::Error) -> io::Error {
+    let remedy = match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => return no_mountpoint(at, error),
+        _ if error.raw_os_error() == Some(nix::libc::ELOOP) => return no_mountpoint(at, error),
+        io::ErrorKind::ResourceBusy => {
+            "somebody else uses the stick or its mountpoint; see `mount`, unmount it there, then `f3skeys boot`"
+        }
+        _ if error.raw_os_error() == Some(nix::libc::ENODEV) => {
+            "the kernel does not know this file system: load its module, or use a stick with another one"
+        }
+        _ => "",
+    };
+    Unread::error(&format!("it cannot be mounted: {error}"), remedy)
 }
 
 fn read_mounted(place: &Place, read: impl FnOnce(&Path) -> io::Result<Told>) -> io::Result<Told> {
@@ -595,7 +707,34 @@ mod tests {
             node: node.into(),
             serial: Some(serial.to_owned()),
             filesystems: labels.iter().map(labelled).collect(),
+            ..Candidate::default()
         }
+    }
+
+    #[test]
+    fn the_cause_decides_what_is_done_about_a_store_that_cannot_be_read() {
+        let error = io::Error::from_raw_os_error;
+        for (errno, names_mountpoint, names_stick) in [
+            (nix::libc::ENOENT, true, false),
+            (nix::libc::ENOTDIR, true, false),
+            (nix::libc::ELOOP, true, false),
+            (nix::libc::EBUSY, false, false),
+            (nix::libc::ENODEV, false, false),
+            (nix::libc::EINVAL, false, true),
+            (nix::libc::EIO, false, true),
+        ] {
+            let unread = Unread::of(not_mounted(Path::new("/keys"), &error(errno)));
+            let trouble = unread.trouble("reading");
+            let remedy = trouble.remedy("fsck");
+            assert_eq!(
+                remedy.contains("ls -ld /keys"),
+                names_mountpoint,
+                "{remedy}"
+            );
+            assert_eq!(remedy == "fsck", names_stick, "{errno}: {remedy}");
+        }
+        // Nobody knows more than what the kernel says.
+        assert!(Unread::of(error(nix::libc::EIO)).remedy.is_empty());
     }
 
     #[test]

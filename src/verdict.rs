@@ -1,8 +1,9 @@
 //! A root's verdict in words: what is so, what to do, and what it means for the exit status.
 
 use crate::boot::is_open;
-use crate::config::{Role, Root};
+use crate::config::{Faults, Role, Root};
 use crate::exit::Fault;
+use crate::names::DatasetName;
 use crate::places::Elsewhere;
 use crate::plan::{Refusal, Verdict};
 use crate::report::{Finding, Severity};
@@ -53,17 +54,24 @@ pub fn of_root(root: &Root, verdict: &Verdict, tried: Option<&str>) -> Said {
         ),
         Verdict::ToOpen => {
             let why = tried.unwrap_or("it was not tried");
-            ("LOCKED".to_owned(), Some(not_opened(root, why)), Some(fault_of_try(why)))
+            let state = match why.ends_with(NO_GENERATION) {
+                true => "WRONG KEY",
+                false => LOCKED,
+            };
+            (state.to_owned(), Some(not_opened(root, why)), Some(fault_of_try(why)))
         }
         Verdict::WaitsForSeals(datasets) => {
             let names: Vec<&str> = datasets.iter().map(|d| d.as_str()).collect();
             let what = format!("stays locked: {} could be written or mounted with more rights than a replica may have", names.join(", "));
             let remedy = format!("see why `zfs set` fails for {}, then `f3skeys boot`", names.first().unwrap_or(&""));
-            ("LOCKED".to_owned(), Some((Severity::Failure, what, remedy)), Some(Fault::Unavailable))
+            (LOCKED.to_owned(), Some((Severity::Failure, what, remedy)), Some(Fault::Unavailable))
         }
         Verdict::Locked(refusal) => {
             let (what, remedy, fault) = locked(root, refusal);
-            ("LOCKED".to_owned(), Some((severity(refusal), what, remedy)), Some(fault))
+            let complaint = (severity(refusal), what, remedy);
+            // What is wrong with the root that it follows is said there.
+            let is_told = matches!(refusal, Refusal::Follows(_));
+            (word(root, refusal).to_owned(), (!is_told).then_some(complaint), Some(fault))
         }
     };
     let finding = complaint.map(|(severity, what, remedy)| {
@@ -75,6 +83,39 @@ pub fn of_root(root: &Root, verdict: &Verdict, tried: Option<&str>) -> Said {
         finding,
         fault,
     }
+}
+
+/// Of what was seen to be locked.
+pub const LOCKED: &str = "LOCKED";
+/// Of what could not be asked.
+pub const NOT_KNOWN: &str = "NOT KNOWN";
+
+/// How a root stands that was refused: not everything that a boot does not open was seen to be locked.
+pub fn word(root: &Root, refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::PoolSuspended(_) | Refusal::PoolNotSeen(_) => NOT_KNOWN,
+        Refusal::NotUnderstood(damaged) if damaged.name == root.dataset => NOT_KNOWN,
+        Refusal::NoSuchDataset => "NOT THERE",
+        Refusal::NotEncrypted => "open, not encrypted",
+        Refusal::NotARoot { open: true, .. } => "open, by the key of another root",
+        Refusal::NotARoot { open: false, .. }
+        | Refusal::Follows(_)
+        | Refusal::PoolNotImported(_)
+        | Refusal::NotUnderstood(_)
+        | Refusal::NotRaw(_)
+        | Refusal::Contradicted(_)
+        | Refusal::KeyDamaged(_)
+        | Refusal::KeyMissing
+        | Refusal::Elsewhere(_)
+        | Refusal::NoStore(_) => LOCKED,
+    }
+}
+
+/// What is to be said of a configuration that contradicts itself: what it is about is left out, all else done.
+pub fn of_faults(faults: &Faults) -> Vec<Finding> {
+    let remedy = "correct it: this part of the file is left out, and all else is done as it says";
+    let finding = |what: &String| Finding::new(Severity::Alarm, "configuration", what, remedy);
+    faults.what.iter().map(finding).collect()
 }
 
 type Complaint = (Severity, String, String);
@@ -173,17 +214,35 @@ fn elsewhere(found: &[Elsewhere]) -> (String, String) {
     }
 }
 
+/// Gates and replicas may name what lies below the root, so it stays in the configuration. Only a clone that
+/// was promoted moves a root out of its place; elsewhere the one above is the root.
+fn not_a_root(root: &Root, actual: &DatasetName) -> (String, String, Fault) {
+    let name = &root.dataset;
+    let what = format!("it is no encryption root: the key of {actual} opens it");
+    let remedy = match name.is_at_or_below(actual) {
+        true => format!("name {actual} in `roots` and take this one out"),
+        false => format!(
+            "a clone was promoted: {} makes {name} the root again; or name {actual} in `roots` as well, with the same key and role, and leave {name} where it is",
+            command!("zfs promote {}", name)
+        ),
+    };
+    (what, remedy, Fault::Unavailable)
+}
+
 fn locked(root: &Root, refusal: &Refusal) -> (String, String, Fault) {
     let key = &root.key;
     let pool = root.dataset.pool();
     let (what, remedy, fault) = match refusal {
         Refusal::PoolNotImported(pool) => (
             format!("stays locked: pool {pool} is not imported"),
-            format!("{}, then `f3skeys boot`", command!("zpool import {}", pool)),
+            format!(
+                "{}, then `f3skeys boot`; under another name it is not found: `f3skeys doctor` looks for it",
+                command!("zpool import {}", pool)
+            ),
             Fault::Unavailable,
         ),
         Refusal::PoolSuspended(pool) => (
-            format!("stays locked: pool {pool} is suspended"),
+            format!("not known whether it is open: pool {pool} is suspended"),
             format!(
                 "mend its disks, then {} and `f3skeys boot`",
                 command!("zpool clear {}", pool)
@@ -201,7 +260,7 @@ fn locked(root: &Root, refusal: &Refusal) -> (String, String, Fault) {
             Fault::Unavailable,
         ),
         Refusal::NotUnderstood(damaged) if damaged.name == root.dataset => (
-            format!("stays locked: {damaged}"),
+            format!("not known whether it is open, and left alone: {damaged}"),
             format!("{}, then `f3skeys boot`", damaged.remedy()),
             Fault::Unavailable,
         ),
@@ -218,9 +277,18 @@ fn locked(root: &Root, refusal: &Refusal) -> (String, String, Fault) {
             "take it out of `roots`".to_owned(),
             Fault::Unavailable,
         ),
-        Refusal::NotARoot(actual) => (
-            format!("it is no encryption root: the key of {actual} opens it"),
-            format!("name {actual} in `roots` and take this one out"),
+        Refusal::NotARoot { actual, .. } => not_a_root(root, actual),
+        Refusal::Contradicted(what) => (
+            format!("stays locked: {what}"),
+            format!(
+                "correct that in the configuration, then `f3skeys boot`; it was made read-only as a replica is, which on a primary {} undoes",
+                command!("zfs inherit readonly {}", root.dataset.as_str())
+            ),
+            Fault::Configuration,
+        ),
+        Refusal::Follows(actual) => (
+            format!("stays locked with {actual}, whose key opens it"),
+            format!("see what is said of {actual}"),
             Fault::Unavailable,
         ),
         Refusal::NotRaw(format) => (
@@ -250,7 +318,7 @@ fn locked(root: &Root, refusal: &Refusal) -> (String, String, Fault) {
         }
         Refusal::NoStore(why) => (
             format!("stays locked: no key store ({why})"),
-            "insert the stick; the boot completes by itself".to_owned(),
+            "see what is said of the key device and the store on it".to_owned(),
             Fault::NoKeyDevice,
         ),
     };

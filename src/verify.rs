@@ -6,7 +6,7 @@ mod files;
 mod roots;
 
 use crate::audit::log::Caller;
-use crate::boot;
+use crate::boot::{self, Missing};
 use crate::config::{Config, Role};
 use crate::device::{Candidate, Filesystem};
 use crate::exit::Fault;
@@ -14,7 +14,7 @@ use crate::foreign::add_line;
 use crate::os::{self, Intake, worker};
 use crate::pass::{Node, Pass};
 use crate::reader::Reader;
-use crate::report::{Finding, RootLine, Severity, write_roots};
+use crate::report::{Finding, RootLine, Severity, by_cause, write_roots};
 use crate::sorted::Set;
 use crate::store::repair::Opens;
 use crate::store::state::Standing;
@@ -159,7 +159,7 @@ impl Verification {
 
     /// The complaints, for standard error.
     pub fn complaints(&self) -> String {
-        self.findings.iter().map(Finding::text).collect()
+        by_cause(&self.findings).iter().map(Finding::text).collect()
     }
 }
 
@@ -180,21 +180,15 @@ pub fn verify(node: Node, config: &Config, options: Options) -> Verification {
     };
     let (device, filesystem) = match boot::key_device(&mut pass, Duration::ZERO) {
         Ok(found) => found,
-        Err(why) => return no_device(pass, &why),
+        Err(missing) => return no_device(pass, &missing),
     };
     let mut told = Verification::new(&boot::describe(&device, &filesystem));
     match look(&mut pass, &mut told, &device, &filesystem, options) {
         Ok(Some(opens)) => mend(&pass, &mut told, &device, &filesystem, opens),
         Ok(None) => {}
         Err(trouble) => {
-            let remedy =
-                "look at it with `fsck`; a copy of its keys on another stick works as well";
-            unreadable(
-                &mut told,
-                &device.node.display().to_string(),
-                &trouble,
-                remedy,
-            );
+            let subject = device.node.display().to_string();
+            unreadable(&mut told, &subject, &trouble, boot::remedy_of(&trouble));
         }
     }
     of_pass(pass, told)
@@ -257,11 +251,14 @@ fn write_directory(top: &Path, owner: u32, work: &Work) -> io::Result<Worked> {
     Ok(writer::worked(work, done, &back, Vec::new()))
 }
 
-fn no_device(pass: Pass, why: &str) -> Verification {
+fn no_device(pass: Pass, missing: &Missing) -> Verification {
     let subject = format!("key device {}", pass.config.store.wanted);
     let mut told = Verification::new(&subject);
-    let remedy = "insert the stick; `--store DIR` verifies a copy without it";
-    told.find(Severity::Failure, &subject, why, remedy);
+    let remedy = format!(
+        "{}; `--store DIR` verifies a copy without it",
+        missing.remedy
+    );
+    told.find(Severity::Failure, &subject, &missing.why, &remedy);
     told.fail(Fault::NoKeyDevice);
     of_pass(pass, told)
 }

@@ -8,6 +8,7 @@ use f3skeys::exit::Fault;
 use f3skeys::gate::Answer;
 use f3skeys::ink::Ink;
 use f3skeys::late::late;
+use f3skeys::names::DatasetName;
 use f3skeys::os::PoolState;
 use f3skeys::ready::{ask, named, ready};
 use f3skeys::reconcile::reconcile;
@@ -939,5 +940,242 @@ fn law_2_no_report_holds_a_key_byte_sequence() {
         let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
         assert!(!everything.contains(&hex));
         assert!(!everything.as_bytes().windows(32).any(|w| w == bytes));
+    }
+}
+
+/// A clone that was promoted has taken the encryption root along.
+fn promoted_clone(name: &str) -> Sim {
+    let sim = f3s(name).stick(good_stick());
+    let clone = sim::at("/data/clone", sim::encrypted("zdata/clone", "zdata/clone"));
+    sim.datasets.borrow_mut().push(clone);
+    let moved: DatasetName = "zdata/clone".parse().unwrap();
+    for dataset in sim.datasets.borrow_mut().iter_mut() {
+        if dataset
+            .encryption_root
+            .as_ref()
+            .is_some_and(|r| r.as_str() == "zdata/enc")
+        {
+            dataset.encryption_root = Some(moved.clone());
+        }
+    }
+    sim.opened_by("zdata/clone", ZDATA)
+}
+
+const ENC: &str =
+    r#"(dataset: "zdata/enc", key: "f0.lan.buetow.org:zdata", role: primary, required: true),"#;
+
+#[test]
+fn a_clone_that_was_promoted_keeps_its_origin_locked_with_advice_that_works() {
+    let sim = promoted_clone("clone");
+    let report = boot_now(&sim);
+    assert_eq!(report.status, Fault::Unavailable.status());
+    let mut said = report.findings.iter();
+    let said = said.find(|f| f.subject == "zdata/enc").unwrap();
+    assert!(said.remedy.contains("zfs promote zdata/enc"), "{said:?}");
+    assert!(
+        said.remedy.contains("name zdata/clone in `roots` as well"),
+        "{said:?}"
+    );
+    // That advice, taken: both are named, and what lies below stays what it was to gates.
+    let both = format!("{ENC}\n{}", ENC.replace("zdata/enc", "zdata/clone"));
+    let config = Config::parse(&CONFIG.replacen(ENC, &both, 1)).unwrap();
+    sim.reboot("boot-2");
+    let report = sim.verb(|node| boot(node, &config));
+    assert_eq!(report.status, 0, "{}", report.complaints());
+    assert!(
+        report.roots.iter().all(|root| root.open),
+        "{:?}",
+        report.roots
+    );
+    assert!(
+        report
+            .roots
+            .iter()
+            .all(|root| root.state.contains("proven")),
+        "{:?}",
+        report.roots
+    );
+    sim.zfs_mount_all();
+    let ready = sim.verb(|node| ready(node, &config));
+    assert_eq!(ready.status, 0, "{}", ready.complaints());
+    assert_eq!(gate_of(&sim, &config, "nfs"), Answer::Open);
+}
+
+#[test]
+fn law_5_a_root_that_follows_a_locked_one_is_complained_of_once() {
+    let sim = promoted_clone("follows");
+    sim.wrapped
+        .borrow_mut()
+        .insert("zdata/clone".to_owned(), [9; 32]);
+    let both = format!("{ENC}\n{}", ENC.replace("zdata/enc", "zdata/clone"));
+    let config = Config::parse(&CONFIG.replacen(ENC, &both, 1)).unwrap();
+    let report = sim.verb(|node| boot(node, &config));
+    assert_eq!(
+        report.status,
+        Fault::BadKey.status(),
+        "{}",
+        report.complaints()
+    );
+    let state = |name: &str| {
+        let root = report
+            .roots
+            .iter()
+            .find(|root| root.dataset == name)
+            .unwrap();
+        (root.open, root.state.to_string())
+    };
+    assert_eq!(state("zdata/clone"), (false, "WRONG KEY".to_owned()));
+    assert_eq!(state("zdata/enc"), (false, "LOCKED".to_owned()));
+    assert_eq!(open_roots(&sim), ["zroot/bhyve", "zdata/sink/f1"]);
+    assert!(
+        report.findings.iter().all(|f| f.subject != "zdata/enc"),
+        "{}",
+        report.complaints()
+    );
+}
+
+/// The other advice that people follow: the root goes out of the file, and a gate still names what is below.
+#[test]
+fn law_5_a_contradiction_about_one_root_keeps_no_other_locked() {
+    let sim = f3s("contradiction").stick(good_stick());
+    let text = CONFIG.replacen(ENC, "", 1);
+    assert!(Config::parse(&text).is_err());
+    let config = Config::salvage(&text).unwrap();
+    let report = sim.verb(|node| boot(node, &config));
+    assert_eq!(
+        report.status,
+        Fault::Configuration.status(),
+        "{}",
+        report.complaints()
+    );
+    assert_eq!(open_roots(&sim), ["zroot/bhyve", "zdata/sink/f1"]);
+    let alarms = report
+        .findings
+        .iter()
+        .filter(|f| f.severity == Severity::Alarm);
+    assert_eq!(alarms.filter(|f| f.subject == "configuration").count(), 2);
+    sim.zfs_mount_all();
+    let ready = sim.verb(|node| ready(node, &config));
+    assert_eq!(ready.status, Fault::Configuration.status());
+    assert_eq!(gate_of(&sim, &config, "standby"), Answer::Open);
+    for name in ["nfs", "failback"] {
+        let answer = gate_of(&sim, &config, name);
+        assert!(
+            matches!(answer, Answer::CannotTell(_)),
+            "{name}: {answer:?}"
+        );
+    }
+    never_writable(&sim, "zdata/sink/f1");
+}
+
+#[test]
+fn law_3_a_root_of_two_minds_is_sealed_and_not_opened_and_all_others_are() {
+    let sim = f3s("two-minds").stick(good_stick());
+    let other = ENC.replace("primary", "replica");
+    let config = Config::salvage(&CONFIG.replacen(ENC, &format!("{ENC}\n{other}"), 1)).unwrap();
+    let report = sim.verb(|node| boot(node, &config));
+    assert_eq!(
+        report.status,
+        Fault::Configuration.status(),
+        "{}",
+        report.complaints()
+    );
+    assert_eq!(open_roots(&sim), ["zroot/bhyve", "zdata/sink/f1"]);
+    assert!(sim.find("zdata/enc").readonly);
+}
+
+#[test]
+fn a_hundred_roots_of_one_pool_that_is_not_there_are_one_complaint() {
+    let root = |n| {
+        format!(
+            r#"(dataset: "gone/r{n}", key: "f0.lan.buetow.org:zdata", role: primary, required: true),"#
+        )
+    };
+    let many: String = (0..100).map(root).collect();
+    let config = Config::parse(&CONFIG.replacen(ENC, &format!("{ENC}{many}"), 1)).unwrap();
+    let sim = f3s("hundred").stick(good_stick());
+    let report = sim.verb(|node| boot(node, &config));
+    assert_eq!(report.complaints().matches("zpool import gone").count(), 1);
+    assert!(report.complaints().contains("gone/r99"));
+}
+
+#[test]
+fn what_could_not_be_asked_is_not_called_locked() {
+    let sim = f3s("suspended").stick(good_stick());
+    sim.states
+        .borrow_mut()
+        .insert("zroot".into(), PoolState::Suspended);
+    let report = boot_now(&sim);
+    let states: Vec<&str> = report.roots.iter().map(|root| &*root.state).collect();
+    assert_eq!(states[1], "NOT KNOWN", "{states:?}");
+}
+
+#[test]
+fn a_disk_on_another_bus_is_named_and_taken_only_where_the_configuration_says_so() {
+    let mut disk = good_stick();
+    disk.candidate.fixed = true;
+    let sim = f3s("fixed").stick(disk);
+    let report = boot_now(&sim);
+    assert_eq!(report.status, Fault::NoKeyDevice.status());
+    says(&report, "key device", "another bus");
+    assert!(
+        report.complaints().contains("any_disk: true"),
+        "{}",
+        report.complaints()
+    );
+    assert!(!report.complaints().contains("the boot completes by itself"));
+    sim.reboot("boot-2");
+    let text = CONFIG.replacen("wait_seconds: 30", "wait_seconds: 30, any_disk: true", 1);
+    let config = Config::parse(&text).unwrap();
+    let report = sim.verb(|node| boot(node, &config));
+    assert_eq!(report.status, 0, "{}", report.complaints());
+    assert_eq!(open_roots(&sim).len(), 3);
+}
+
+#[test]
+fn the_remedy_is_to_insert_the_stick_only_where_none_is_in() {
+    type Change = fn(&Sim);
+    let cases: [(&str, Change, bool); 4] = [
+        ("none", |_| (), true),
+        (
+            "another serial number",
+            |sim| {
+                sim.sticks
+                    .borrow_mut()
+                    .push(Stick::new("/dev/da0", "F3S_KEYS", "other").with_store(&keys()))
+            },
+            false,
+        ),
+        (
+            "two partitions",
+            |sim| {
+                sim.sticks.borrow_mut().push(good_stick());
+                let mut twin = good_stick();
+                twin.candidate.node = "/dev/da0s2".into();
+                sim.sticks.borrow_mut().push(twin);
+            },
+            false,
+        ),
+        (
+            "no store",
+            |sim| {
+                let mut stick = good_stick();
+                stick.candidate.filesystems.clear();
+                stick.candidate.content = Some(f3skeys::device::Foreign::ExFat);
+                sim.sticks.borrow_mut().push(stick);
+            },
+            false,
+        ),
+    ];
+    for (case, change, inserts) in cases {
+        let sim = f3s("remedy");
+        change(&sim);
+        let report = boot_now(&sim);
+        assert_eq!(report.status, Fault::NoKeyDevice.status(), "{case}");
+        let said = report
+            .complaints()
+            .contains("insert the stick; the boot completes by itself");
+        assert_eq!(said, inserts, "{case}: {}", report.complaints());
+        assert!(!report.complaints().contains("fsck"), "{case}");
     }
 }

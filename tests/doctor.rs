@@ -19,6 +19,7 @@ use f3skeys::status;
 use f3skeys::store::state::{Generation, Standing, State};
 use f3skeys::store::{Damage, layout};
 use f3skeys::time::Clock;
+use f3skeys::trouble::Trouble;
 use f3skeys::verify::{Options, verify};
 use f3skeys::zfs::{CanMount, Dataset, KeyFormat, KeyStatus, Kind, Mountpoint, Source};
 use f3skeys::{boot, marker, ready};
@@ -383,7 +384,8 @@ fn what_else_a_store_may_hold() {
         "unmounted /keys",
     );
     let mut facts = world.facts();
-    facts.stick.contents = Some(Err("the store is of format 9".to_owned()));
+    let trouble = Trouble::failed("reading", "the store is of format 9");
+    facts.stick.contents = Some(Err(trouble));
     assert_only(
         &check(&world.config, &facts),
         FAILURE,
@@ -1681,5 +1683,91 @@ fn the_world_is_what_it_seems() {
     assert_eq!(
         at("/x", dataset("a/b")).mountpoint,
         Mountpoint::Path("/x".into())
+    );
+}
+
+/// The one finding of this subject.
+fn about(world: &World, subject: &str) -> Finding {
+    let found = world.found();
+    let mut of_subject = found.iter().filter(|f| f.subject == subject);
+    let one = of_subject.next().cloned();
+    assert!(one.is_some() && of_subject.next().is_none(), "{found:#?}");
+    one.unwrap()
+}
+
+#[test]
+fn a_pool_under_another_name_is_named_with_the_commands_that_mend_it() {
+    let world = healthy(Rc, "renamed");
+    for dataset in world.sim.datasets.borrow_mut().iter_mut() {
+        let renamed = |name: &str| name.replacen("zroot", "zother", 1).parse().unwrap();
+        if dataset.name.pool() == "zroot" {
+            dataset.encryption_root = dataset
+                .encryption_root
+                .as_ref()
+                .map(|r| renamed(r.as_str()));
+            dataset.name = renamed(dataset.name.as_str());
+        }
+    }
+    let works = world.sim.states.borrow_mut().remove("zroot").unwrap();
+    world.sim.states.borrow_mut().insert("zother".into(), works);
+    let said = about(&world, "pool zroot");
+    assert_eq!(said.severity, FAILURE);
+    for command in ["`zpool export zother`", "`zpool import zother zroot`"] {
+        assert!(said.remedy.contains(command), "{said:?}");
+    }
+}
+
+#[test]
+fn a_pool_with_an_altroot_is_no_matter_of_the_configuration_alone() {
+    for (at, altroot) in [("/mnt/data/nfs", true), ("/data/elsewhere", false)] {
+        let world = healthy(Rc, "altroot");
+        world.sim.change("zdata/enc/nfsdata", |d| {
+            d.mountpoint = Mountpoint::Path(at.into())
+        });
+        let found = world.found();
+        let mut said = found.iter().filter(|f| f.subject == "gate nfs");
+        let said = said.find(|f| f.what.contains(at)).unwrap();
+        assert_eq!(
+            said.remedy.contains("`zpool get altroot zdata`"),
+            altroot,
+            "{said:?}"
+        );
+    }
+}
+
+#[test]
+fn a_key_device_on_another_bus_is_named_as_what_it_is() {
+    let mut world = healthy(Rc, "fixed");
+    world.sim.sticks.borrow_mut()[0].candidate.fixed = true;
+    let said = about(&world, "key device F3S_KEYS (serial 4C530001)");
+    assert!(
+        said.what.contains("another bus") && said.remedy.contains("any_disk: true"),
+        "{said:?}"
+    );
+    world.configure("wait_seconds: 30", "wait_seconds: 30, any_disk: true");
+    let found = world.found();
+    assert!(
+        found.iter().all(|f| !f.subject.contains("key device")),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn a_store_that_cannot_be_read_has_the_remedy_of_its_cause() {
+    let world = healthy(Rc, "causes");
+    let told = |trouble: Trouble| {
+        let mut facts = world.facts();
+        facts.stick.contents = Some(Err(trouble));
+        let found = check(&world.config, &facts);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        found[0].remedy.to_string()
+    };
+    let busy = Trouble::failed("reading", "/keys is in use by tmpfs").mended_by("umount it");
+    assert_eq!(told(busy), "umount it");
+    assert!(told(Trouble::failed("reading", "EIO")).contains("fsck"));
+    let silent = told(Trouble::timed_out("reading"));
+    assert!(
+        silent.contains("pull the stick") && !silent.contains("fsck"),
+        "{silent}"
     );
 }

@@ -214,7 +214,7 @@ fn collect(root: &Path, directory: &Path, into: &mut BTreeSet<String>) {
 /// Every field, once.
 const WHOLE: &str = r#"(
 node: "f0",
-store: (label: "K", serial: "S", id: "0123456789abcdef0123456789abcdef", mountpoint: "/k", wait_seconds: 3,),
+store: (label: "K", serial: "S", id: "0123456789abcdef0123456789abcdef", any_disk: true, mountpoint: "/k", wait_seconds: 3,),
 roots: [(dataset: "z/e", key: "f0:z", role: primary, required: true,), (dataset: "z/x", key: "f0:z", role: replica, required: true, mountpoint: "/x", exec: true,)],
 gates: [(name: "nfs", needs: [mounted(path: "/d", dataset: "z/e")], services: ["nfsd"],)],
 guards: ["/d"],

@@ -49,7 +49,7 @@ fn prepare(label: &str, start: Start, faults: &[Fault]) -> (Sim, Config) {
     let text = faults
         .iter()
         .fold(CONFIG.to_owned(), |text, fault| (fault.config)(text));
-    let config = Config::parse(&text).unwrap_or_else(|e| panic!("{label}: {e}:\n{text}"));
+    let config = Config::salvage(&text).unwrap_or_else(|e| panic!("{label}: {e}:\n{text}"));
     if start == Start::Up {
         let well = whole_boot(&sim, &sim::config());
         assert_eq!(well, [None, None]);

@@ -64,6 +64,7 @@ fn check_choice(label: &str, filesystems: &[Filesystem]) {
         node: "/dev/da0".into(),
         serial: None,
         filesystems: filesystems.to_vec(),
+        ..device::Candidate::default()
     };
     let choose = |label: String| {
         let wanted = Wanted {

@@ -223,6 +223,7 @@ mod tests {
                     kind: Kind::Ufs2,
                     label: label.map(str::to_owned),
                 }],
+                ..Candidate::default()
             },
             mounted: mounted.iter().map(PathBuf::from).collect(),
         }

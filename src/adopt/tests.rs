@@ -71,6 +71,7 @@ fn stick(node: &str, label: Option<&str>, serial: Option<&str>) -> Candidate {
             kind: FsKind::Ufs2,
             label: label.map(str::to_owned),
         }],
+        ..Candidate::default()
     }
 }
 

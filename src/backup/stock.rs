@@ -102,7 +102,8 @@ fn take(pass: &mut Pass, meant: impl Fn(&KeyName) -> bool) -> Result<Own, Empty>
 
 fn open(pass: &mut Pass) -> Result<Reading, Empty> {
     let absent = |why: String| (Fault::NoKeyDevice, why);
-    let (device, filesystem) = boot::key_device(pass, Duration::ZERO).map_err(absent)?;
+    let found = boot::key_device(pass, Duration::ZERO);
+    let (device, filesystem) = found.map_err(|missing| absent(missing.why))?;
     let at = &pass.config.store.mountpoint;
     let deadline = Deadline::after(pass.clock(), READ_STORE);
     let devices = pass.node.devices;

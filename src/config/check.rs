@@ -1,7 +1,7 @@
 //! What a configuration must not contradict. Each check says what is wrong and where, in words.
 
-use super::{Condition, Gate, Raw, Role, Root, role_in};
-use crate::names::{DatasetName, GateName};
+use super::{Condition, Gate, Peer, Raw, ReplicaOf, Role, Root, role_in};
+use crate::names::{DatasetName, GateName, NodeName};
 use crate::sorted::{Map, Set};
 use std::path::{Component, Path};
 
@@ -10,14 +10,14 @@ const LEFT_FOR_POOLS: u32 = 15;
 
 /// Checks that a configuration holds together.
 pub(super) fn check(raw: &Raw) -> Result<(), String> {
-    check_store(raw)?;
+    store(raw)?;
     check_roots(&raw.roots)?;
     check_peers(raw)?;
     check_gates(raw)?;
     check_guards(raw)
 }
 
-fn check_store(raw: &Raw) -> Result<(), String> {
+pub(super) fn store(raw: &Raw) -> Result<(), String> {
     let store = &raw.store;
     let given = |name: &Option<String>| name.as_deref().is_some_and(|name| !name.trim().is_empty());
     if !given(&store.label) && !given(&store.serial) {
@@ -63,38 +63,47 @@ pub(crate) fn absolute(what: &str, path: &Path) -> Result<(), String> {
     ))
 }
 
+pub(super) const NO_ROOT: &str = "roots: none is given; name at least one encryption root";
+
 fn check_roots(roots: &[Root]) -> Result<(), String> {
     if roots.is_empty() {
-        return Err("roots: none is given; name at least one encryption root".to_owned());
+        return Err(NO_ROOT.to_owned());
     }
-    let mut seen: Map<&DatasetName, Role> = Map::new();
+    let mut seen: Map<&DatasetName, &Root> = Map::new();
     for root in roots {
-        let name = &root.dataset;
-        match seen.insert(name, root.role) {
-            Some(role) if role == root.role => {
-                return Err(format!("roots: {name} is named twice; keep one of the two"));
-            }
-            Some(_) => {
-                return Err(format!(
-                    "roots: {name} is both a primary and a replica; a dataset is one of the two"
-                ));
-            }
-            None => {}
+        if let Some(known) = seen.insert(&root.dataset, root) {
+            return Err(twice(known, root));
         }
     }
     for root in roots {
-        check_mountpoint(root)?;
-        let name = &root.dataset;
-        if root.role == Role::Primary && role_in(roots, name) == Some(Role::Replica) {
-            return Err(format!(
-                "roots: {name} is a primary below a replica; everything below a replica is one"
-            ));
-        }
+        mountpoint(root)?;
+        below_replica(roots, root)?;
     }
     Ok(())
 }
 
-fn check_mountpoint(root: &Root) -> Result<(), String> {
+/// What is wrong with two roots of one name.
+pub(super) fn twice(one: &Root, other: &Root) -> String {
+    let name = &one.dataset;
+    match one.role == other.role {
+        true => format!("roots: {name} is named twice; keep one of the two"),
+        false => {
+            format!("roots: {name} is both a primary and a replica; a dataset is one of the two")
+        }
+    }
+}
+
+pub(super) fn below_replica(roots: &[Root], root: &Root) -> Result<(), String> {
+    let name = &root.dataset;
+    match root.role == Role::Primary && role_in(roots, name) == Some(Role::Replica) {
+        true => Err(format!(
+            "roots: {name} is a primary below a replica; everything below a replica is one"
+        )),
+        false => Ok(()),
+    }
+}
+
+pub(super) fn mountpoint(root: &Root) -> Result<(), String> {
     if root.role == Role::Primary && root.exec {
         return Err(format!(
             "roots: {}: `exec` is for replicas; of a primary its own property says it",
@@ -127,29 +136,47 @@ fn check_place(raw: &Raw, path: &Path, dataset: &DatasetName) -> Result<(), Stri
 }
 
 fn check_gates(raw: &Raw) -> Result<(), String> {
-    if raw.gates.len() > MOST_GATES {
-        return Err(format!("gates: at most {MOST_GATES} may be named"));
-    }
+    count(raw)?;
     let mut names = Set::new();
-    for gate in &raw.gates {
-        if !names.insert(&gate.name) {
-            return Err(format!("gates: {} is named twice", gate.name));
-        }
-        if gate.needs.is_empty() {
-            return Err(format!(
-                "gates: {} needs nothing, so it would always be open; name a condition",
-                gate.name
-            ));
+    for one in &raw.gates {
+        if !names.insert(&one.name) {
+            return Err(gate_twice(&one.name));
         }
     }
-    for gate in &raw.gates {
-        for need in &gate.needs {
-            check_condition(raw, need).map_err(|what| format!("gates: {}: {what}", gate.name))?;
-        }
+    raw.gates.iter().try_for_each(|one| gate(raw, one))?;
+    raw.gates
+        .iter()
+        .try_for_each(|one| needs_itself(raw, one))?;
+    carp(raw)
+}
+
+pub(super) fn count(raw: &Raw) -> Result<(), String> {
+    match raw.gates.len() > MOST_GATES {
+        true => Err(format!("gates: at most {MOST_GATES} may be named")),
+        false => Ok(()),
     }
-    check_needs(raw)?;
+}
+
+pub(super) fn gate_twice(name: &GateName) -> String {
+    format!("gates: {name} is named twice")
+}
+
+/// Whether each of a gate's conditions may be named.
+pub(super) fn gate(raw: &Raw, gate: &Gate) -> Result<(), String> {
+    if gate.needs.is_empty() {
+        return Err(format!(
+            "gates: {} needs nothing, so it would always be open; name a condition",
+            gate.name
+        ));
+    }
+    let at = |what| format!("gates: {}: {what}", gate.name);
+    let mut needs = gate.needs.iter();
+    needs.try_for_each(|need| check_condition(raw, need).map_err(at))
+}
+
+pub(super) fn carp(raw: &Raw) -> Result<(), String> {
     match &raw.carp {
-        Some(carp) if !names.contains(&carp.gate) => Err(format!(
+        Some(carp) if raw.gates.iter().all(|gate| gate.name != carp.gate) => Err(format!(
             "carp: there is no gate `{}` in this file",
             carp.gate
         )),
@@ -193,22 +220,21 @@ fn check_condition(raw: &Raw, need: &Condition) -> Result<(), String> {
     }
 }
 
-/// A guard is for a mountpoint that a gate names: a slip of the pen would guard some other directory.
 fn check_guards(raw: &Raw) -> Result<(), String> {
-    let needs = raw.gates.iter().flat_map(|gate| &gate.needs);
-    for guard in &raw.guards {
-        absolute("guards", guard)?;
-        if !needs
-            .clone()
-            .any(|need| matches!(need, Condition::Mounted { path, .. } if path == guard))
-        {
-            return Err(format!(
-                "guards: no gate needs anything mounted on {}",
-                guard.display()
-            ));
-        }
+    raw.guards.iter().try_for_each(|one| guard(raw, one))
+}
+
+/// A guard is for a mountpoint that a gate names: a slip of the pen would guard some other directory.
+pub(super) fn guard(raw: &Raw, guard: &Path) -> Result<(), String> {
+    absolute("guards", guard)?;
+    let mut needs = raw.gates.iter().flat_map(|gate| &gate.needs);
+    match needs.any(|need| matches!(need, Condition::Mounted { path, .. } if path == guard)) {
+        true => Ok(()),
+        false => Err(format!(
+            "guards: no gate needs anything mounted on {}",
+            guard.display()
+        )),
     }
-    Ok(())
 }
 
 /// The most gates.
@@ -216,24 +242,30 @@ const MOST_GATES: usize = 256;
 /// The most conditions of a gate, those of the gates that it needs with it, each as often as it is named.
 const MOST_CONDITIONS: usize = 10_000;
 
-/// Whether no gate needs itself, and each can be asked in little time.
-fn check_needs(raw: &Raw) -> Result<(), String> {
-    for gate in &raw.gates {
-        let mut needed = Set::new();
-        collect_needed(raw, gate, &mut needed);
-        if needed.contains(&gate.name) {
-            let name = &gate.name;
-            return Err(format!("gates: {name} needs itself, by way of other gates"));
-        }
+/// Whether a gate does not need itself, and can be asked in little time.
+pub(super) fn needs_itself(raw: &Raw, gate: &Gate) -> Result<(), String> {
+    let name = &gate.name;
+    let mut needed = Set::new();
+    collect_needed(raw, gate, &mut needed);
+    if needed.contains(name) {
+        return Err(format!("gates: {name} needs itself, by way of other gates"));
     }
-    let is_long = |gate: &&Gate| conditions(raw, gate, MOST_CONDITIONS).is_none();
-    match raw.gates.iter().find(is_long) {
-        Some(gate) => Err(format!(
-            "gates: {} needs more than {MOST_CONDITIONS} conditions by way of other gates; name each gate once",
-            gate.name
-        )),
-        None => Ok(()),
+    // Of those that need themselves nothing is counted: there is no end to it.
+    let loops = |other: &&Gate| {
+        let mut of_other = Set::new();
+        collect_needed(raw, other, &mut of_other);
+        of_other.contains(&other.name)
+    };
+    let mut among = raw
+        .gates
+        .iter()
+        .filter(|other| needed.contains(&other.name));
+    if among.any(|other| loops(&other)) || conditions(raw, gate, MOST_CONDITIONS).is_some() {
+        return Ok(());
     }
+    Err(format!(
+        "gates: {name} needs more than {MOST_CONDITIONS} conditions by way of other gates; name each gate once"
+    ))
 }
 
 fn gate_of<'a>(raw: &'a Raw, need: &Condition) -> Option<&'a Gate> {
@@ -264,37 +296,53 @@ fn conditions(raw: &Raw, gate: &Gate, most: usize) -> Option<usize> {
 
 fn check_peers(raw: &Raw) -> Result<(), String> {
     let mut names = Set::new();
-    for peer in &raw.peers {
-        if peer.name == raw.node {
-            return Err(format!("peers: {} is this node itself", peer.name));
-        }
-        if !names.insert(&peer.name) {
-            return Err(format!("peers: {} is named twice", peer.name));
-        }
-        if peer.ssh.is_empty()
-            || peer.ssh.starts_with('-')
-            || peer.ssh.contains(char::is_whitespace)
-        {
-            return Err(format!(
-                "peers: {}: `{}` is no ssh destination",
-                peer.name, peer.ssh
-            ));
-        }
+    for one in &raw.peers {
+        peer(&raw.node, &names, one)?;
+        names.insert(one.name.clone());
     }
-    for replica in &raw.replicas {
-        if !names.contains(&replica.node) {
-            return Err(format!(
-                "replicas: {} is not one of the peers",
-                replica.node
-            ));
-        }
-        if role_in(&raw.roots, &replica.of) != Some(Role::Primary) {
-            return Err(format!(
-                "replicas: {} is not at or below a primary root of this file",
-                replica.of
-            ));
-        }
+    let mut replicas = raw.replicas.iter();
+    replicas.try_for_each(|one| replica(&names, &raw.roots, one))?;
+    copies(raw)
+}
+
+/// Whether a peer may stand beside those before it.
+pub(super) fn peer(node: &NodeName, names: &Set<NodeName>, peer: &Peer) -> Result<(), String> {
+    if peer.name == *node {
+        return Err(format!("peers: {} is this node itself", peer.name));
     }
+    if names.contains(&peer.name) {
+        return Err(format!("peers: {} is named twice", peer.name));
+    }
+    if peer.ssh.is_empty() || peer.ssh.starts_with('-') || peer.ssh.contains(char::is_whitespace) {
+        return Err(format!(
+            "peers: {}: `{}` is no ssh destination",
+            peer.name, peer.ssh
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn replica(
+    peers: &Set<NodeName>,
+    roots: &[Root],
+    replica: &ReplicaOf,
+) -> Result<(), String> {
+    if !peers.contains(&replica.node) {
+        return Err(format!(
+            "replicas: {} is not one of the peers",
+            replica.node
+        ));
+    }
+    if role_in(roots, &replica.of) != Some(Role::Primary) {
+        return Err(format!(
+            "replicas: {} is not at or below a primary root of this file",
+            replica.of
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn copies(raw: &Raw) -> Result<(), String> {
     match raw.min_copies {
         Some(copies) if copies as usize > raw.peers.len() => Err(format!(
             "min_copies is {copies}, but there are only {} peers to hold copies",

@@ -356,3 +356,159 @@ fn law_6_gates_that_need_others_again_and_again_are_refused_at_once() {
     let why = refused("gates: [", circle);
     assert!(why.contains("b needs itself"), "{why}");
 }
+
+/// What is left of the example with `from` replaced by `to`.
+fn salvaged(from: &str, to: &str) -> Config {
+    refused(from, to);
+    let config = Config::salvage(&GOOD.replacen(from, to, 1)).unwrap();
+    assert!(!config.faults.what.is_empty());
+    config
+}
+
+fn names(config: &Config) -> Vec<&str> {
+    config
+        .roots
+        .iter()
+        .map(|root| root.dataset.as_str())
+        .collect()
+}
+
+fn closed(config: &Config) -> Vec<&str> {
+    config.faults.gates.keys().map(GateName::as_str).collect()
+}
+
+#[test]
+fn a_configuration_that_holds_together_is_salvaged_whole() {
+    assert_eq!(Config::salvage(GOOD), Config::parse(GOOD));
+    assert_eq!(Config::parse(GOOD).unwrap().faults, Faults::default());
+}
+
+/// A person follows a message and takes out a root that a gate and a replica still name.
+#[test]
+fn law_5_a_gate_that_names_no_root_keeps_no_root_locked() {
+    let root = r#"(dataset: "zdata/enc",   key: "f0.lan.buetow.org:zdata", role: primary, required: true),"#;
+    let config = salvaged(root, "");
+    assert_eq!(names(&config), ["zroot/bhyve", "zdata/sink/f1"]);
+    assert!(config.faults.roots.is_empty());
+    // Also what needs such a gate, and nothing else.
+    assert_eq!(closed(&config), ["failback", "nfs"]);
+    assert_eq!(config.gates.len(), 3);
+    assert_eq!(config.carp.unwrap().gate.as_str(), "nfs");
+    assert!(config.replicas.is_empty());
+}
+
+#[test]
+fn law_3_a_root_of_two_minds_is_sealed_as_a_replica_and_stays_locked() {
+    let two = r#"(dataset: "zdata/sink/f1", key: "f1.lan.buetow.org:zdata", role: primary, required: true),
+        (dataset: "zdata/sink/f1""#;
+    let config = salvaged(r#"(dataset: "zdata/sink/f1""#, two);
+    assert_eq!(
+        names(&config),
+        ["zdata/enc", "zroot/bhyve", "zdata/sink/f1"]
+    );
+    let sink: DatasetName = "zdata/sink/f1".parse().unwrap();
+    assert_eq!(config.role_of(&sink), Some(Role::Replica));
+    assert!(config.faults.roots.contains_key(&sink));
+    let below = r#"(dataset: "zdata/sink/f1/x", key: "f1.lan.buetow.org:zdata", role: primary, required: true),
+        (dataset: "zdata/sink/f1""#;
+    let config = salvaged(r#"(dataset: "zdata/sink/f1""#, below);
+    let below: DatasetName = "zdata/sink/f1/x".parse().unwrap();
+    assert_eq!(config.role_of(&below), Some(Role::Replica));
+    assert!(
+        config
+            .roots
+            .iter()
+            .all(|root| root.dataset != below || root.role == Role::Replica)
+    );
+    assert!(config.faults.roots.contains_key(&below));
+    assert!(!config.faults.roots.contains_key(&sink));
+}
+
+/// A root that is named twice alike is what both say.
+#[test]
+fn law_5_a_root_that_is_named_twice_alike_is_opened() {
+    let twice = r#"(dataset: "zroot/bhyve", key: "f0.lan.buetow.org:bhyve", role: primary, required: false),
+        (dataset: "zroot/bhyve""#;
+    let config = salvaged(r#"(dataset: "zroot/bhyve""#, twice);
+    assert_eq!(
+        names(&config),
+        ["zdata/enc", "zroot/bhyve", "zdata/sink/f1"]
+    );
+    assert!(config.faults.roots.is_empty());
+    assert!(closed(&config).is_empty());
+    // With two keys nobody knows which.
+    let keys = twice.replacen("f0.lan.buetow.org:bhyve", "f0.lan.buetow.org:other", 1);
+    let config = salvaged(r#"(dataset: "zroot/bhyve""#, &keys);
+    assert_eq!(config.faults.roots.len(), 1);
+}
+
+#[test]
+fn law_4_whatever_is_wrong_with_a_gate_it_is_never_open_and_the_others_are() {
+    for (from, to, wrong) in [
+        (
+            r#"gate("nfs"), writable"#,
+            r#"gate("nfs2"), writable"#,
+            &["failback"][..],
+        ),
+        (
+            r#"present("/etc/hosts")"#,
+            r#"present("etc/hosts")"#,
+            &["standby"],
+        ),
+        (
+            r#"readonly("zdata/sink/f1")"#,
+            r#"gate("standby")"#,
+            &["standby"],
+        ),
+        (
+            r#"needs: [readonly("zdata/sink/f1"), present("/etc/hosts")]"#,
+            "needs: []",
+            &["standby"],
+        ),
+        (
+            r#"(name: "standby""#,
+            r#"(name: "nfs""#,
+            &["failback", "nfs"],
+        ),
+        (
+            r#"not_promoted(peer: "f1"#,
+            r#"not_promoted(peer: "f2"#,
+            &["failback"],
+        ),
+        (r#"(gate: "nfs")"#, r#"(gate: "nsf")"#, &["nsf"]),
+    ] {
+        let config = salvaged(from, to);
+        assert_eq!(closed(&config), wrong, "{to}");
+        assert_eq!(config.roots.len(), 3);
+        assert!(config.faults.roots.is_empty(), "{to}");
+        for name in wrong {
+            let gate = config.gate(&name.parse().unwrap()).unwrap();
+            assert!(gate.needs.is_empty() && gate.services.is_empty());
+        }
+        assert!(config.carp.is_some());
+    }
+}
+
+#[test]
+fn law_7_a_wrong_number_of_copies_demands_the_most() {
+    let config = salvaged("min_copies: 1", "min_copies: 5");
+    assert_eq!(config.min_copies, None);
+    let config = salvaged(r#"ssh: "root@f1.wg0""#, r#"ssh: "-oProxyCommand=x""#);
+    assert!(config.peers.is_empty() && config.replicas.is_empty());
+}
+
+#[test]
+fn a_store_that_cannot_be_told_and_no_root_at_all_are_refused_in_any_case() {
+    for (from, to) in [
+        (r#"label: "F3S_KEYS", serial: Some("4C530001"), "#, ""),
+        ("wait_seconds: 30", "wait_seconds: 59"),
+        ("roots: [", "rots: ["),
+    ] {
+        assert!(
+            Config::salvage(&GOOD.replacen(from, to, 1)).is_err(),
+            "{to}"
+        );
+    }
+    let none = r#"(node: "f0", store: (label: "K"), roots: [])"#;
+    assert!(Config::salvage(none).is_err());
+}

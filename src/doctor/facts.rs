@@ -4,6 +4,7 @@
 use super::host_facts::{self, Service, Swap};
 use crate::audit::Begun;
 use crate::audit::log::{self, Directory, Seen};
+use crate::boot::ANOTHER_FORMAT;
 use crate::config::Config;
 use crate::device::{self, Candidate, Choice, Filesystem};
 use crate::gate::Questions;
@@ -22,6 +23,7 @@ use crate::report::{Finding, Report};
 use crate::sorted::{self, Map, Set};
 use crate::store::state::Standing;
 use crate::store::{self, Damage, Holding, Reading, Wanted};
+use crate::trouble::Trouble;
 use crate::zfs::{CanMount, Dataset, Kind, Mountpoint};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -89,8 +91,10 @@ pub struct Facts {
 pub struct Stick {
     /// The disks that are there.
     pub candidates: Known<Vec<Candidate>>,
+    /// The disks on other buses than USB.
+    pub fixed: Known<Vec<Candidate>>,
     /// What the store holds; `None` where no device was chosen or it could not be locked.
-    pub contents: Option<Known<Contents>>,
+    pub contents: Option<Result<Contents, Trouble>>,
     /// Whether the device refuses writing; `None` where nobody was asked.
     pub write_protected: Option<Known<bool>>,
     /// Further names of its node.
@@ -237,7 +241,12 @@ fn cut_off(node: Node, files: &Directory) -> io::Result<Option<Begun>> {
 fn stick(pass: &mut Pass, host: &Host, init: InitSystem) -> Stick {
     let node = pass.node;
     let scan = pass.deadline.at_most(pass.clock(), SCAN);
-    let candidates = node.devices.scan(scan).map_err(|e| e.to_string());
+    let fixed = node.devices.scan_fixed(scan).map_err(|e| e.to_string());
+    let mut candidates = node.devices.scan(scan).map_err(|e| e.to_string());
+    if let (true, Ok(candidates), Ok(fixed)) = (pass.config.store.any_disk, &mut candidates, &fixed)
+    {
+        candidates.extend(fixed.iter().cloned());
+    }
     let chosen = match &candidates {
         Ok(all) => device::choose(&pass.config.store.wanted, all),
         Err(_) => Choice::Absent(Vec::new()),
@@ -246,6 +255,7 @@ fn stick(pass: &mut Pass, host: &Host, init: InitSystem) -> Stick {
     match chosen {
         Choice::Found(device, filesystem) => Stick {
             candidates,
+            fixed,
             write_protected: host_facts::write_protected(host, init, &device.node),
             aliases: host_facts::aliases(host, init, &device.node),
             elsewhere: elsewhere(pass, &device),
@@ -254,6 +264,7 @@ fn stick(pass: &mut Pass, host: &Host, init: InitSystem) -> Stick {
         },
         _ => Stick {
             candidates,
+            fixed,
             write_protected: None,
             aliases: Ok(Vec::new()),
             elsewhere: Ok(Vec::new()),
@@ -283,7 +294,11 @@ fn mounted_at(pass: &Pass, path: &Path) -> Known<Option<Mount>> {
         .unwrap_or_else(|| Err("it was not looked at".to_owned()))
 }
 
-fn read(pass: &mut Pass, device: &Candidate, filesystem: &Filesystem) -> Option<Known<Contents>> {
+fn read(
+    pass: &mut Pass,
+    device: &Candidate,
+    filesystem: &Filesystem,
+) -> Option<Result<Contents, Trouble>> {
     let _lock = pass.lock()?;
     let at = &pass.config.store.mountpoint;
     let deadline = pass.deadline.at_most(pass.clock(), READ_STORE);
@@ -291,7 +306,7 @@ fn read(pass: &mut Pass, device: &Candidate, filesystem: &Filesystem) -> Option<
     let reading = devices.read(device, filesystem, at, Wanted::All, deadline);
     Some(match reading {
         Ok(reading) => contents(reading),
-        Err(trouble) => Err(trouble.to_string()),
+        Err(trouble) => Err(trouble),
     })
 }
 
@@ -304,10 +319,12 @@ fn open(holding: &Holding) -> Vec<(Fingerprint, Standing)> {
 }
 
 /// Verifies every key of the store.
-fn contents(mut reading: Reading) -> Known<Contents> {
+fn contents(mut reading: Reading) -> Result<Contents, Trouble> {
     let gone = reading.gone;
     let notes = std::mem::take(&mut reading.notes);
-    let keyring = store::verify(Wanted::All, reading).map_err(|e| e.to_string())?;
+    let keyring = store::verify(Wanted::All, reading).map_err(|unknown| {
+        Trouble::failed("the key store", &unknown.to_string()).mended_by(ANOTHER_FORMAT)
+    })?;
     let held = |holding: Holding| Held {
         good: holding.generations.len(),
         vouched: holding.generations.iter().all(|g| g.verified),

@@ -20,8 +20,9 @@ use crate::host::{Host, InitSystem};
 use crate::names::NodeName;
 use crate::os::PATHS;
 use crate::pass::Node;
-use crate::report::{Finding, Findings, Severity};
+use crate::report::{Finding, Findings, Severity, by_cause};
 use crate::sorted;
+use crate::verdict;
 use facts::Facts;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -39,6 +40,7 @@ pub fn examine(node: Node, config: &Config, host: &Host, init: InitSystem) -> Ve
 /// What there is to say of the facts, the worst first.
 pub fn check(config: &Config, facts: &Facts) -> Vec<Finding> {
     let mut said = Findings(facts.kept_out.clone());
+    said.0.extend(verdict::of_faults(&config.faults));
     stick::check(config, facts, &mut said);
     pools::check(config, facts, &mut said);
     mounts::check(config, facts, &mut said);
@@ -65,7 +67,8 @@ fn is_note(finding: &Finding) -> bool {
 /// The findings for people.
 pub fn text(findings: &[Finding]) -> String {
     let mut text = String::new();
-    for finding in findings {
+    let findings = by_cause(findings);
+    for finding in &findings {
         let said = finding.text();
         let note = if is_note(finding) { "note: " } else { "" };
         let _ = write!(text, "{note}{}", said.trim_start_matches("f3skeys: "));

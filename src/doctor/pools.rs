@@ -29,7 +29,7 @@ pub(super) fn check(config: &Config, facts: &Facts, said: &mut Findings) {
         );
     }
     for (name, pool) in &facts.observed.pools {
-        state(config, name, pool, said);
+        state(config, &facts.observed, name, pool, said);
     }
     let missing = roots(config, &facts.observed, said);
     for damaged in facts.observed.damaged.values() {
@@ -62,7 +62,7 @@ pub(super) fn check(config: &Config, facts: &Facts, said: &mut Findings) {
     prompts(facts, said);
 }
 
-fn state(config: &Config, name: &str, pool: &Pool, said: &mut Findings) {
+fn state(config: &Config, observed: &Observed, name: &str, pool: &Pool, said: &mut Findings) {
     let roots = config.roots.iter().map(|root| &root.dataset);
     let roots: Vec<&str> = roots
         .filter(|root| root.pool() == name)
@@ -77,10 +77,7 @@ fn state(config: &Config, name: &str, pool: &Pool, said: &mut Findings) {
                 "is not imported, so these stay locked: {}",
                 roots.join(", ")
             ),
-            &format!(
-                "{}, or correct the configuration",
-                command!("zpool import {}", name)
-            ),
+            &import(config, observed, name),
         ),
         Pool::Suspended => said.fail(
             &subject,
@@ -88,6 +85,37 @@ fn state(config: &Config, name: &str, pool: &Pool, said: &mut Findings) {
             &format!("mend its disks, then {}", command!("zpool clear {}", name)),
         ),
         Pool::NotSeen(why) => said.unknown(&subject, why),
+    }
+}
+
+/// How a pool that is missing comes back: it may be there under another name.
+fn import(config: &Config, observed: &Observed, name: &str) -> String {
+    let inside = |dataset: &DatasetName| {
+        let rest = dataset.as_str().strip_prefix(dataset.pool());
+        rest.map(str::to_owned)
+    };
+    let roots = config.roots.iter().map(|root| &root.dataset);
+    let roots: Vec<String> = roots
+        .filter(|root| root.pool() == name)
+        .filter_map(inside)
+        .collect();
+    let looks_like_it = |dataset: &&Dataset| {
+        dataset.encryption_root.as_ref() == Some(&dataset.name)
+            && config.role_of(&dataset.name).is_none()
+            && inside(&dataset.name).is_some_and(|rest| roots.contains(&rest))
+    };
+    match observed.datasets().find(looks_like_it) {
+        Some(twin) => format!(
+            "pool {} has {} and may be it under another name; if so: {}, {}",
+            twin.name.pool(),
+            twin.name,
+            command!("zpool export {}", twin.name.pool()),
+            command!("zpool import {} {}", twin.name.pool(), name)
+        ),
+        None => format!(
+            "{}, or correct the configuration",
+            command!("zpool import {}", name)
+        ),
     }
 }
 
@@ -225,7 +253,7 @@ fn mountable(subject: &str, found: &Dataset, path: Option<&Path>, said: &mut Fin
                 path.display(),
                 at.display()
             );
-            said.fail(subject, &what, IN_CONFIGURATION);
+            said.fail(subject, &what, &other_place(name, at, path));
         }
         (Some(_), _) => {}
         (None, _) if found.mountpoint == Mountpoint::Legacy => {
@@ -242,6 +270,18 @@ fn mountable(subject: &str, found: &Dataset, path: Option<&Path>, said: &mut Fin
             );
             said.fail(subject, &what, &remedy);
         }
+    }
+}
+
+/// A pool that was imported with `-R` shows all its mountpoints below that directory.
+fn other_place(name: &DatasetName, at: &Path, path: &Path) -> String {
+    let below = path.strip_prefix("/").unwrap_or(path);
+    match at.ends_with(below) {
+        true => format!(
+            "{} tells whether the pool was imported with an altroot: then export it, and import it without `-R`; else {IN_CONFIGURATION}",
+            command!("zpool get altroot {}", name.pool())
+        ),
+        false => IN_CONFIGURATION.to_owned(),
     }
 }
 

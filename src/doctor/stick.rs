@@ -1,6 +1,7 @@
 //! The key device and the store on it.
 
 use super::facts::{Contents, Facts};
+use crate::boot::{REFUSED, remedy_of};
 use crate::config::Config;
 use crate::device::{self, Candidate, Choice};
 use crate::key::Fingerprint;
@@ -11,6 +12,11 @@ use crate::store::Damage;
 use crate::store::state::Standing;
 
 pub(super) fn check(config: &Config, facts: &Facts, said: &mut Findings) {
+    device(config, facts, said);
+    mounted(config, facts, said);
+}
+
+fn device(config: &Config, facts: &Facts, said: &mut Findings) {
     let wanted = format!("key device {}", config.store.wanted);
     match &facts.stick.candidates {
         Err(why) => said.unknown(&wanted, why),
@@ -19,28 +25,30 @@ pub(super) fn check(config: &Config, facts: &Facts, said: &mut Findings) {
                 twins(&device, filesystem.label.as_deref(), all, said);
                 found(config, facts, &device.node.display().to_string(), said);
             }
-            Choice::Ambiguous(nodes) => {
-                let nodes: Vec<String> = nodes.iter().map(|n| n.display().to_string()).collect();
-                let what = format!("{} all match, so the boot uses none", nodes.join(" and "));
-                let remedy =
-                    "name the right one by `serial`, or give each stick a label of its own";
-                said.fail(&wanted, &what, remedy);
+            Choice::Ambiguous(several) => {
+                let (what, remedy) = device::several(&several);
+                said.fail(&wanted, &what, &remedy);
             }
             Choice::Absent(decoys) => {
+                let fixed = facts.stick.fixed.as_deref().unwrap_or_default();
+                let elsewhere = device::on_another_bus(&config.store.wanted, fixed);
+                if let (true, Some((what, remedy))) = (decoys.is_empty(), elsewhere) {
+                    return said.fail(&wanted, &what, remedy);
+                }
+                let remedy = match decoys.as_slice() {
+                    [] => "insert the stick, or correct `store` in the configuration".to_owned(),
+                    [one] => format!("{REFUSED}: {}", one.remedy),
+                    _ => REFUSED.to_owned(),
+                };
                 let mut what =
                     "is not there: the next boot would leave its roots locked".to_owned();
                 for decoy in decoys {
                     what += &format!("; {} was refused: {}", decoy.node.display(), decoy.why);
                 }
-                said.fail(
-                    &wanted,
-                    &what,
-                    "insert the stick, or correct `store` in the configuration",
-                );
+                said.fail(&wanted, &what, &remedy);
             }
         },
     }
-    mounted(config, facts, said);
 }
 
 /// One label on two sticks: GEOM shows only one of them, and a person takes the wrong one.
@@ -72,11 +80,7 @@ fn found(config: &Config, facts: &Facts, node: &str, said: &mut Findings) {
     match &facts.stick.contents {
         // Kept out by another run, which has been said.
         None => {}
-        Some(Err(why)) => {
-            let remedy =
-                "look at the stick with `fsck`; a copy of its keys on another stick works as well";
-            said.fail(node, why, remedy);
-        }
+        Some(Err(trouble)) => said.fail(node, &trouble.of(node), remedy_of(trouble)),
         Some(Ok(contents)) if contents.gone => {
             said.fail(
                 node,

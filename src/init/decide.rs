@@ -175,7 +175,9 @@ fn is_meant(request: &Request, seen: &Inspection) -> Result<(), Refusal> {
     match (&seen.candidate.serial, &request.serial) {
         (None, _) => Err(Refusal::NoSerial),
         (Some(_), None) => Err(Refusal::SerialNotGiven),
-        (Some(own), Some(given)) if own != given.trim() => Err(Refusal::OtherSerial),
+        (Some(_), Some(given)) if !seen.candidate.is_called(given.trim()) => {
+            Err(Refusal::OtherSerial)
+        }
         _ => Ok(()),
     }
 }
@@ -288,7 +290,7 @@ impl Refusal {
                 "`--label` takes 1 to {LONGEST_LABEL} letters, digits, `_` and `-`"
             ),
             Refusal::NotUsb => format!(
-                "`boot` looks for keys on USB disks alone; if you mean it, add {fixed}"
+                "`boot` looks for keys on USB disks alone, unless `store` says any_disk: true; if you mean it, add {fixed}"
             ),
             Refusal::OtherFixed(_) => format!("repeat the device: {fixed}"),
             Refusal::NoSerial => {

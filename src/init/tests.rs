@@ -24,6 +24,7 @@ fn blank() -> Inspection {
             node: NODE.into(),
             serial: Some("4C530001".to_owned()),
             filesystems: Vec::new(),
+            ..Candidate::default()
         },
         usb: Ok(true),
         mounted: Ok(Vec::new()),
@@ -354,4 +355,32 @@ fn law_8_a_device_that_is_not_what_it_was_is_refused() {
     let mut unknown = seen.clone();
     unknown.beginning = Err("?".to_owned());
     assert!(still(&request, &unknown, &looked, &unknown).is_err());
+}
+
+/// lsblk(8) may show the number of the disk behind a bridge, or `_` for a blank: a person who has read one of
+/// these has read the very stick.
+#[test]
+fn a_serial_number_counts_as_the_kernel_has_it_and_as_other_programs_show_it() {
+    let mut seen = blank();
+    seen.candidate.shown_as = vec!["WD-1234".to_owned()];
+    for (given, fits) in [
+        ("4C530001", true),
+        (" WD-1234 ", true),
+        ("WD-123", false),
+        ("", false),
+    ] {
+        let request = Request {
+            serial: Some(given.to_owned()),
+            ..request()
+        };
+        let decided = decide(&request, &seen, &[]);
+        assert_eq!(
+            decided.as_ref().map(|s| s.serial.as_str()),
+            match fits {
+                // What the configuration is to say.
+                true => Ok("4C530001"),
+                false => Err(&Refusal::OtherSerial),
+            }
+        );
+    }
 }

@@ -352,6 +352,20 @@ pub fn make_immutable(directory: &fs::File) -> io::Result<Option<bool>> {
 /// # Errors
 /// The kernel's list or /dev could not be read.
 pub fn disks() -> io::Result<Vec<Disk>> {
+    disks_that(freebsd_text::is_part_of)
+}
+
+/// Disks of other drivers, and their partitions, that are there now. Touches no device.
+///
+/// # Errors
+/// As [`disks`].
+pub fn fixed_disks() -> io::Result<Vec<Disk>> {
+    disks_that(|name, known| {
+        freebsd_text::is_part_of_any(name, known) && !freebsd_text::is_part_of(name, known)
+    })
+}
+
+fn disks_that(is_meant: impl Fn(&str, &str) -> bool) -> io::Result<Vec<Disk>> {
     let known = Ctl::new("kern.disks")
         .and_then(|ctl| ctl.value_string())
         .map_err(io::Error::other)?;
@@ -359,10 +373,7 @@ pub fn disks() -> io::Result<Vec<Disk>> {
     for entry in fs::read_dir("/dev")? {
         let entry = entry?;
         let name = entry.file_name();
-        if !name
-            .to_str()
-            .is_some_and(|name| freebsd_text::is_part_of(name, &known))
-        {
+        if !name.to_str().is_some_and(|name| is_meant(name, &known)) {
             continue;
         }
         let Ok(about) = entry.metadata() else {
@@ -382,7 +393,7 @@ pub fn disks() -> io::Result<Vec<Disk>> {
 /// # Errors
 /// The kernel did not say.
 pub fn is_there(one: &Disk) -> io::Result<bool> {
-    Ok(disks()?.contains(one))
+    Ok(disks()?.contains(one) || fixed_disks()?.contains(one))
 }
 
 /// The serial number that the disk gives for itself.
@@ -399,6 +410,17 @@ pub fn serial(node: &Path) -> io::Result<Option<String>> {
     let ident = text(&ident);
     let ident = ident.trim();
     Ok((!ident.is_empty()).then(|| ident.to_owned()))
+}
+
+/// Other numbers that programs show for a disk. diskinfo(8) shows the kernel's own.
+pub fn shown_serials(_node: &Path) -> Vec<String> {
+    Vec::new()
+}
+
+/// Whether a device is an optical drive, by the kernel's name for it.
+pub fn is_optical(node: &Path) -> bool {
+    let name = node.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.starts_with("cd"))
 }
 
 /// How a person reads the serial number of a stick.

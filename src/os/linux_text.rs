@@ -16,6 +16,24 @@ struct Line {
     label: Option<String>,
 }
 
+/// The serial numbers in udev's database of a device, each once: those that lsblk(8) shows one of.
+pub fn shown_serials(database: &str) -> Vec<String> {
+    let keys = [
+        "SCSI_IDENT_SERIAL",
+        "ID_SCSI_SERIAL",
+        "ID_SERIAL_SHORT",
+        "ID_SERIAL",
+    ];
+    let value = |line: &str| {
+        let (key, value) = line.strip_prefix("E:")?.split_once('=')?;
+        (keys.contains(&key) && !value.is_empty()).then(|| value.to_owned())
+    };
+    let mut found: Vec<String> = database.lines().filter_map(value).collect();
+    sorted::sort(&mut found);
+    found.dedup();
+    found
+}
+
 /// What `wipefs --no-act --json` lists, each once.
 ///
 /// # Errors
@@ -48,6 +66,14 @@ pub fn is_swap(swaps: &str, node: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_numbers_that_lsblk_shows_are_read_from_udevs_database_and_no_others() {
+        let database = "S:disk/by-id/usb-x\nE:ID_SERIAL=Kingston_DT_4C53-0:0\nE:ID_SERIAL_SHORT=4C53\n\
+                        E:ID_SCSI_SERIAL=4C53\nE:ID_MODEL=DT\nE:ID_SERIAL\nE:ID_SERIAL_SHORT=\nV:1\n";
+        assert_eq!(shown_serials(database), ["4C53", "Kingston_DT_4C53-0:0"]);
+        assert!(shown_serials("").is_empty());
+    }
 
     #[test]
     fn every_signature_is_listed_once() {

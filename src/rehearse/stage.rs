@@ -460,6 +460,10 @@ impl KeyDevices for Stage<'_> {
         self.real.devices.scan(deadline)
     }
 
+    fn scan_fixed(&self, deadline: Deadline) -> Result<Vec<Candidate>, Trouble> {
+        self.real.devices.scan_fixed(deadline)
+    }
+
     fn mounted_at(&self, device: &Candidate) -> Result<Vec<PathBuf>, Trouble> {
         self.real.devices.mounted_at(device)
     }

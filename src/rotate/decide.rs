@@ -237,7 +237,11 @@ fn common<'a>(facts: &'a Facts, said: &mut Findings) -> Option<&'a Own> {
         Ok(own) => own,
         Err(why) => {
             let what = format!("the key store could not be read: {why}");
-            said.fail(key, &what, "insert the stick");
+            said.fail(
+                key,
+                &what,
+                "make it readable (`f3skeys verify` says more), then try again",
+            );
             return None;
         }
     };

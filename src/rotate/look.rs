@@ -125,7 +125,9 @@ pub struct Stored {
 /// # Errors
 /// There is no store to be read, in words.
 pub fn read(pass: &mut Pass, key: &KeyName) -> Result<Stored, String> {
-    let (device, filesystem) = boot::key_device(pass, Duration::ZERO)?;
+    let found = boot::key_device(pass, Duration::ZERO);
+    let (device, filesystem) =
+        found.map_err(|missing| format!("{missing} ({})", missing.remedy))?;
     pass.phase("key store", |pass| {
         let wanted = [key.clone()];
         let wanted = Wanted::These(&wanted);

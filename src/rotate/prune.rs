@@ -226,7 +226,12 @@ fn own(facts: &Facts) -> Result<&Own, Finding> {
     facts.store.as_ref().map_err(|why| {
         let what = format!("the key store could not be read: {why}");
         let key = facts.key.as_str();
-        Finding::new(Severity::Failure, key, &what, "insert the stick")
+        Finding::new(
+            Severity::Failure,
+            key,
+            &what,
+            "make it readable (`f3skeys verify` says more), then try again",
+        )
     })
 }
 

@@ -164,13 +164,13 @@ fn write_finding(text: &mut String, ink: Ink, finding: &Finding) {
 
 impl RootNow {
     fn verdict(&self) -> (Option<Tone>, &'static str) {
-        match (self.key_loaded, self.required, self.why.is_empty()) {
-            (Some(true), ..) => (Some(Tone::Good), "open"),
-            (None, ..) => (Some(Tone::Odd), "UNKNOWN"),
-            (Some(false), true, true) => (Some(Tone::Bad), "LOCKED"),
-            (Some(false), true, false) => (Some(Tone::Bad), "NOT OPEN"),
-            (Some(false), false, true) => (Some(Tone::Odd), "locked"),
-            (Some(false), false, false) => (Some(Tone::Odd), "not open"),
+        match (self.key_loaded, self.required) {
+            (Some(true), _) => (Some(Tone::Good), "open"),
+            // Whoever reads the pool reads it.
+            (Some(false), _) if self.unencrypted => (Some(Tone::Bad), "open"),
+            (None, _) => (Some(Tone::Odd), "UNKNOWN"),
+            (Some(false), true) => (Some(Tone::Bad), "LOCKED"),
+            (Some(false), false) => (Some(Tone::Odd), "locked"),
         }
     }
 

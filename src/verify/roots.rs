@@ -5,6 +5,7 @@ use crate::boot;
 use crate::config::Root;
 use crate::exit::Fault;
 use crate::key::{Fingerprint, Key};
+use crate::names::DatasetName;
 use crate::pass::{ONE_CALL, Pass};
 use crate::plan::{self, Refusal, Verdict};
 use crate::report::{RootLine, Severity};
@@ -39,12 +40,20 @@ pub(super) fn ask_roots<'a>(pass: &mut Pass<'a>, keyring: &Keyring) -> Vec<(&'a 
     roots
         .map(|(root, (_, verdict))| {
             let asked = match verdict {
-                Verdict::Locked(refusal) if !is_about_key(&refusal) => Asked::Refused(refusal),
-                verdict => ask_root(pass, root, keyring.keys.get(&root.key), verdict),
+                Verdict::Locked(refusal) if !can_be_asked(&refusal) => Asked::Refused(refusal),
+                verdict => {
+                    let asked = plan::key_root(&pass.observed, &root.dataset);
+                    ask_root(pass, &asked, keyring.keys.get(&root.key), verdict)
+                }
             };
             (root, asked)
         })
         .collect()
+}
+
+/// Whether ZFS can tell which key opens a root that a boot would not open.
+fn can_be_asked(refusal: &Refusal) -> bool {
+    is_about_key(refusal) || matches!(refusal, Refusal::Follows(_))
 }
 
 fn is_about_key(refusal: &Refusal) -> bool {
@@ -52,7 +61,12 @@ fn is_about_key(refusal: &Refusal) -> bool {
 }
 
 /// Asks about every generation, and last about a key that the store does not list.
-fn ask_root(pass: &mut Pass, root: &Root, held: Option<&Holding>, verdict: Verdict) -> Asked {
+fn ask_root(
+    pass: &mut Pass,
+    root: &DatasetName,
+    held: Option<&Holding>,
+    verdict: Verdict,
+) -> Asked {
     let listed = held.into_iter().flat_map(|held| &held.generations);
     let listed = listed.map(|generation| (&generation.key, Some(generation.standing)));
     let unlisted = held.and_then(|held| held.unlisted.as_ref());
@@ -69,23 +83,20 @@ fn ask_root(pass: &mut Pass, root: &Root, held: Option<&Holding>, verdict: Verdi
         }
     }
     match verdict {
-        Verdict::Locked(refusal) => Asked::Refused(refusal),
+        Verdict::Locked(refusal) if is_about_key(&refusal) => Asked::Refused(refusal),
         _ => Asked::NoKeyOpens,
     }
 }
 
-fn probe(pass: &mut Pass, root: &Root, key: &Key) -> Answer {
-    let pool = root.dataset.pool();
+fn probe(pass: &mut Pass, root: &DatasetName, key: &Key) -> Answer {
+    let pool = root.pool();
     if pass.is_given_up(pool) {
         let why = format!("{pool} did not answer before");
         return Answer::CouldNotAsk(Trouble::failed("zfs load-key -n", &why));
     }
     // Nobody waits for this: each root has its own time.
     let deadline = Deadline::after(pass.clock(), ONE_CALL);
-    let answer = pass
-        .node
-        .zfs
-        .try_key(&root.dataset, key, Try::Probe, deadline);
+    let answer = pass.node.zfs.try_key(root, key, Try::Probe, deadline);
     if let Answer::CouldNotAsk(trouble) = &answer {
         pass.note_trouble(pool, trouble);
     }
@@ -125,10 +136,16 @@ pub(super) fn tell_root(
         told.fail(fault);
     }
     let opens = matches!(asked, Asked::Opens(_));
-    let state = match (opens, loaded) {
-        (true, true) => said.state,
-        (true, false) => format!("locked now; {} opens it", root.key),
-        (false, _) => "NO KEY OPENS IT".to_owned(),
+    let now = if loaded { "open" } else { "locked" };
+    let state = match asked {
+        Asked::Opens(_) if loaded => said.state,
+        Asked::Opens(_) => format!("locked now; {} opens it", root.key),
+        Asked::NoKeyOpens => format!("WRONG KEY: {now} now, and no key of the store opens it"),
+        Asked::Refused(refusal) if is_about_key(refusal) => {
+            format!("NO KEY: {now} now, and its key is not on the store")
+        }
+        // Nobody has asked whether a key opens it.
+        Asked::Refused(_) | Asked::CouldNotAsk(_) => said.state,
     };
     told.findings.extend(said.finding);
     told.roots.push(root_line(root, opens, state));
@@ -159,7 +176,7 @@ fn tell_not_asked(told: &mut Verification, root: &Root, why: &str) {
     told.find(Severity::Failure, root.dataset.as_str(), &what, &remedy);
     told.fail(Fault::Unavailable);
     told.roots
-        .push(root_line(root, false, "could not be asked".to_owned()));
+        .push(root_line(root, false, verdict::NOT_KNOWN.to_owned()));
 }
 
 fn root_line(root: &Root, open: bool, state: String) -> RootLine {

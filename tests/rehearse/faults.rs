@@ -2,6 +2,7 @@
 //! gates.
 
 use crate::sim::{self, BHYVE, PEER, Sim, Stick, ZDATA, at, dataset, encrypted, keys};
+use f3skeys::device::Foreign;
 use f3skeys::key::Fingerprint;
 use f3skeys::names::KeyName;
 use f3skeys::os::PoolState;
@@ -120,6 +121,75 @@ fn add(sim: &Sim, dataset: Dataset) {
 pub fn pool(sim: &Sim, name: &str, state: PoolState) {
     sim.states.borrow_mut().insert(name.to_owned(), state);
 }
+
+/// A clone of the root, promoted: the encryption root has moved to it.
+fn promoted_clone(sim: &Sim) {
+    for dataset in sim.datasets.borrow_mut().iter_mut() {
+        let root = dataset.encryption_root.as_ref();
+        if root.is_some_and(|root| root.as_str() == "zdata/enc") {
+            dataset.encryption_root = "zdata/clone".parse().ok();
+        }
+    }
+    add(
+        sim,
+        at("/data/clone", encrypted("zdata/clone", "zdata/clone")),
+    );
+    wrap(sim, "zdata/clone", ZDATA);
+}
+
+/// What is wrong with one thing that the configuration names, and with what other software does to a root.
+const HOST: &[Fault] = &[
+    on_node("a promoted clone", promoted_clone),
+    in_both(
+        "a promoted clone, and both are named",
+        |text| {
+            add_root(
+                text,
+                r#"(dataset: "zdata/clone", key: "f0.lan.buetow.org:zdata", role: primary, required: true)"#,
+            )
+        },
+        promoted_clone,
+    ),
+    in_config("a gate that names no root", |text| {
+        add_gate(
+            text,
+            r#"(name: "lost", needs: [mounted(path: "/lost", dataset: "zlost/x")])"#,
+        )
+    }),
+    in_config("a root of two minds", |text| {
+        add_root(
+            text,
+            r#"(dataset: "zroot/bhyve", key: "f0.lan.buetow.org:bhyve", role: replica, required: true)"#,
+        )
+    }),
+    in_config("a root that is named twice alike", |text| {
+        add_root(
+            text,
+            r#"(dataset: "zroot/bhyve", key: "f0.lan.buetow.org:bhyve", role: primary, required: false)"#,
+        )
+    }),
+    on_node("key device on another bus", |sim| {
+        with_stick(sim, |s| s.candidate.fixed = true);
+    }),
+    in_both(
+        "key device on another bus, and that is meant",
+        |text| swap(text, "wait_seconds: 30", "wait_seconds: 30, any_disk: true"),
+        |sim| with_stick(sim, |s| s.candidate.fixed = true),
+    ),
+    on_node("exFAT in the place of the store", |sim| {
+        with_stick(sim, |s| {
+            s.candidate.filesystems.clear();
+            s.candidate.content = Some(Foreign::ExFat);
+        });
+    }),
+    on_node("a store on an optical drive", |sim| {
+        with_stick(sim, |s| s.candidate.optical = true);
+    }),
+    on_node("two partitions that match", |sim| {
+        let twin = Stick::new("/dev/da0s2", "F3S_KEYS", "4C530001");
+        sim.sticks.borrow_mut().push(twin.with_store(&keys()));
+    }),
+];
 
 /// The faults of the stick and of the store on it.
 const STICK: &[Fault] = &[
@@ -872,5 +942,5 @@ const GATES: &[Fault] = &[
 
 pub fn all_faults() -> Vec<Fault> {
     let healthy = [on_node("nothing", |_| {})];
-    [&healthy[..], STICK, KEYS, ROOTS, PROPERTIES, GATES].concat()
+    [&healthy[..], STICK, HOST, KEYS, ROOTS, PROPERTIES, GATES].concat()
 }

@@ -109,6 +109,7 @@ impl Stick {
                     kind: FsKind::Ufs2,
                     label: (!label.is_empty()).then(|| label.to_owned()),
                 }],
+                ..Candidate::default()
             },
             files: BTreeMap::new(),
             broken: None,
@@ -1614,7 +1615,17 @@ impl KeyDevices for Sim {
         let now = self.now();
         let sticks = self.sticks.borrow();
         let there = sticks.iter().filter(|stick| stick.plugged_in_at <= now);
-        Ok(there.map(|stick| stick.candidate.clone()).collect())
+        let usb = there.map(|stick| &stick.candidate).filter(|c| !c.fixed);
+        Ok(usb.cloned().collect())
+    }
+
+    fn scan_fixed(&self, _deadline: Deadline) -> Result<Vec<Candidate>, Trouble> {
+        let sticks = self.sticks.borrow();
+        let fixed = sticks
+            .iter()
+            .map(|stick| &stick.candidate)
+            .filter(|c| c.fixed);
+        Ok(fixed.cloned().collect())
     }
 
     fn mounted_at(&self, device: &Candidate) -> Result<Vec<PathBuf>, Trouble> {

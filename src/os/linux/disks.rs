@@ -23,19 +23,47 @@ pub fn disks() -> io::Result<Vec<Disk>> {
     Ok(disks)
 }
 
+/// Disks on other buses than USB, and their partitions, that are there now. What is made of other devices,
+/// such as a volume of a pool, is none: what lies on it may be a stranger's. Touches no device.
+///
+/// # Errors
+/// sysfs could not be read.
+pub fn fixed_disks() -> io::Result<Vec<Disk>> {
+    let mut disks = Vec::new();
+    for entry in fs::read_dir("/sys/class/block")? {
+        disks.extend(fixed_disk(&entry?.file_name()));
+    }
+    sorted::sort(&mut disks);
+    Ok(disks)
+}
+
+fn fixed_disk(name: &OsStr) -> Option<Disk> {
+    let device = by_its_link(name).ok()?;
+    // Only what a driver of hardware has made has a device behind it.
+    let is_hardware = |of: &Path| of.join("device").exists();
+    let has_one = is_hardware(&device)
+        || (device.join("partition").exists() && device.parent().is_some_and(is_hardware));
+    (!is_usb(&device) && has_one).then(|| stamped(name, &device))?
+}
+
 /// Whether this very disk is still there.
 ///
 /// # Errors
 /// None.
 pub fn is_there(one: &Disk) -> io::Result<bool> {
-    let name = one.node.file_name();
-    Ok(name.and_then(disk).as_ref() == Some(one))
+    let now = |name| disk(name).or_else(|| fixed_disk(name));
+    Ok(one.node.file_name().and_then(now).as_ref() == Some(one))
 }
 
 /// A USB disk by the kernel's name for it; `None` if it is none, or has no medium.
 fn disk(name: &OsStr) -> Option<Disk> {
     let device = by_its_link(name).ok()?;
-    if !is_usb(&device) || read_trimmed(&device.join("size")).is_none_or(|s| s == "0") {
+    is_usb(&device).then(|| stamped(name, &device))?
+}
+
+/// A disk as it is now; `None` if it has no medium.
+fn stamped(name: &OsStr, device: &Path) -> Option<Disk> {
+    if read_trimmed(&device.join("size")).is_none_or(|s| s == "0") {
         return None;
     }
     let sequence = read_trimmed(&device.join("diskseq"))
@@ -80,6 +108,22 @@ pub fn serial(node: &Path) -> io::Result<Option<String>> {
     let places = ["serial", "device/serial"].iter();
     let mut given = places.filter_map(|place| read_trimmed(&whole.join(place)));
     Ok(given.find(|serial| !serial.is_empty()))
+}
+
+/// The numbers that udev has for a device, which lsblk(8) shows: they may be those of a disk behind a bridge,
+/// or have other letters for blanks. None where udev has not looked yet.
+pub fn shown_serials(node: &Path) -> Vec<String> {
+    let number = in_sysfs(node)
+        .ok()
+        .and_then(|device| read_trimmed(&device.join("dev")));
+    let known = number.and_then(|number| fs::read(format!("/run/udev/data/b{number}")).ok());
+    linux_text::shown_serials(&String::from_utf8_lossy(&known.unwrap_or_default()))
+}
+
+/// Whether a device is an optical drive, by the kernel's name for it.
+pub fn is_optical(node: &Path) -> bool {
+    let name = node.file_name().map(OsStr::as_bytes);
+    name.is_some_and(|name| name.starts_with(b"sr"))
 }
 
 /// How a person reads the serial number of a stick.

@@ -5,8 +5,8 @@ mod filter;
 mod mounts;
 
 pub use disks::{
-    HELD_WHILE_FORMATTED, SERIAL_HINT, disks, formatting, hold, is_disk, is_held, is_there, parts,
-    serial, signatures, users,
+    HELD_WHILE_FORMATTED, SERIAL_HINT, disks, fixed_disks, formatting, hold, is_disk, is_held,
+    is_optical, is_there, parts, serial, shown_serials, signatures, users,
 };
 pub use mounts::{
     beneath, checker, covering, detach_mounts, mount_of, mount_store, mounts, mounts_of,
