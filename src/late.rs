@@ -55,7 +55,7 @@ pub fn late(node: Node, config: &Config) -> Option<Late> {
     let before = before.into_iter().collect();
     let boot = boot::late(node, config)?;
     let changed_nothing = matches!(boot.fault, Some(Fault::NoKeyDevice | Fault::Busy));
-    let ready = (!changed_nothing).then(|| ready::ready(node, config));
+    let ready = (!changed_nothing).then(|| ready::late(node, config));
     let opened = opened(node, config, &before);
     Some(Late {
         boot,

@@ -66,6 +66,7 @@ pub mod config;
 pub mod device;
 mod digits;
 pub mod doctor;
+pub mod early;
 mod evaluate;
 pub mod exit;
 pub mod flat;

@@ -3,6 +3,7 @@
 
 use crate::boot::is_open;
 use crate::config::{Config, Gate, Root};
+use crate::early;
 use crate::evaluate::{self, Peers};
 use crate::exit::Fault;
 use crate::gate::{self, Answer, Known, Live, Marker};
@@ -21,7 +22,7 @@ use crate::shell::command;
 use crate::sorted::{Map, Set};
 use crate::time::Deadline;
 use crate::verdict;
-use crate::zfs::Part;
+use crate::zfs::{Mountpoint, Part};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -35,6 +36,22 @@ const ROUNDS: usize = 3;
 
 /// Runs the whole pass.
 pub fn ready(node: Node, config: &Config) -> Report {
+    run(node, config, Early::Stays)
+}
+
+/// Runs the whole pass after a stick was plugged in: what came up without it may be in the way.
+pub fn late(node: Node, config: &Config) -> Report {
+    run(node, config, Early::MakesWay)
+}
+
+/// What becomes of file systems that came up before those that they lie on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Early {
+    Stays,
+    MakesWay,
+}
+
+fn run(node: Node, config: &Config, early: Early) -> Report {
     let mut pass = Pass::begin("ready", node, config);
     let Some(_lock) = pass.lock() else {
         return pass.finish();
@@ -46,7 +63,10 @@ pub fn ready(node: Node, config: &Config) -> Report {
     }
     pass.begin_asking();
     guard::bare(&mut pass);
-    let plan = mount_all(&mut pass);
+    let plan = match early {
+        Early::Stays => mount_all(&mut pass),
+        Early::MakesWay => mount_in_order(&mut pass),
+    };
     judge(&mut pass, &plan);
     roles::tell(&mut pass);
     pass.tell_faults();
@@ -58,6 +78,28 @@ pub fn ready(node: Node, config: &Config) -> Report {
 
 /// The pass up to its gates, as a rehearsal plays it too; gives the plan that is left.
 pub(crate) fn mount_all(pass: &mut Pass) -> MountPlan {
+    look_at_pools(pass);
+    mount_seen(pass)
+}
+
+/// The same where file systems that came up early are mounted anew, on those that they lie on.
+fn mount_in_order(pass: &mut Pass) -> MountPlan {
+    look_at_pools(pass);
+    let aside = make_way(pass);
+    if aside.is_empty() {
+        return mount_seen(pass);
+    }
+    pass.observe_all();
+    let plan = mount_seen(pass);
+    put_back(pass, aside);
+    match plan.refused.is_empty() && plan.steps.is_empty() {
+        true => plan,
+        // What was put back may be in the way once more.
+        false => plan::mounts(pass.config, &pass.observed),
+    }
+}
+
+fn look_at_pools(pass: &mut Pass) {
     pass.phase("pools", |pass| {
         pass.observe_all();
         if pass.scope == Scope::Mounts {
@@ -65,6 +107,103 @@ pub(crate) fn mount_all(pass: &mut Pass) -> MountPlan {
         }
         ((), pass.pools_in_words())
     });
+}
+
+/// Unmounts what would be buried, if nothing uses it; gives what was unmounted, the deepest first. Never by
+/// force: what is in use stays.
+fn make_way(pass: &mut Pass) -> Vec<DatasetName> {
+    let plan = plan::mounts(pass.config, &pass.observed);
+    let Ok(mounted) = pass.node.system.mounts() else {
+        return Vec::new();
+    };
+    let mut moved = Vec::new();
+    for aside in early::in_the_way(&pass.observed, &plan, &mounted) {
+        if let Some(why) = aside.held {
+            let what = format!("is left where it is, below what is missing: {why}");
+            let first = aside.datasets.first().map_or("mounts", |d| d.as_str());
+            pass.report.find(Severity::Warning, first, &what, "");
+            continue;
+        }
+        for dataset in aside.datasets {
+            if moved.contains(&dataset) {
+                continue;
+            }
+            if !unmount(pass, &dataset) {
+                break;
+            }
+            moved.push(dataset);
+        }
+    }
+    moved
+}
+
+/// Whoever is about to change what a gate stands for removes its marker first.
+fn unmount(pass: &mut Pass, dataset: &DatasetName) -> bool {
+    for gate in early::gates(pass.config, dataset) {
+        if let Err(e) = marker::remove(pass.node.run, gate) {
+            let what = format!("it stays, since the marker of gate {gate} does: {e}");
+            let remedy = "make the directory writable for root";
+            let subject = dataset.as_str();
+            pass.report.find(Severity::Failure, subject, &what, remedy);
+            return false;
+        }
+    }
+    let deadline = pass.deadline.at_most(pass.clock(), pass.one_call());
+    match pass.node.zfs.unmount(dataset, deadline) {
+        Ok(()) => {
+            let change = format!("unmounted {dataset}, to mount it anew in its place");
+            pass.report.change(change);
+            true
+        }
+        Err(trouble) => {
+            pass.note_trouble(dataset.pool(), &trouble);
+            let what = format!("is in use, so it was not mounted anew: {trouble}");
+            let remedy = format!(
+                "stop what uses it ({}), then {}, `f3skeys ready` and {}",
+                command!("fuser -m {}", shown(pass, dataset)),
+                command!("zfs unmount {}", dataset),
+                command!("zfs mount {}", dataset)
+            );
+            let subject = dataset.as_str();
+            pass.report.find(Severity::Warning, subject, &what, &remedy);
+            false
+        }
+    }
+}
+
+fn shown(pass: &Pass, dataset: &DatasetName) -> String {
+    let seen = pass.observed.dataset(dataset);
+    match seen.map(|seen| &seen.mountpoint) {
+        Some(Mountpoint::Path(at)) => at.display().to_string(),
+        _ => dataset.to_string(),
+    }
+}
+
+/// Mounts again what was moved aside, the highest first, but for what was mounted meanwhile; also where what
+/// it lies on could not be mounted: then it is where it was.
+fn put_back(pass: &mut Pass, aside: Vec<DatasetName>) {
+    let names: Set<DatasetName> = aside.iter().cloned().collect();
+    pass.observe_again(&names);
+    for dataset in aside.iter().rev() {
+        if pass.observed.dataset(dataset).is_some_and(|d| d.mounted) {
+            continue;
+        }
+        let deadline = pass.deadline.at_most(pass.clock(), pass.one_call());
+        match pass.node.zfs.mount(dataset, deadline) {
+            Ok(()) => pass.report.change(format!("mounted {dataset} again")),
+            Err(trouble) => {
+                let what = format!("was unmounted, and could not be mounted again: {trouble}");
+                let remedy = command!("zfs mount {}", dataset);
+                let subject = dataset.as_str();
+                pass.report.find(Severity::Failure, subject, &what, &remedy);
+                pass.report.fail(Fault::Unavailable);
+            }
+        }
+    }
+    pass.observe_again(&names);
+}
+
+fn mount_seen(pass: &mut Pass) -> MountPlan {
     pass.phase("mounts", |pass| {
         let plan = mount_missing(pass);
         let words = match (plan.steps.len(), plan.refused.len()) {

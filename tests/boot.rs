@@ -1110,6 +1110,66 @@ fn what_could_not_be_asked_is_not_called_locked() {
     assert_eq!(states[1], "NOT KNOWN", "{states:?}");
 }
 
+/// `pub` is not encrypted, and lies below what a boot without the stick leaves locked.
+fn early(name: &str) -> Sim {
+    let sim = f3s(name);
+    let early = sim::at("/data/nfs/pub", sim::dataset("zdata/pub"));
+    sim.datasets.borrow_mut().push(early);
+    whole_boot(&sim);
+    assert!(sim.find("zdata/pub").mounted && !sim.find("zdata/enc/nfsdata").mounted);
+    sim.stick(good_stick())
+}
+
+#[test]
+fn a_late_stick_mounts_in_order_what_came_up_without_it() {
+    let sim = early("early");
+    let told = sim.verb(|node| late(node, &config())).unwrap();
+    assert_eq!(told.status(), 0, "{}", told.ready.unwrap().complaints());
+    assert_eq!(gate(&sim, "nfs"), Answer::Open);
+    assert!(sim.find("zdata/pub").mounted);
+    let trace = sim.trace.borrow();
+    let at = |wanted: &str| {
+        let is =
+            |event: &Event| matches!(event, Event::Mounted { dataset, .. } if dataset == wanted);
+        trace.iter().rposition(is).unwrap()
+    };
+    assert!(at("zdata/enc/nfsdata") < at("zdata/pub"));
+}
+
+#[test]
+fn law_8_what_is_in_use_is_left_where_it_is_and_named_when_the_stick_is_late() {
+    let sim = early("early-used");
+    sim.busy.borrow_mut().push("zdata/pub".into());
+    let told = sim.verb(|node| late(node, &config())).unwrap();
+    let report = told.ready.as_ref().unwrap();
+    assert_eq!(
+        told.status(),
+        Fault::Unavailable.status(),
+        "{}",
+        report.complaints()
+    );
+    says(report, "zdata/pub", "is in use");
+    says(report, "zdata/enc/nfsdata", "would bury");
+    assert!(sim.find("zdata/pub").mounted);
+    assert!(sim.find("zdata/enc").mounted, "all else is mounted");
+    assert_ne!(gate(&sim, "nfs"), Answer::Open);
+}
+
+/// A person who runs `ready` has said nothing of unmounting anything.
+#[test]
+fn only_a_late_boot_moves_anything_aside() {
+    let sim = early("early-by-hand");
+    sim.verb(|node| boot(node, &config()));
+    let report = ready_now(&sim);
+    says(&report, "zdata/enc/nfsdata", "would bury");
+    assert!(
+        !sim.trace
+            .borrow()
+            .iter()
+            .any(|e| matches!(e, Event::Unmounted(_)))
+    );
+}
+
 #[test]
 fn a_disk_on_another_bus_is_named_and_taken_only_where_the_configuration_says_so() {
     let mut disk = good_stick();

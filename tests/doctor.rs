@@ -1771,3 +1771,14 @@ fn a_store_that_cannot_be_read_has_the_remedy_of_its_cause() {
         "{silent}"
     );
 }
+
+#[test]
+fn what_comes_up_before_the_encrypted_file_system_that_it_lies_on_is_foretold() {
+    let world = healthy(Rc, "early");
+    let early = sim::at("/data/nfs/pub", sim::dataset("zdata/pub"));
+    world.sim.datasets.borrow_mut().push(early);
+    world.power_cut("boot-early");
+    let said = about(&world, "zdata/pub");
+    assert_eq!(said.severity, WARNING);
+    assert!(said.what.contains("comes up first"), "{said:?}");
+}

@@ -2,6 +2,7 @@
 
 use super::facts::{Facts, is_seen, place};
 use crate::config::{Condition, Config, Gate, Role, Root};
+use crate::early;
 use crate::gate;
 use crate::host::{InitSystem, Setting};
 use crate::names::DatasetName;
@@ -52,6 +53,7 @@ pub(super) fn check(config: &Config, facts: &Facts, said: &mut Findings) {
     said.0.extend(roles::promotions(config, &facts.observed));
     mountpoints(config, &facts.observed, said);
     said.0.extend(roles::strays(config, &facts.observed));
+    said.0.extend(early::findings(config, &facts.observed));
     shares(config, &facts.observed, said);
     let promoted = facts.observed.promoted(config);
     for dataset in facts.observed.datasets() {

@@ -4,6 +4,7 @@
 use super::world::World;
 use crate::config::Config;
 use crate::device::{Candidate, Filesystem};
+use crate::early;
 use crate::gate::{Live, Questions};
 use crate::host::bare::Beneath;
 use crate::key::{Fingerprint, Key};
@@ -92,9 +93,13 @@ impl<'a> Stage<'a> {
         self.world.borrow_mut().mount_all();
     }
 
-    /// What a stream says of datasets that are none of the configured roots'.
+    /// What a stream says of datasets that are none of the configured roots', and what a boot without the
+    /// stick would mount too early.
     pub(super) fn strays(&self, config: &Config) -> Vec<Finding> {
-        roles::strays(config, self.world.borrow().observed())
+        let world = self.world.borrow();
+        let mut found = roles::strays(config, world.observed());
+        found.extend(early::findings(config, world.observed()));
+        found
     }
 
     fn see_other_pools(&self, known: &[String], deadline: Deadline) -> Vec<Finding> {

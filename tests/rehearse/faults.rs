@@ -168,6 +168,9 @@ const HOST: &[Fault] = &[
             r#"(dataset: "zroot/bhyve", key: "f0.lan.buetow.org:bhyve", role: primary, required: false)"#,
         )
     }),
+    on_node("what is not encrypted below what is", |sim| {
+        add(sim, at("/data/nfs/pub", dataset("zdata/pub")));
+    }),
     on_node("key device on another bus", |sim| {
         with_stick(sim, |s| s.candidate.fixed = true);
     }),

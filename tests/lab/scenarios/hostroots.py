@@ -163,6 +163,56 @@ def contradiction(node, lab):
     node.check_open("nfs", "write", "copy")
 
 
+@scenario("an unencrypted file system below a locked root, and a late stick: foretold; the boot without the stick mounts it "
+          "first, the late one in order; in use it is left and named")
+def early(node, lab):
+    node.ok("zfs create -o mountpoint=/data/nfs/pub zdata/pub; echo PUBLIC > /data/nfs/pub/FILE")
+    agree(node, True, 0, "zdata/pub", "comes up first")
+    plugged = list(node.plugged.values())
+    node.ok("sync; zpool sync")
+    node.cut()
+    node.power([])
+    node.settled()
+    node.unwatched()
+    node.check_loaded()
+    node.check_mounted({"/data/nfs/pub": "zdata/pub", "/data/nfs": None})
+    # Somebody sits in it.
+    node.ok("cd /data/nfs/pub; nohup sleep 600 >/dev/null 2>&1 & echo $! > /run/sits")
+    for image, serial in plugged:
+        node.insert(image, serial)
+    node.until("! systemctl is-active -q f3skeys-late && test -e /var/lib/f3skeys/ready.json", 120, "the late boot is over")
+    node.until("zfs get -Ho value keystatus zdata/enc | grep -q ^available", 120, "the late boot opens the roots")
+    node.until("! systemctl is-active -q f3skeys-late", 120, "the late boot is over")
+    says(node.sh("journalctl -b -u f3skeys-late -o cat"), "zdata/pub", "is in use")
+    node.check_closed("nfs")
+    node.check_open("copy")
+    check(node.get("mounted", "zdata/pub") == "yes", "what is in use was unmounted")
+    node.ok("kill $(cat /run/sits)")
+    # As the message says.
+    node.ok("zfs unmount zdata/pub; f3skeys ready; zfs mount zdata/pub", limit=200)
+    node.check_mounted({**PLACES, "/data/nfs/pub": "zdata/pub"})
+    node.check_open("nfs")
+
+
+@scenario("the same where nothing uses it: the late boot mounts all in order, and NFS serves it")
+def early_unused(node, lab):
+    plugged = list(node.plugged.values())
+    node.ok("sync; zpool sync")
+    node.cut()
+    node.power([])
+    node.settled()
+    node.unwatched()
+    node.check_mounted({"/data/nfs/pub": "zdata/pub", "/data/nfs": None})
+    for image, serial in plugged:
+        node.insert(image, serial)
+    node.until("f3skeys gate nfs", 200, "the late boot mounts all in order")
+    node.check_mounted({**PLACES, "/data/nfs/pub": "zdata/pub"})
+    check(node.ok("cat /data/nfs/pub/FILE").strip() == "PUBLIC", "it is not to be seen in its place")
+    node.check_nfs_serves()
+    node.quiet()
+    node.ok("zfs destroy zdata/pub; rmdir /data/nfs/pub")
+
+
 @scenario("one remedy for each cause: a mountpoint in use, a stick that holds exFAT, one with another serial number, two "
           "partitions with one label; none is told to be repaired by fsck or to be inserted")
 def causes(node, lab):
