@@ -180,9 +180,9 @@ def early(node, lab):
     node.ok("cd /data/nfs/pub; nohup sleep 600 >/dev/null 2>&1 & echo $! > /run/sits")
     for image, serial in plugged:
         node.insert(image, serial)
-    node.until("! systemctl is-active -q f3skeys-late && test -e /var/lib/f3skeys/ready.json", 120, "the late boot is over")
     node.until("zfs get -Ho value keystatus zdata/enc | grep -q ^available", 120, "the late boot opens the roots")
-    node.until("! systemctl is-active -q f3skeys-late", 120, "the late boot is over")
+    # It is "activating" while it works.
+    node.until("systemctl show -P ActiveState f3skeys-late | grep -qE '^(inactive|failed)'", 120, "the late boot is over")
     says(node.sh("journalctl -b -u f3skeys-late -o cat"), "zdata/pub", "is in use")
     node.check_closed("nfs")
     node.check_open("copy")
@@ -208,6 +208,7 @@ def early_unused(node, lab):
     node.until("f3skeys gate nfs", 200, "the late boot mounts all in order")
     node.check_mounted({**PLACES, "/data/nfs/pub": "zdata/pub"})
     check(node.ok("cat /data/nfs/pub/FILE").strip() == "PUBLIC", "it is not to be seen in its place")
+    node.until("systemctl is-active -q nfs-server", 120, "the services of the gate are started")
     node.check_nfs_serves()
     node.quiet()
     node.ok("zfs destroy zdata/pub; rmdir /data/nfs/pub")
