@@ -371,9 +371,13 @@ fn find_device(pass: &mut Pass, wait: Duration) -> Found {
                 0 => "not there".to_owned(),
                 seconds => format!("not found after {seconds} s"),
             };
-            return Err(match named.is_empty() {
-                true => elsewhere(pass, scan).unwrap_or_else(|| Missing::absent(&why)),
-                false => Missing::new(&format!("{why}; what looks like it was refused"), REFUSED),
+            // What is wanted but for its bus says more than what was refused, and that is told already.
+            return Err(match (elsewhere(pass, scan), named.is_empty()) {
+                (Some(elsewhere), _) => elsewhere,
+                (None, true) => Missing::absent(&why),
+                (None, false) => {
+                    Missing::new(&format!("{why}; what looks like it was refused"), REFUSED)
+                }
             });
         }
         clock.sleep(POLL.min(deadline.left(clock)));

@@ -1174,7 +1174,8 @@ fn only_a_late_boot_moves_anything_aside() {
 fn a_disk_on_another_bus_is_named_and_taken_only_where_the_configuration_says_so() {
     let mut disk = good_stick();
     disk.candidate.fixed = true;
-    let sim = f3s("fixed").stick(disk);
+    let decoy = Stick::new("/dev/da9", "F3S_KEYS", "FFFF").with_store(&keys());
+    let sim = f3s("fixed").stick(disk).stick(decoy);
     let report = boot_now(&sim);
     assert_eq!(report.status, Fault::NoKeyDevice.status());
     says(&report, "key device", "another bus");

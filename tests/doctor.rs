@@ -1738,7 +1738,9 @@ fn a_pool_with_an_altroot_is_no_matter_of_the_configuration_alone() {
 #[test]
 fn a_key_device_on_another_bus_is_named_as_what_it_is() {
     let mut world = healthy(Rc, "fixed");
+    let decoy = Stick::new("/dev/da9", "F3S_KEYS", "FFFF").with_store(&keys());
     world.sim.sticks.borrow_mut()[0].candidate.fixed = true;
+    world.sim.sticks.borrow_mut().push(decoy);
     let said = about(&world, "key device F3S_KEYS (serial 4C530001)");
     assert!(
         said.what.contains("another bus") && said.remedy.contains("any_disk: true"),
@@ -1747,7 +1749,7 @@ fn a_key_device_on_another_bus_is_named_as_what_it_is() {
     world.configure("wait_seconds: 30", "wait_seconds: 30, any_disk: true");
     let found = world.found();
     assert!(
-        found.iter().all(|f| !f.subject.contains("key device")),
+        found.iter().all(|f| !f.subject.contains("key device F3S")),
         "{found:#?}"
     );
 }

@@ -32,16 +32,18 @@ fn device(config: &Config, facts: &Facts, said: &mut Findings) {
             Choice::Absent(decoys) => {
                 let fixed = facts.stick.fixed.as_deref().unwrap_or_default();
                 let elsewhere = device::on_another_bus(&config.store.wanted, fixed);
-                if let (true, Some((what, remedy))) = (decoys.is_empty(), elsewhere) {
-                    return said.fail(&wanted, &what, remedy);
-                }
-                let remedy = match decoys.as_slice() {
-                    [] => "insert the stick, or correct `store` in the configuration".to_owned(),
-                    [one] => format!("{REFUSED}: {}", one.remedy),
-                    _ => REFUSED.to_owned(),
+                let remedy = match (&elsewhere, decoys.as_slice()) {
+                    (Some((_, remedy)), _) => (*remedy).to_owned(),
+                    (None, []) => {
+                        "insert the stick, or correct `store` in the configuration".to_owned()
+                    }
+                    (None, [one]) => format!("{REFUSED}: {}", one.remedy),
+                    (None, _) => REFUSED.to_owned(),
                 };
-                let mut what =
-                    "is not there: the next boot would leave its roots locked".to_owned();
+                let mut what = elsewhere.map_or(
+                    "is not there: the next boot would leave its roots locked".to_owned(),
+                    |(what, _)| what,
+                );
                 for decoy in decoys {
                     what += &format!("; {} was refused: {}", decoy.node.display(), decoy.why);
                 }
