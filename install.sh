@@ -203,7 +203,7 @@ install_linux() {
 		put_gate "$unit"
 	done
 	put_with
-	put 755 "$here/systemd/f3skeys-generator" /usr/lib/systemd/system-generators/f3skeys-generator
+	put_fitted 755 systemd/f3skeys-generator /usr/lib/systemd/system-generators/f3skeys-generator
 	put 644 "$here/systemd/90-f3skeys.rules" /usr/lib/udev/rules.d/90-f3skeys.rules
 	put_default "$here/systemd/f3skeys.default" /etc/default/f3skeys
 }

@@ -8,7 +8,8 @@ use crate::config::Config;
 use crate::exit::{Fault, USAGE};
 use crate::foreign;
 use crate::gate::Answer;
-use crate::host::Host;
+use crate::host::zfs_generator::{self, Made, Place};
+use crate::host::{Host, beside};
 use crate::init::decide::Request;
 use crate::key::Key;
 use crate::names::DatasetName;
@@ -31,9 +32,10 @@ use show::{
     show_status, show_verification, tell_rotated, told,
 };
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use words::{
@@ -50,6 +52,11 @@ pub fn run(arguments: &[OsString]) -> u8 {
     };
     if own.get(1..) == Some(&[reader::READER]) {
         return read_answer();
+    }
+    if let Some([word, normal, early]) = own.get(1..)
+        && *word == beside::CALLS
+    {
+        return generate_units(Path::new(normal), Path::new(early));
     }
     let parsed = match Arguments::from_args(&["f3skeys"], own.get(1..).unwrap_or_default()) {
         Ok(parsed) => parsed,
@@ -354,6 +361,39 @@ fn read_answer() -> u8 {
             status
         }
     }
+}
+
+/// Is a part of `f3skeys-generator`: keeps units of `zfs-mount-generator` from doing what f3skeys does.
+fn generate_units(normal: &Path, early: &Path) -> u8 {
+    let made = |config: &Config| -> io::Result<()> {
+        let cache = zfs_generator::in_use(&Host::here())?.unwrap_or_default();
+        zfs_generator::made(config, &cache)
+            .iter()
+            .try_for_each(|file| make_unit(file, normal, early))
+    };
+    with_configuration(Path::new(PATHS.config), true, |config| match made(config) {
+        Ok(()) => 0,
+        Err(e) => {
+            complain_of(&format!("units beside zfs-mount-generator: {e}"), "");
+            Fault::System.status()
+        }
+    })
+}
+
+fn make_unit(file: &Made, normal: &Path, early: &Path) -> io::Result<()> {
+    let path = match file.place {
+        Place::Normal => normal.join(&file.path),
+        Place::Early => early.join(&file.path),
+    };
+    path.parent().map_or(Ok(()), fs::create_dir_all)?;
+    fs::write(&path, &file.text)?;
+    if file.place == Place::Early {
+        // Started by no mount unit, it is there all the same before anything is mounted.
+        let wants = normal.join("f3skeys.service.wants");
+        fs::create_dir_all(&wants)?;
+        symlink(&path, wants.join(&file.path))?;
+    }
+    Ok(())
 }
 
 fn do_init(init: Init) -> u8 {

@@ -5,7 +5,7 @@
 use crate::config::Config;
 use crate::digits;
 use crate::host::pool_cache::{self, CachedPool};
-use crate::host::{Host, InitSystem, hooks};
+use crate::host::{Host, InitSystem, beside, hooks};
 use crate::os::{Mount, PoolState};
 use crate::pass::Node;
 use crate::report::{Finding, Findings, Severity};
@@ -20,6 +20,7 @@ const LARGEST_CACHE: u64 = 1 << 24;
 /// Looks at all of it.
 pub fn look(node: Node, config: &Config, host: &Host, init: InitSystem) -> Vec<Finding> {
     let mut said = Findings(hooks::hooks(host, init));
+    said.0.extend(beside::findings(host, config));
     match node.system.mounts() {
         Ok(mounts) => {
             imports(node, config, host, init, &mounts, &mut said);

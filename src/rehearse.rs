@@ -7,7 +7,8 @@
 //! It cannot know what only trying would show: whether `zfs set` and `zfs mount` will work and in
 //! time, whether a directory is there to mount on, whether disks and stick come up with the machine;
 //! nor what others do then: an fstab that mounts something over a dataset, a person who gives a
-//! passphrase. What only they would mount or open counts as not mounted and not open.
+//! passphrase. What only they would mount or open counts as not mounted and not open; of fstab, the
+//! file systems of ZFS are mounted as the system would do it (`legacy`).
 
 use crate::boot::{self, When};
 use crate::config::Config;
@@ -84,7 +85,7 @@ pub fn rehearse(node: Node, config: &Config, hooks: &[Finding]) -> Rehearsal {
     let mut config = config.clone();
     config.store.wait = Duration::ZERO;
     let mut rehearsal = Rehearsal::new(&config);
-    rehearsal.judge_hooks(hooks);
+    rehearsal.judge_host(hooks);
     for finding in verdict::of_faults(&config.faults) {
         rehearsal.reason(Fault::Configuration, finding);
     }
@@ -163,6 +164,7 @@ impl Rehearsal {
         let closed = play.gates.iter().filter(|gate| gate.closed.is_some());
         let wanted = closed.flat_map(|gate| gate.locked.clone()).collect();
         self.judge_boot(stage, config, pass.report, &wanted);
+        self.judge_host(&play.host);
         self.judge_play(config, &play);
         self.judge_identity(stage.node(), config);
         if !self.comes_back && self.roots.iter().any(|root| !root.open) {
@@ -173,8 +175,9 @@ impl Rehearsal {
         self.gates = play.gates.into_iter().map(|gate| gate.forecast).collect();
     }
 
-    fn judge_hooks(&mut self, hooks: &[Finding]) {
-        for finding in hooks {
+    /// Judges what the host itself does at a boot.
+    fn judge_host(&mut self, findings: &[Finding]) {
+        for finding in findings {
             match finding.severity {
                 Severity::Failure | Severity::Alarm => {
                     self.reason(Fault::Unavailable, finding.clone());

@@ -1,10 +1,13 @@
 //! The seams to the machine: its clock, its live state, and its key devices. Each has one real
 //! implementation ([`Machine`] here, [`crate::usb::UsbDisks`]) and one simulated for tests.
 
+use crate::bound::{self, Unit};
+use crate::child::{self, Call};
 use crate::device::{self, Candidate, Filesystem};
 use crate::gate::{Live, Questions};
 use crate::guard;
 use crate::host::bare::{self, Beneath};
+use crate::host::{self, Fstab, Host};
 use crate::links;
 use crate::names::{DatasetName, KeyName};
 use crate::os::{self, Intake, Mount, PoolState, worker};
@@ -79,6 +82,18 @@ pub trait System {
     /// # Errors
     /// Something hung or the kernel refused.
     fn guard(&self, path: &Path, deadline: Deadline) -> Result<Guard, Trouble>;
+    /// What the system mounts by its own file.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn fstab(&self) -> Result<Fstab, Trouble>;
+
+    /// The units of systemd with these names, as it has them now; none where there is no systemd.
+    ///
+    /// # Errors
+    /// It did not say.
+    fn units(&self, names: &[String], deadline: Deadline) -> Result<Vec<Unit>, Trouble>;
+
     /// Whether a component of `path` below `from` is a symbolic link.
     ///
     /// # Errors
@@ -268,6 +283,28 @@ impl System for Machine {
         .map_err(|why| Trouble::failed(&what, &why))
     }
 
+    fn fstab(&self) -> Result<Fstab, Trouble> {
+        host::fstab(&Host::here())
+    }
+
+    fn units(&self, names: &[String], deadline: Deadline) -> Result<Vec<Unit>, Trouble> {
+        let mut units = Vec::new();
+        for some in names.chunks(MOST_UNITS) {
+            let Some(program) = os::SYSTEMCTL else { break };
+            let mut args = vec!["show", "-p", bound::PROPERTIES, "--"];
+            args.extend(some.iter().map(String::as_str));
+            let call = Call {
+                program: Path::new(program),
+                args: &args,
+                input: None,
+            };
+            let shown = child::run(&call, &self.clock, deadline)?.success()?;
+            let read = bound::units(&String::from_utf8_lossy(&shown));
+            units.extend(read.map_err(|why| Trouble::failed("systemctl show", &why))?);
+        }
+        Ok(units)
+    }
+
     fn has_link(&self, from: &Path, path: &Path, deadline: Deadline) -> Result<bool, Trouble> {
         let what = format!("looking for links on the way to {}", path.display());
         worker::run(&what, &self.clock, deadline, || {
@@ -277,6 +314,9 @@ impl System for Machine {
         .map_err(|why| Trouble::failed(&what, &why))
     }
 }
+
+/// How many units systemd is asked of at once.
+const MOST_UNITS: usize = 100;
 
 /// What a worker has seen beneath the mounts.
 #[derive(Serialize, Deserialize)]

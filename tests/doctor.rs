@@ -4,6 +4,7 @@
 mod hosts;
 mod sim;
 
+use f3skeys::bound::Unit;
 use f3skeys::config::Config;
 use f3skeys::doctor::facts::Facts;
 use f3skeys::doctor::{self, check, examine};
@@ -1135,9 +1136,270 @@ fn the_stick_in_fstab() {
             world.tree.put("/etc/fstab", &format!("{fstab}{line}\n"));
             world.quiet();
         }
-        world.tree.put("/etc/fstab", "nonsense\n");
+        // One line that is none spoils no other.
+        let text = format!("nonsense\n//nas/a\\b /b cifs nofail 0 0\n{fstab}");
+        world.tree.put("/etc/fstab", &text);
         world.only(FAILURE, "/etc/fstab", "line 1 is not understood");
+        let text = format!("{text}{} rw 0 0\n", cases(init)[0]);
+        world.tree.put("/etc/fstab", &text);
+        assert_eq!(world.found().len(), 2, "{:#?}", world.found());
     }
+}
+
+#[test]
+fn beside_zfs_mount_generator() {
+    let world = healthy(Systemd, "generator");
+    let line = |name: &str, at: &str, root: &str, nofail: &str| {
+        format!(
+            "{name}\t{at}\ton\ton\ton\ton\ton\toff\ton\toff\t{root}\tprompt\t-\t-\t-\t-\t-\t-\t{nofail}\t-\n"
+        )
+    };
+    let cache = "/etc/zfs/zfs-list.cache/zdata";
+    let theirs = "/usr/lib/systemd/system-generators/zfs-mount-generator";
+    let served = |nofail| line("zdata/enc/nfsdata", "/data/nfs", "zdata/enc", nofail);
+    world.tree.put(cache, &served("-")).put(theirs, "");
+    world.quiet();
+    world.tree.put(cache, &served("off"));
+    world.only(WARNING, "zdata/enc/nfsdata", "emergency shell");
+    world.tree.put(cache, &format!("{}zdata\n", served("on")));
+    world.only(WARNING, "/etc/zfs/zfs-list.cache", "line 2");
+    world.tree.put(cache, &served("-"));
+    // An older generator of ours knows nothing of it.
+    let ours = "/usr/lib/systemd/system-generators/f3skeys-generator";
+    world.tree.edit(ours, "generate-units", "true");
+    let found = world.found();
+    let told = found.iter().find(|f| f.subject == "zfs-mount-generator");
+    assert_eq!(told.unwrap().severity, FAILURE);
+    // Of keys that are another's it says nothing.
+    world
+        .tree
+        .put(cache, &line("zdata/hand", "/hand", "zdata/hand", "off"));
+    assert!(
+        !world
+            .found()
+            .iter()
+            .any(|f| f.subject == "zfs-mount-generator")
+    );
+}
+
+#[test]
+fn systemd_has_what_lets_both_generators_live() {
+    let world = healthy(Systemd, "generated");
+    let cache = "zdata/enc\t/enc\ton\ton\ton\ton\ton\toff\ton\toff\tzdata/enc\tprompt\n";
+    world
+        .tree
+        .put("/etc/zfs/zfs-list.cache/zdata", cache)
+        .put("/usr/lib/systemd/system-generators/zfs-mount-generator", "");
+    let drop_ins = fs::read_dir(world.tree.path("/usr/lib/f3skeys/drop-ins")).unwrap();
+    for name in drop_ins.map(|entry| entry.unwrap().file_name().into_string().unwrap()) {
+        let from = world
+            .tree
+            .path(&format!("/usr/lib/f3skeys/drop-ins/{name}/f3skeys.conf"));
+        let text = fs::read_to_string(from).unwrap();
+        world.tree.put(
+            &format!("/run/systemd/generator/{name}/f3skeys.conf"),
+            &text,
+        );
+    }
+    world.only(
+        WARNING,
+        "zfs-mount-generator",
+        "has not run f3skeys-generator",
+    );
+    let unit = include_str!("../systemd/generated/zfs-load-key@.service");
+    let path = "/run/systemd/generator.early/zfs-load-key@zdata-enc.service";
+    world.tree.put(path, unit);
+    world.quiet();
+}
+
+/// A backup pool that is imported without `altroot` has a copy of each mountpoint.
+#[test]
+fn a_backup_copy_beside_its_original() {
+    let mut world = healthy(Rc, "copy");
+    let received = |d: Dataset| Dataset {
+        mountpoint_source: Source::Received,
+        ..at("/data/nfs", d)
+    };
+    let copy = received(encrypted("zusb/enc/nfsdata", "zusb/enc"));
+    world
+        .sim
+        .states
+        .borrow_mut()
+        .insert("zusb".to_owned(), PoolState::Works("ONLINE".to_owned()));
+    world
+        .sim
+        .datasets
+        .borrow_mut()
+        .push(encrypted("zusb/enc", "zusb/enc"));
+    world.sim.datasets.borrow_mut().push(copy);
+    world.only(
+        NOTE,
+        "zusb/enc",
+        "is a backup copy, not to be named in `roots`",
+    );
+    let named =
+        r#"(dataset: "zusb/enc", key: "f0.lan.buetow.org:zdata", role: primary, required: false),"#;
+    world.configure("roots: [", &format!("roots: [{named}"));
+    let found = world.found();
+    let told = found.iter().find(|f| f.subject == "/data/nfs").unwrap();
+    assert_eq!(told.severity, FAILURE, "{found:#?}");
+    assert!(
+        told.what
+            .contains("zdata/enc/nfsdata and zusb/enc/nfsdata belong there")
+    );
+}
+
+/// systemd's own state counts, wherever its units come from.
+#[test]
+fn law_10_a_mount_that_systemd_would_not_let_stand() {
+    let world = healthy(Systemd, "bound");
+    let holder = "hand-made.service";
+    let unit = |name: &str, active, bound_to: &[&str]| Unit {
+        name: name.to_owned(),
+        active,
+        file: format!("/etc/systemd/system/{name}"),
+        bound_to: bound_to.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    let set = |active| {
+        let units = vec![
+            unit("data-nfs.mount", true, &[holder]),
+            unit(holder, active, &[]),
+        ];
+        *world.sim.units.borrow_mut() = units;
+    };
+    set(true);
+    world.quiet();
+    set(false);
+    world.only(FAILURE, "data-nfs.mount", "is bound to hand-made.service");
+}
+
+/// What is said of a line of fstab, with what is to be written instead.
+#[test]
+fn lines_of_fstab_that_mount_zfs() {
+    const INSTEAD: &str = "x-systemd.after=f3skeys.service,x-systemd.after=zfs-mount.service,x-systemd.before=f3sready.service 0 0";
+    let cases = [
+        (
+            Systemd,
+            "zfs defaults",
+            Some(FAILURE),
+            format!(": zdata/enc/late /late zfs defaults,nofail,{INSTEAD}"),
+        ),
+        (
+            Systemd,
+            "zfs defaults,nofail",
+            Some(WARNING),
+            format!(": zdata/enc/late /late zfs defaults,nofail,{INSTEAD}"),
+        ),
+        (
+            Systemd,
+            "zfs nofail,x-systemd.requires=f3skeys.service",
+            Some(WARNING),
+            ",x-systemd.before=f3sready.service 0 0".to_owned(),
+        ),
+        (
+            Systemd,
+            "zfs x-systemd.after=zfs-mount.service,x-systemd.before=f3sready.service",
+            Some(FAILURE),
+            ",nofail 0 0".to_owned(),
+        ),
+        (
+            Systemd,
+            "zfs nofail,x-systemd.after=f3skeys.service,x-systemd.before=f3sready.service",
+            None,
+            String::new(),
+        ),
+        (Systemd, "zfs noauto", None, String::new()),
+        (
+            Systemd,
+            "zfs nofail,x-systemd.automount",
+            None,
+            String::new(),
+        ),
+        (Systemd, "ext4 defaults", None, String::new()),
+        (
+            Rc,
+            "zfs rw",
+            Some(FAILURE),
+            ": zdata/enc/late /late zfs rw,late,failok 0 0".to_owned(),
+        ),
+        (
+            Rc,
+            "zfs rw,failok",
+            Some(WARNING),
+            ": zdata/enc/late /late zfs rw,failok,late 0 0".to_owned(),
+        ),
+        (Rc, "zfs rw,late,failok", None, String::new()),
+        (Rc, "zfs rw,noauto", None, String::new()),
+    ];
+    for (init, line, severity, instead) in cases {
+        let world = healthy(init, "fstab-zfs");
+        let legacy = |d: Dataset| Dataset {
+            mountpoint: Mountpoint::Legacy,
+            ..d
+        };
+        let late = legacy(encrypted("zdata/enc/late", "zdata/enc"));
+        world.sim.datasets.borrow_mut().push(late);
+        world.power_cut("boot-2");
+        let text = format!("zdata/enc/late /late {line} 0 0\n");
+        world.tree.put("/etc/fstab", &text);
+        match severity {
+            None => world.quiet(),
+            Some(severity) => {
+                world.only(severity, "/etc/fstab", "zdata/enc/late on /late");
+                let found = world.found();
+                let told = found.iter().find(|f| f.subject == "/etc/fstab").unwrap();
+                assert!(told.remedy.ends_with(&instead), "{}", told.remedy);
+                assert!(
+                    told.remedy
+                        .contains("zfs set mountpoint=/late zdata/enc/late")
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn lines_of_fstab_whose_key_is_another_matter() {
+    let world = healthy(Systemd, "fstab-others");
+    world
+        .tree
+        .put("/etc/fstab", "zdata/enc/nfsdata /data/nfs zfs rw 0 0\n");
+    world.only(
+        FAILURE,
+        "/etc/fstab",
+        "has another mountpoint than `legacy`",
+    );
+    world.tree.put(
+        "/etc/fstab",
+        "zusb/gone /gone zfs rw 0 0\nzusb/away /away zfs nofail 0 0\n",
+    );
+    world.only(
+        FAILURE,
+        "/etc/fstab",
+        "zusb/gone on /gone, which was not seen",
+    );
+    let plain = Dataset {
+        mountpoint: Mountpoint::Legacy,
+        ..dataset("zdata/plain")
+    };
+    world.sim.datasets.borrow_mut().push(plain);
+    world
+        .tree
+        .put("/etc/fstab", "zdata/plain /plain zfs rw 0 0\n");
+    world.quiet();
+    let by_hand = Dataset {
+        key_format: KeyFormat::Passphrase,
+        mountpoint: Mountpoint::Legacy,
+        ..encrypted("zdata/hand", "zdata/hand")
+    };
+    world.sim.datasets.borrow_mut().push(by_hand);
+    world
+        .tree
+        .put("/etc/fstab", "zdata/hand /hand zfs rw 0 0\n");
+    let found = world.found();
+    let told = found.iter().filter(|f| f.subject == "/etc/fstab");
+    let told: Vec<Severity> = told.map(|f| f.severity).collect();
+    assert_eq!(told, [WARNING]);
 }
 
 #[test]

@@ -40,8 +40,11 @@ const STARTS: [Start; 3] = [Start::Up, Start::Fresh, Start::Booted];
 fn whole_boot(sim: &Sim, config: &Config) -> [Option<Status>; 2] {
     let first = sim.verb(|node| boot(node, config));
     sim.zfs_mount_all();
+    let goes_on = sim.fstab_mount_all();
     let second = sim.verb(|node| ready(node, config));
-    [first.fault, second.fault]
+    let stays = sim.systemd_unmounts();
+    let stopped = (!goes_on || !stays).then_some(Status::Unavailable);
+    [first.fault, second.fault.max(stopped)]
 }
 
 fn prepare(label: &str, start: Start, faults: &[Fault]) -> (Sim, Config) {

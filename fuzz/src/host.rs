@@ -1,8 +1,9 @@
 //! Files of the host.
 
 use f3skeys::adopt::exports as exported;
+use f3skeys::bound::{self, Unit};
 use f3skeys::host::fstab::{self, FstabLine};
-use f3skeys::host::{RcConf, Setting};
+use f3skeys::host::{RcConf, Setting, zfs_generator};
 use std::collections::BTreeSet;
 
 /// A variable that no text of a corpus sets.
@@ -12,8 +13,8 @@ const SET_BY_NOBODY: &str = "f3skeys_fuzz_sets_this_nowhere";
 pub fn rc_conf(bytes: &[u8]) -> bool {
     let text = super::text(bytes);
     let conf = RcConf::of(&text);
-    // A command at the end may set anything. The empty line ends what a backslash may have begun.
-    let script = RcConf::of(&format!("{text}\n\nreboot\n"));
+    // Another file may set anything. The empty line ends what a backslash may have begun.
+    let script = RcConf::of(&format!("{text}\n\n. /etc/other\n"));
     let is_script = matches!(conf.get(SET_BY_NOBODY), Setting::Unknown(_));
     let mut known = false;
     for name in words(&text) {
@@ -39,13 +40,13 @@ fn words(text: &str) -> BTreeSet<&str> {
 /// `/etc/fstab`.
 pub fn fstab(bytes: &[u8]) -> bool {
     let text = super::text(bytes);
-    let Ok(lines) = fstab::lines(&text) else {
-        return false;
-    };
-    assert!(lines.len() <= text.lines().count());
-    let written: String = lines.iter().map(fstab_line).collect();
-    assert_eq!(fstab::lines(&written).ok().as_deref(), Some(&lines[..]));
-    !lines.is_empty()
+    let read = fstab::lines(&text);
+    assert!(read.lines.len() + read.odd.len() <= text.lines().count());
+    let written: String = read.lines.iter().map(fstab_line).collect();
+    let again = fstab::lines(&written);
+    assert_eq!(again.odd, [""; 0]);
+    assert_eq!(again.lines, read.lines);
+    !read.lines.is_empty()
 }
 
 fn fstab_line(line: &FstabLine) -> String {
@@ -66,6 +67,46 @@ fn escaped(text: &str) -> String {
         false => c.to_string(),
     };
     text.chars().map(escape).collect()
+}
+
+/// The cache of `zfs-mount-generator`: the names of units that it gives go into paths.
+pub fn zfs_cache(bytes: &[u8]) -> bool {
+    let text = super::text(bytes);
+    let cache = zfs_generator::lines(&text, "cache");
+    assert!(cache.lines.len() + cache.odd.len() <= text.lines().count());
+    let is_of_unit = |c: char| c.is_ascii_alphanumeric() || ":_.\\-@".contains(c);
+    for line in &cache.lines {
+        let key = line.root.as_ref().map(zfs_generator::key_unit);
+        for unit in line.unit.iter().chain(&key) {
+            assert!(unit.chars().all(is_of_unit), "{unit}");
+            assert!(!unit.starts_with('.'), "{unit}");
+        }
+        assert!(!line.stops || line.unit.is_some());
+    }
+    !cache.lines.is_empty()
+}
+
+/// What systemd says of units.
+pub fn units(bytes: &[u8]) -> bool {
+    let text = super::text(bytes);
+    let Ok(units) = bound::units(&text) else {
+        return false;
+    };
+    assert!(units.len() <= text.lines().count());
+    let written: Vec<String> = units.iter().map(unit).collect();
+    let again = bound::units(&written.join("\n"));
+    assert_eq!(again.as_deref(), Ok(&units[..]), "{written:?}");
+    !units.is_empty()
+}
+
+fn unit(unit: &Unit) -> String {
+    let state = if unit.active { "active" } else { "failed" };
+    format!(
+        "Id={}\nActiveState={state}\nFragmentPath={}\nBindsTo={}\n",
+        unit.name,
+        unit.file,
+        unit.bound_to.join(" ")
+    )
 }
 
 /// exports(5).

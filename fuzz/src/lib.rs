@@ -16,7 +16,7 @@ mod stick;
 mod zfs;
 
 pub use audit::audit;
-pub use host::{exports, fstab, rc_conf};
+pub use host::{exports, fstab, rc_conf, units, zfs_cache};
 pub use messages::{answers, hand_over, questions};
 pub use mounts::mountinfo;
 pub use names::{configuration, names, promotion};
@@ -51,6 +51,8 @@ pub const TARGETS: &[Target] = &[
     target("state", state),
     target("store_names", store_names),
     target("superblocks", superblocks),
+    target("units", units),
+    target("zfs_cache", zfs_cache),
     target("zfs_past", zfs_past),
     target("zfs_rows", zfs_rows),
 ];

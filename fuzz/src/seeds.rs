@@ -49,6 +49,8 @@ pub fn seeds() -> Vec<Seed> {
     add("state", states());
     add("store_names", store_names());
     add("superblocks", superblocks());
+    add("units", texts(&UNITS));
+    add("zfs_cache", texts(&ZFS_CACHES));
     add("zfs_past", texts(&PASTS));
     add("zfs_rows", rows());
     all
@@ -227,6 +229,19 @@ const FSTABS: [&str; 7] = [
     "/dev/da0 /keys\n",
     "a\\134b /a\\011b ext4 defaults 0 0\n",
     "a\\9 / ufs rw\n",
+];
+
+const UNITS: [&str; 3] = [
+    "Id=data-nfs.mount\nBindsTo=zfs-load-key@zdata-enc.service a.device\nActiveState=active\nFragmentPath=/run/systemd/generator/data-nfs.mount\n\nId=-.mount\nBindsTo=\nActiveState=failed\nFragmentPath=\n",
+    "Id=a.mount\n",
+    "ActiveState=active\n",
+];
+
+const ZFS_CACHES: [&str; 4] = [
+    "zdata\t/data\ton\ton\ton\ton\ton\toff\ton\toff\t-\tnone\t-\t-\t-\t-\t-\t-\t-\t-\n",
+    "zdata/enc\t//a-b/.c/\tnoauto\ton\ton\ton\ton\toff\ton\toff\tzdata/enc\tfile:///keys/k\t-\t-\t-\t-\ta.target\tb.target\toff\ton\n",
+    "zdata/enc\t/a/../b\ton\ton\ton\ton\ton\toff\ton\toff\n\nzdata/enc\tlegacy\toff\n",
+    "zdata/e\u{e9}\t/\u{e9}\n/\ton\n",
 ];
 
 const RC_CONFS: [&str; 10] = [

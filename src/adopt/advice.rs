@@ -7,10 +7,15 @@ use super::proposal::Proposal;
 use crate::config::Role;
 use crate::device::Kind;
 use crate::exit::Fault;
+use crate::host::InitSystem;
+use crate::legacy;
+use crate::names::DatasetName;
+use crate::os::PATHS;
 use crate::plan::Pool;
 use crate::report::Severity;
 use crate::shell::command;
 use crate::sorted::Set;
+use std::path::Path;
 
 /// Adds the findings.
 pub fn give(facts: &Facts, owners: &Set<String>, proposal: &mut Proposal) {
@@ -21,6 +26,7 @@ pub fn give(facts: &Facts, owners: &Set<String>, proposal: &mut Proposal) {
     label(facts, proposal);
     fstab(facts, proposal);
     zfskeys(facts, proposal);
+    generator(facts, proposal);
     nothing(proposal);
 }
 
@@ -123,22 +129,33 @@ fn label(facts: &Facts, proposal: &mut Proposal) {
     );
 }
 
+/// Lines of fstab that mount the stick, or a file system of ZFS whose key is not there yet.
 fn fstab(facts: &Facts, proposal: &mut Proposal) {
+    let roots = proposal.roots.iter().map(|entry| &entry.root.dataset);
+    let known = legacy::Known::new(PATHS.init, roots.collect(), facts.datasets().collect());
+    let found = known.findings(&facts.fstab);
+    proposal.findings.extend(found);
     let Some(store) = &facts.store else {
         return;
     };
     let this = std::slice::from_ref(&store.device);
-    for line in &facts.fstab {
-        if line.at != store.mountpoint && !find::is_of_disk(line, this) {
+    for line in &facts.fstab.lines {
+        if Path::new(&line.at) != store.mountpoint && !find::is_of_disk(line, this) {
             continue;
         }
         let what = format!(
             "mounts the stick ({} on {}): a boot without it would stop in single-user or emergency mode, and keys would lie open all the time",
-            line.device,
-            line.at.display()
+            line.device, line.at
         );
-        let remedy = "take the line out; f3skeys mounts the stick while it reads it";
-        proposal.find(Severity::Warning, "/etc/fstab", &what, remedy);
+        let optional = match PATHS.init {
+            InitSystem::Rc => "failok",
+            InitSystem::Systemd => "nofail",
+        };
+        let instead = legacy::written(line, &["ro", "noauto", optional]);
+        let remedy = format!(
+            "take the line out, since f3skeys mounts the stick while it reads it; or write this one instead: {instead}"
+        );
+        proposal.find(Severity::Warning, "/etc/fstab", &what, &remedy);
     }
 }
 
@@ -162,6 +179,26 @@ fn zfskeys(facts: &Facts, proposal: &mut Proposal) {
         };
         proposal.find(Severity::Note, name, what, "");
     }
+}
+
+/// Units that load keys, or ask for them, until f3skeys is enabled.
+fn generator(facts: &Facts, proposal: &mut Proposal) {
+    let cached = facts.cache.iter().flat_map(|cache| &cache.lines);
+    let roots: Set<&DatasetName> = cached.filter_map(|line| line.root.as_ref()).collect();
+    let entries = proposal.roots.iter().map(|entry| &entry.root.dataset);
+    let names: Vec<&str> = entries
+        .filter(|root| roots.contains(root))
+        .map(DatasetName::as_str)
+        .collect();
+    if names.is_empty() {
+        return;
+    }
+    let what = format!(
+        "makes units that load keys by themselves, and that unmount what they did not open: {}",
+        names.join(", ")
+    );
+    let remedy = "`systemctl enable f3skeys.service` puts units of f3skeys in their place; nothing else is to be done";
+    proposal.find(Severity::Note, "zfs-mount-generator", &what, remedy);
 }
 
 /// Why there is no configuration at all, or what comes next.

@@ -2,6 +2,8 @@
 
 use crate::device::{Candidate, Filesystem};
 use crate::exit::Fault;
+use crate::host::Fstab;
+use crate::host::zfs_generator::Cache;
 use crate::key::Fingerprint;
 use crate::names::{DatasetName, KeyName};
 use crate::plan::Pool;
@@ -24,8 +26,10 @@ pub struct Facts {
     pub damaged: Vec<Damaged>,
     /// What rc.conf(5) says of this host.
     pub rc: Rc,
-    /// The lines of fstab(5).
-    pub fstab: Vec<Line>,
+    /// fstab(5).
+    pub fstab: Fstab,
+    /// What `zfs-mount-generator` makes units of, where it is in use.
+    pub cache: Option<Cache>,
     /// The paths that NFS exports, each with the file that says so.
     pub exports: Map<PathBuf, String>,
     /// The services that serve NFS and that this host starts, in their order.
@@ -53,15 +57,6 @@ pub struct Rc {
     pub zfskeys_datasets: Vec<String>,
     /// Whether an interface has an address with a `vhid`.
     pub carp: bool,
-}
-
-/// A line of fstab(5), as far as it matters here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
-    /// What is mounted.
-    pub device: String,
-    /// Where.
-    pub at: PathBuf,
 }
 
 /// A file that a person makes to keep this node from taking service back by itself.

@@ -1,8 +1,9 @@
 //! Which disk the store of this host is on. Pure: it is told what is mounted where, and chooses or
 //! refuses. It is never "some disk".
 
-use super::facts::{Line, key_file};
+use super::facts::key_file;
 use crate::device::Candidate;
+use crate::host::FstabLine;
 use crate::sorted::{self, Map};
 use crate::zfs::Dataset;
 use std::path::{Path, PathBuf};
@@ -45,7 +46,7 @@ pub struct NotFound {
 
 /// Where the store may be, the likeliest first: where `keylocation` says (of most roots), where
 /// fstab mounts one of the USB disks, and where the articles have it.
-pub fn places(roots: &[&Dataset], fstab: &[Line], disks: &[Candidate]) -> Vec<Place> {
+pub fn places(roots: &[&Dataset], fstab: &[FstabLine], disks: &[Candidate]) -> Vec<Place> {
     let mut named: Map<PathBuf, Vec<&str>> = Map::new();
     for root in roots {
         if let Some((directory, _)) = key_file(root) {
@@ -63,7 +64,7 @@ pub fn places(roots: &[&Dataset], fstab: &[Line], disks: &[Candidate]) -> Vec<Pl
         .collect();
     let of_disks = fstab.iter().filter(|line| is_of_disk(line, disks));
     places.extend(of_disks.map(|line| Place {
-        at: line.at.clone(),
+        at: PathBuf::from(&line.at),
         why: "/etc/fstab mounts the stick there".to_owned(),
     }));
     places.push(Place {
@@ -74,7 +75,7 @@ pub fn places(roots: &[&Dataset], fstab: &[Line], disks: &[Candidate]) -> Vec<Pl
 }
 
 /// Whether a line of fstab mounts one of these disks, by node or by label.
-pub fn is_of_disk(line: &Line, disks: &[Candidate]) -> bool {
+pub fn is_of_disk(line: &FstabLine, disks: &[Candidate]) -> bool {
     let labelled = |label: &str| {
         ["LABEL=", "/dev/ufs/", "/dev/disk/by-label/"]
             .iter()
@@ -290,9 +291,11 @@ mod tests {
             ("LABEL=F3S_KEYS", true),
             ("LABEL=F3S", false),
         ] {
-            let line = Line {
+            let line = FstabLine {
                 device: device.to_owned(),
-                at: "/mnt".into(),
+                at: "/mnt".to_owned(),
+                fstype: "ufs".to_owned(),
+                options: Vec::new(),
             };
             assert_eq!(is_of_disk(&line, &disks), expected, "{device}");
         }

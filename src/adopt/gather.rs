@@ -1,10 +1,10 @@
 //! Gathers the facts of the host: asks the pools and reads the files. It changes nothing.
 
 use super::exports;
-use super::facts::{BlockFile, Facts, Line, Rc};
+use super::facts::{BlockFile, Facts, Rc};
 use crate::exit::Fault;
 use crate::gate::Questions;
-use crate::host::{self, Host, Setting};
+use crate::host::{self, Host, Setting, zfs_generator};
 use crate::os::PoolState;
 use crate::pass::{Node, ONE_CALL};
 use crate::plan::Pool;
@@ -118,14 +118,17 @@ impl<'a> Gather<'a> {
             Err(trouble) => self.unread("rc.conf", &trouble.to_string()),
         }
         match host::fstab(self.host) {
-            Ok(lines) => {
-                let lines = lines.into_iter().map(|line| Line {
-                    device: line.device,
-                    at: line.at.into(),
-                });
-                self.facts.fstab = lines.collect();
+            Ok(fstab) => {
+                for odd in &fstab.odd {
+                    self.unread("fstab", odd);
+                }
+                self.facts.fstab = fstab;
             }
             Err(trouble) => self.unread("fstab", &trouble.to_string()),
+        }
+        match zfs_generator::in_use(self.host) {
+            Ok(cache) => self.facts.cache = cache,
+            Err(e) => self.unread("zfs-mount-generator", &e.to_string()),
         }
         self.units();
         self.exports();
@@ -138,9 +141,14 @@ impl<'a> Gather<'a> {
     }
 
     fn rc(&mut self, conf: &host::RcConf) {
-        let value = |setting: Setting| match setting {
+        let mut unknown = Vec::new();
+        let mut value = |setting: Setting| match setting {
             Setting::Value(value) => Some(value),
-            Setting::Unset | Setting::Unknown(_) => None,
+            Setting::Unset => None,
+            Setting::Unknown(why) => {
+                unknown.push(why);
+                None
+            }
         };
         let is_on = |service, variable| conf.seen_by(service, variable).is_yes() == Ok(true);
         // nfsd starts a mountd that is not enabled, so that goes after it.
@@ -157,8 +165,9 @@ impl<'a> Gather<'a> {
         self.facts.services = services.into_iter().map(str::to_owned).collect();
         let enable = conf.seen_by("zfskeys", "zfskeys_enable");
         let datasets = value(conf.seen_by("zfskeys", "zfskeys_datasets")).unwrap_or_default();
+        let hostname = value(conf.get("hostname"));
         self.facts.rc = Rc {
-            hostname: value(conf.get("hostname")),
+            hostname,
             // What only a shell could tell is told as if it were on: then a person looks.
             zfskeys: enable.is_yes().unwrap_or(true),
             zfskeys_datasets: datasets.split_whitespace().map(str::to_owned).collect(),
@@ -166,6 +175,9 @@ impl<'a> Gather<'a> {
                 .text("/etc/rc.conf")
                 .is_some_and(|text| sets_vhid(&text)),
         };
+        for why in unknown {
+            self.unread("rc.conf", &why);
+        }
     }
 
     /// What systemd starts here.

@@ -13,6 +13,7 @@ use crate::report::Severity;
 use crate::sorted::{self, Set};
 use crate::store::layout;
 use crate::store::state::Standing;
+use crate::twins;
 use crate::zfs::{Dataset, KeyFormat};
 
 /// The label that a key store is to have.
@@ -181,6 +182,20 @@ fn roots(facts: &Facts, proposal: &mut Proposal) {
 }
 
 fn raw_root(facts: &Facts, dataset: &Dataset, proposal: &mut Proposal) {
+    let all: Vec<&Dataset> = facts.datasets().collect();
+    if let Some(found) = twins::copy_at_or_below(&all, &dataset.name) {
+        proposal.left_out.push(LeftOut {
+            dataset: dataset.name.clone(),
+            why: format!(
+                "it is a backup copy: {} belongs on {}, where {} lives",
+                found.copy.name,
+                found.at.display(),
+                found.original.name
+            ),
+            could_be: false,
+        });
+        return;
+    }
     match key_of(facts, dataset, named_key(dataset).as_ref()) {
         Ok((key, mut remarks)) => {
             let (role, mut why) = role(dataset, &key, proposal);

@@ -54,7 +54,7 @@ impl Gather<'_> {
             }
         }
         let roots: Vec<&Dataset> = self.facts.roots().collect();
-        let places = find::places(&roots, &self.facts.fstab, &candidates);
+        let places = find::places(&roots, &self.facts.fstab.lines, &candidates);
         match find::choose(given, &places, &disks) {
             Ok(found) => Some((found, candidates)),
             Err(not) => {

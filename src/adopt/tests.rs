@@ -1,12 +1,14 @@
 //! Hosts as the f3s articles leave them, and odd ones. Every text that is printed is a
 //! configuration: [`configured`] parses each.
 
-use super::facts::{BlockFile, Facts, Line, Proof, Rc, StoreFacts};
+use super::facts::{BlockFile, Facts, Proof, Rc, StoreFacts};
 use super::infer::infer;
 use super::proposal::Proposal;
 use crate::config::{Condition, Config, Role};
 use crate::device::{Candidate, Filesystem, Kind as FsKind};
 use crate::exit::Fault;
+use crate::host::fstab;
+use crate::host::zfs_generator::{Cache, Cached};
 use crate::key::Fingerprint;
 use crate::names::KeyName;
 use crate::plan::Pool;
@@ -153,10 +155,7 @@ fn f0() -> Facts {
                 .to_vec(),
             carp: true,
         },
-        fstab: vec![Line {
-            device: "/dev/da0".to_owned(),
-            at: "/keys".into(),
-        }],
+        fstab: fstab::lines("/dev/da0 /keys ufs rw 0 0\n"),
         block_file: Some(BlockFile {
             path: "/data/nfs/nfs.NO_AUTO_FAILBACK".into(),
             named_by: "/usr/local/bin/carp-auto-failback.sh".to_owned(),
@@ -708,4 +707,74 @@ fn an_unfinished_rotation_is_for_a_person_to_see() {
     };
     let (_, proposal) = configured(&proven(f0(), &[("zdata/enc", staged)]));
     comments(&proposal, "DECIDE: it is not the key's current generation");
+}
+
+#[test]
+fn a_backup_copy_is_not_proposed_as_a_root() {
+    let mut facts = f0();
+    let original = Dataset {
+        mountpoint: Mountpoint::Path("/data/nfs".into()),
+        mounted: true,
+        ..below("zdata/enc/nfsdata", "zdata/enc")
+    };
+    let copy = Dataset {
+        mountpoint_source: Source::Received,
+        mounted: false,
+        ..Dataset {
+            name: "zusb/enc/nfsdata".parse().unwrap(),
+            encryption_root: Some("zusb/enc".parse().unwrap()),
+            ..original.clone()
+        }
+    };
+    if let Some(Pool::Seen(datasets)) = facts.pools.get_mut("zdata") {
+        datasets.retain(|d| d.name != original.name);
+        datasets.push(original);
+    }
+    let root = root("zusb/enc", "prompt");
+    facts
+        .pools
+        .insert("zusb".to_owned(), Pool::Seen(vec![root, copy]));
+    let proposal = infer(&facts);
+    let is_named = |name: &str| {
+        proposal
+            .roots
+            .iter()
+            .any(|e| e.root.dataset.as_str() == name)
+    };
+    assert!(is_named("zdata/enc") && !is_named("zusb/enc"));
+    let left_out = proposal
+        .left_out
+        .iter()
+        .find(|l| l.dataset.as_str() == "zusb/enc");
+    assert!(left_out.unwrap().why.contains("backup copy"));
+}
+
+#[test]
+fn zfs_mount_generator_is_told_where_it_loads_keys_of_ours() {
+    let cached = |root: &str| Cached {
+        dataset: root.parse().unwrap(),
+        root: Some(root.parse().unwrap()),
+        unit: None,
+        stops: false,
+    };
+    for (root, told) in [("zdata/enc", 1), ("zdata/other", 0)] {
+        let mut facts = f0();
+        facts.cache = Some(Cache {
+            lines: vec![cached(root)],
+            odd: Vec::new(),
+        });
+        let findings = infer(&facts).findings;
+        let found = findings
+            .iter()
+            .filter(|f| f.subject == "zfs-mount-generator");
+        assert_eq!(found.count(), told, "{root}");
+    }
+}
+
+#[test]
+fn a_line_of_fstab_that_mounts_before_the_key_is_there_is_told() {
+    let mut facts = f0();
+    facts.fstab = fstab::lines("zdata/enc/nfsdata /data/nfs zfs rw 0 0\n");
+    let proposal = infer(&facts);
+    says(&proposal, "/etc/fstab", "zdata/enc/nfsdata on /data/nfs");
 }

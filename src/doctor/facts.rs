@@ -5,11 +5,12 @@ use super::host_facts::{self, Service, Swap};
 use crate::audit::Begun;
 use crate::audit::log::{self, Directory, Seen};
 use crate::boot::ANOTHER_FORMAT;
+use crate::bound;
 use crate::config::Config;
 use crate::device::{self, Candidate, Choice, Filesystem};
 use crate::gate::Questions;
 use crate::host::bare::Beneath;
-use crate::host::{FstabLine, Host, InitSystem, RcConf, fstab, rc_conf};
+use crate::host::{Fstab, Host, InitSystem, RcConf, fstab, rc_conf};
 use crate::key::Fingerprint;
 use crate::marker;
 use crate::names::{DatasetName, KeyName};
@@ -69,7 +70,7 @@ pub struct Facts {
     /// `rc.conf`; empty where rc is not what starts services.
     pub rc: Known<RcConf>,
     /// `/etc/fstab`.
-    pub fstab: Known<Vec<FstabLine>>,
+    pub fstab: Known<Fstab>,
     /// Where memory may be swapped to.
     pub swaps: Known<Vec<Swap>>,
     /// Variables of FreeBSD's loader.
@@ -153,7 +154,7 @@ impl Facts {
         };
         Facts {
             init,
-            hooks: next_boot::look(node, config, host, init),
+            hooks: hooks(&pass, host, init),
             boot: node.system.boot_id(),
             zfs_version: node.system.zfs_version(),
             last: ["boot", "ready"].into_iter().map(last).collect(),
@@ -236,6 +237,16 @@ fn cut_off(node: Node, files: &Directory) -> io::Result<Option<Begun>> {
         Some(_lock) => log::begun(files),
         None => Ok(None),
     }
+}
+
+/// What starts f3skeys, and what would undo its work.
+fn hooks(pass: &Pass, host: &Host, init: InitSystem) -> Vec<Finding> {
+    let mut found = next_boot::look(pass.node, pass.config, host, init);
+    let one_call = pass.deadline.at_most(pass.clock(), ONE_CALL);
+    let system = pass.node.system;
+    let falls = bound::look(system, pass.config, &pass.observed, one_call);
+    found.extend(falls.into_iter().map(|one| one.finding));
+    found
 }
 
 fn stick(pass: &mut Pass, host: &Host, init: InitSystem) -> Stick {

@@ -1,7 +1,7 @@
 //! Facts that are read from the host's files: swap, the loader's variables, NFS, the stick in /sys.
 
 use super::facts::Known;
-use crate::host::{DROP_INS, FstabLine, Host, InitSystem, RcConf, Setting};
+use crate::host::{DROP_INS, Fstab, Host, InitSystem, RcConf, Setting};
 use crate::names::DatasetName;
 use crate::sorted::{Map, Set};
 use std::io;
@@ -85,11 +85,11 @@ pub fn aliases(host: &Host, init: InitSystem, node: &Path) -> Known<Vec<PathBuf>
 }
 
 /// Where memory may be swapped to: on FreeBSD as fstab says, on Linux as it is now.
-pub fn swaps(host: &Host, init: InitSystem, fstab: &Known<Vec<FstabLine>>) -> Known<Vec<Swap>> {
+pub fn swaps(host: &Host, init: InitSystem, fstab: &Known<Fstab>) -> Known<Vec<Swap>> {
     match init {
         InitSystem::Rc => Ok(fstab
             .iter()
-            .flatten()
+            .flat_map(|fstab| &fstab.lines)
             .filter(|line| line.fstype == "swap")
             .map(|line| freebsd_swap(&line.device))
             .collect()),

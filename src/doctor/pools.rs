@@ -5,6 +5,7 @@ use crate::config::{Condition, Config, Gate, Role, Root};
 use crate::early;
 use crate::gate;
 use crate::host::{InitSystem, Setting};
+use crate::legacy;
 use crate::names::DatasetName;
 use crate::places::Places;
 use crate::plan::{self, KeyState, Observed, Pool, Refusal, Verdict};
@@ -12,6 +13,7 @@ use crate::report::{Findings, Severity};
 use crate::roles;
 use crate::seals::{self, Seals};
 use crate::shell::command;
+use crate::twins;
 use crate::verdict;
 use crate::zfs::version;
 use crate::zfs::{Damaged, Dataset, KeyFormat, KeyStatus, Kind, Mountpoint, Source};
@@ -42,8 +44,9 @@ pub(super) fn check(config: &Config, facts: &Facts, said: &mut Findings) {
         }
         peers(config, facts, gate, &missing, said);
     }
-    for dataset in facts.observed.datasets() {
-        unconfigured(config, dataset, said);
+    let all: Vec<&Dataset> = facts.observed.datasets().collect();
+    for dataset in &all {
+        unconfigured(config, dataset, &all, said);
     }
     for root in &config.roots {
         if root.role == Role::Replica {
@@ -200,7 +203,7 @@ fn condition(
         // Neither needs a mount: a device shows the key of a volume, the configuration a role.
         Some(found) if found.kind == Kind::Volume && matches!(need, Condition::KeyLoaded(_)) => {}
         Some(_) if matches!(need, Condition::Role { .. }) => {}
-        Some(found) => mountable(&subject, found, path, said),
+        Some(found) => mountable(facts, &subject, found, path, said),
     }
 }
 
@@ -246,7 +249,13 @@ fn peers(
 }
 
 /// Whether the dataset that a gate waits for is ever mounted, and where the gate expects it.
-fn mountable(subject: &str, found: &Dataset, path: Option<&Path>, said: &mut Findings) {
+fn mountable(
+    facts: &Facts,
+    subject: &str,
+    found: &Dataset,
+    path: Option<&Path>,
+    said: &mut Findings,
+) {
     let name = &found.name;
     match (place(found), path) {
         (Some(at), Some(path)) if at != path => {
@@ -258,6 +267,7 @@ fn mountable(subject: &str, found: &Dataset, path: Option<&Path>, said: &mut Fin
             said.fail(subject, &what, &other_place(name, at, path));
         }
         (Some(_), _) => {}
+        (None, path) if in_fstab(facts, name, path) => {}
         (None, _) if found.mountpoint == Mountpoint::Legacy => {
             let what =
                 format!("waits for {name}, which f3skeys does not mount (mountpoint=legacy)");
@@ -287,11 +297,32 @@ fn other_place(name: &DatasetName, at: &Path, path: &Path) -> String {
     }
 }
 
-fn unconfigured(config: &Config, dataset: &Dataset, said: &mut Findings) {
+/// Whether fstab mounts a dataset where it belongs, before gates are asked.
+fn in_fstab(facts: &Facts, name: &DatasetName, path: Option<&Path>) -> bool {
+    let fstab = facts.fstab.as_ref().ok();
+    let mut lines = fstab
+        .into_iter()
+        .flat_map(|fstab| legacy::lines(facts.init, fstab));
+    lines.any(|line| {
+        let at = Path::new(&line.line.at);
+        line.dataset == *name && line.in_time() && path.is_none_or(|path| path == at)
+    })
+}
+
+fn unconfigured(config: &Config, dataset: &Dataset, all: &[&Dataset], said: &mut Findings) {
     let name = &dataset.name;
     let is_root = dataset.encryption_root.as_ref() == Some(name);
     if !is_root || config.roots.iter().any(|root| root.dataset == *name) {
         return;
+    }
+    if let Some(found) = twins::copy_at_or_below(all, name) {
+        let what = format!(
+            "is a backup copy, not to be named in `roots`: {} belongs on {}, where {} lives",
+            found.copy.name,
+            found.at.display(),
+            found.original.name
+        );
+        return said.note(name.as_str(), &what);
     }
     if dataset.key_format == KeyFormat::Raw {
         let what = "is an encryption root that the configuration does not name: it stays locked at the next boot";

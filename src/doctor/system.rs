@@ -5,6 +5,7 @@ use super::host_facts::{Service, Swap, SwapKind};
 use crate::config::Config;
 use crate::device::{self, Choice};
 use crate::host::{FstabLine, InitSystem, Setting};
+use crate::legacy;
 use crate::report::{Findings, Report, Severity};
 use crate::shell::command;
 use std::path::Path;
@@ -12,10 +13,16 @@ use std::path::Path;
 pub(super) fn check(config: &Config, facts: &Facts, said: &mut Findings) {
     match &facts.fstab {
         Err(why) => said.unknown("/etc/fstab", why),
-        Ok(lines) => {
-            for line in lines.iter().filter(|line| is_stick(config, facts, line)) {
+        Ok(fstab) => {
+            for odd in &fstab.odd {
+                said.unknown("/etc/fstab", odd);
+            }
+            let lines = fstab.lines.iter();
+            for line in lines.filter(|line| is_stick(config, facts, line)) {
                 stick_in_fstab(facts.init, line, said);
             }
+            let known = legacy::Known::of(facts.init, config, &facts.observed);
+            said.0.extend(known.findings(fstab));
         }
     }
     if let Err(why) = &facts.stick.aliases {
@@ -126,11 +133,14 @@ fn stick_in_fstab(init: InitSystem, line: &FstabLine, said: &mut Findings) {
         InitSystem::Systemd => ("nofail", "waits for it and drops to an emergency shell"),
     };
     let subject = "/etc/fstab";
-    let remedy = "take the line out: f3skeys mounts the stick itself while it reads it";
     let device = &line.device;
     if line.has("noauto") {
         return;
     }
+    let instead = legacy::written(line, &["ro", "noauto", optional]);
+    let remedy = &format!(
+        "take the line out, since f3skeys mounts the stick itself while it reads it; or write this one instead: {instead}"
+    );
     if line.has(optional) {
         let what =
             format!("mounts the key device ({device}) at boot and leaves it mounted, keys and all");

@@ -1,4 +1,4 @@
-//! `/etc/fstab`, read strictly.
+//! `/etc/fstab`, read line by line.
 
 use super::Host;
 use crate::digits;
@@ -27,36 +27,49 @@ impl FstabLine {
     }
 }
 
+/// What fstab holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fstab {
+    /// Its lines.
+    pub lines: Vec<FstabLine>,
+    /// What is said of each line that is none: its number and its words.
+    pub odd: Vec<String>,
+}
+
 /// Reads fstab; no lines when there is no such file.
 ///
 /// # Errors
-/// It cannot be read, or a line is not understood.
-pub fn fstab(host: &Host) -> Result<Vec<FstabLine>, Trouble> {
+/// It cannot be read.
+pub fn fstab(host: &Host) -> Result<Fstab, Trouble> {
     let text = host
         .text(FSTAB)
         .map_err(|e| Trouble::failed(FSTAB, &e.to_string()))?;
-    lines(&text.unwrap_or_default()).map_err(|what| Trouble::failed(FSTAB, &what))
+    Ok(lines(&text.unwrap_or_default()))
 }
 
-/// Reads the text of an fstab.
-///
-/// # Errors
-/// A line is not understood; the words give its number and the line.
-pub fn lines(text: &str) -> Result<Vec<FstabLine>, String> {
+/// Reads the text of an fstab. A line that is not understood spoils no other.
+pub fn lines(text: &str) -> Fstab {
+    let mut fstab = Fstab::default();
     let lines = text.lines().enumerate();
-    lines
-        .map(|(number, line)| (number + 1, line.trim()))
-        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
-        .map(|(number, line)| {
-            parse(line).ok_or_else(|| format!("line {number} is not understood: `{line}`"))
-        })
-        .collect()
+    for (number, line) in lines.map(|(number, line)| (number + 1, line.trim())) {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        match parse(line) {
+            Some(line) => fstab.lines.push(line),
+            None => {
+                let what = format!("line {number} is not understood: `{line}`");
+                fstab.odd.push(what);
+            }
+        }
+    }
+    fstab
 }
 
 fn parse(line: &str) -> Option<FstabLine> {
     let mut fields = line.split_whitespace();
-    let device = unescape(fields.next()?)?;
-    let at = unescape(fields.next()?)?;
+    let device = unescape(fields.next()?);
+    let at = unescape(fields.next()?);
     let fstype = fields.next()?.to_owned();
     let options = fields.next().unwrap_or_default();
     Some(FstabLine {
@@ -67,14 +80,22 @@ fn parse(line: &str) -> Option<FstabLine> {
     })
 }
 
-/// Undoes `\040` for a space and the like, as both systems write it.
-fn unescape(field: &str) -> Option<String> {
+/// Undoes `\040` for a space and the like, as both systems write it. Any other backslash is one, as
+/// mount(8) and systemd take it.
+fn unescape(field: &str) -> String {
     let mut parts = field.split('\\');
-    let mut text = parts.next()?.to_owned();
+    let mut text = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let code = digits::octal(part.as_bytes().get(..3)?)?;
-        text.push(char::from(code));
-        text.push_str(&part[3..]);
+        match part.as_bytes().get(..3).and_then(digits::octal) {
+            Some(code) => {
+                text.push(char::from(code));
+                text.push_str(&part[3..]);
+            }
+            None => {
+                text.push('\\');
+                text.push_str(part);
+            }
+        }
     }
-    Some(text)
+    text
 }

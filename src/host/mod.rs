@@ -2,6 +2,7 @@
 //! below a root directory, so that a test can lay a whole host out, and never written.
 
 pub mod bare;
+pub mod beside;
 pub mod fstab;
 pub mod hooks;
 mod modules;
@@ -9,9 +10,11 @@ mod namespaces;
 pub mod pool_cache;
 pub mod rc_conf;
 mod rc_hooks;
+mod rc_pieces;
 mod systemd_hooks;
+pub mod zfs_generator;
 
-pub use fstab::{FstabLine, fstab};
+pub use fstab::{Fstab, FstabLine, fstab};
 pub use rc_conf::{RcConf, Setting, rc_conf};
 pub use systemd_hooks::DROP_INS;
 

@@ -1,11 +1,11 @@
-//! FreeBSD's `rc.conf`: a shell script that is nearly always a list of assignments. It is read as
-//! such a list and never run; what only a shell could tell is unknown, and said to be.
+//! FreeBSD's `rc.conf`: a shell script that is nearly always a list of assignments. It is never run,
+//! but read piece by piece ([`super::rc_pieces`]). Every name that stands in a piece which only a shell
+//! understands is unknown; the other names are read.
 
 use super::Host;
+use super::rc_pieces::{Contents, contents};
 use crate::sorted::Map;
 use crate::trouble::Trouble;
-use std::iter::Peekable;
-use std::str::Chars;
 
 /// What every service reads, in this order.
 const FOR_ALL: [&str; 2] = ["/etc/rc.conf", "/etc/rc.conf.local"];
@@ -56,10 +56,7 @@ pub struct RcConf {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Layer {
     path: String,
-    /// The last assignment of each variable; `None` where only a shell knows the value.
-    values: Map<String, Option<String>>,
-    /// There is more in it than assignments, so that it may set anything.
-    script: bool,
+    contents: Contents,
 }
 
 impl RcConf {
@@ -76,10 +73,12 @@ impl RcConf {
     pub fn seen_by(&self, service: &str, variable: &str) -> Setting {
         let own = self.for_one.get(service).into_iter().flatten();
         for layer in own.rev().chain(self.for_all.iter().rev()) {
-            match layer.values.get(variable) {
-                Some(Some(value)) if !layer.script => return Setting::Value(value.clone()),
-                Some(_) => return unknown(layer, "sets it to what only a shell knows"),
-                None if layer.script => return unknown(layer, "holds more than assignments"),
+            if let Some(line) = layer.contents.anything {
+                return unknown(layer, line, "may set anything");
+            }
+            match layer.contents.values.get(variable) {
+                Some(Ok(value)) => return Setting::Value(value.clone()),
+                Some(Err(line)) => return unknown(layer, *line, &format!("names {variable}")),
                 None => {}
             }
         }
@@ -92,8 +91,12 @@ impl RcConf {
     }
 }
 
-fn unknown(layer: &Layer, why: &str) -> Setting {
-    Setting::Unknown(format!("{} {why}", layer.path))
+/// What a line does that only a shell understands.
+fn unknown(layer: &Layer, line: usize, does: &str) -> Setting {
+    let path = &layer.path;
+    Setting::Unknown(format!(
+        "line {line} of {path} {does}, and only a shell knows what comes of it"
+    ))
 }
 
 /// Reads the host's `rc.conf` files. None need be there.
@@ -142,187 +145,9 @@ fn layer(host: &Host, path: &str) -> Result<Option<Layer>, Trouble> {
 
 impl Layer {
     fn of(path: &str, text: &str) -> Layer {
-        let (values, script) = assignments(&text.replacen(WHILE_ENABLED, "", 1));
         Layer {
             path: path.to_owned(),
-            values,
-            script,
+            contents: contents(&text.replacen(WHILE_ENABLED, "\n", 1)),
         }
     }
-}
-
-/// The assignments of a script, and whether there is more in it.
-fn assignments(text: &str) -> (Map<String, Option<String>>, bool) {
-    let mut values = Map::new();
-    let mut script = false;
-    let mut lexer = Lexer {
-        rest: text.chars().peekable(),
-    };
-    let mut first = true;
-    loop {
-        match lexer.next_token() {
-            Token::End => return (values, script),
-            Token::LineEnd => first = true,
-            // A shell that meets one where no command stands reads no further.
-            Token::Semicolon => {
-                script |= first;
-                first = true;
-            }
-            Token::Other => script = true,
-            Token::Word(word) => {
-                match word.assignment() {
-                    Some((name, value)) => drop(values.insert(name, value)),
-                    None if first && word.is("export") => {}
-                    None => script = true,
-                }
-                first = false;
-            }
-        }
-    }
-}
-
-enum Token {
-    Word(Word),
-    LineEnd,
-    Semicolon,
-    /// What no list of assignments has, such as `&&` or a quote that is never closed.
-    Other,
-    End,
-}
-
-#[derive(Default)]
-struct Word {
-    text: String,
-    /// How many of its bytes come before the first quote, backslash or dollar.
-    plain: Option<usize>,
-    /// Only a shell knows what it becomes.
-    dynamic: bool,
-}
-
-impl Word {
-    fn is(&self, word: &str) -> bool {
-        self.plain.is_none() && self.text == word
-    }
-
-    /// Name and value, should the word be an assignment.
-    fn assignment(&self) -> Option<(String, Option<String>)> {
-        let (name, value) = self.text.split_once('=')?;
-        if self.plain.is_some_and(|plain| plain <= name.len()) {
-            return None;
-        }
-        let (name, added) = match name.strip_suffix('+') {
-            Some(name) => (name, true),
-            None => (name, false),
-        };
-        let mut letters = name.chars();
-        let starts_well = letters
-            .next()
-            .is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
-        if !starts_well || !letters.all(|c| c.is_ascii_alphanumeric() || c == '_') {
-            return None;
-        }
-        let known = !added && !self.dynamic;
-        Some((name.to_owned(), known.then(|| value.to_owned())))
-    }
-
-    fn mark(&mut self) {
-        self.plain.get_or_insert(self.text.len());
-    }
-}
-
-/// Splits a script into words as sh(1) does, without expanding anything.
-struct Lexer<'a> {
-    rest: Peekable<Chars<'a>>,
-}
-
-impl Lexer<'_> {
-    fn next_token(&mut self) -> Token {
-        while let Some(&c) = self.rest.peek() {
-            match c {
-                ' ' | '\t' => drop(self.rest.next()),
-                '#' => while self.rest.next_if(|c| *c != '\n').is_some() {},
-                '\n' => {
-                    self.rest.next();
-                    return Token::LineEnd;
-                }
-                ';' => {
-                    self.rest.next();
-                    return Token::Semicolon;
-                }
-                '&' | '|' | '(' | ')' | '<' | '>' => {
-                    self.rest.next();
-                    return Token::Other;
-                }
-                _ => return self.word(),
-            }
-        }
-        Token::End
-    }
-
-    fn word(&mut self) -> Token {
-        let mut word = Word::default();
-        while let Some(c) = self.rest.next_if(|c| !" \t\n;&|()<>".contains(*c)) {
-            let closed = match c {
-                '\'' => self.single_quoted(&mut word),
-                '"' => self.double_quoted(&mut word),
-                '\\' => self.escaped(&mut word, |_| true),
-                _ => {
-                    take(&mut word, c, "$`~");
-                    true
-                }
-            };
-            if !closed {
-                return Token::Other;
-            }
-        }
-        Token::Word(word)
-    }
-
-    fn single_quoted(&mut self, word: &mut Word) -> bool {
-        word.mark();
-        for c in self.rest.by_ref() {
-            match c {
-                '\'' => return true,
-                c => word.text.push(c),
-            }
-        }
-        false
-    }
-
-    fn double_quoted(&mut self, word: &mut Word) -> bool {
-        word.mark();
-        while let Some(c) = self.rest.next() {
-            match c {
-                '"' => return true,
-                '\\' => {
-                    if !self.escaped(word, |c| "$`\"\\".contains(c)) {
-                        return false;
-                    }
-                }
-                c => take(word, c, "$`"),
-            }
-        }
-        false
-    }
-
-    /// After a backslash: `special` says before which characters it vanishes.
-    fn escaped(&mut self, word: &mut Word, special: impl Fn(char) -> bool) -> bool {
-        word.mark();
-        match self.rest.next() {
-            Some('\n') => {}
-            Some(c) if special(c) => word.text.push(c),
-            Some(c) => word.text.extend(['\\', c]),
-            None => return false,
-        }
-        true
-    }
-}
-
-/// Takes a character as it stands; those in `expanded` make the word one that only a shell knows.
-fn take(word: &mut Word, c: char, expanded: &str) {
-    if expanded.contains(c) {
-        word.mark();
-        word.dynamic = true;
-    }
-    word.text.push(c);
 }

@@ -1,6 +1,5 @@
 use super::*;
 use crate::report::{Finding, Severity};
-use crate::trouble::Trouble;
 
 /// A host in a fresh directory.
 struct Tree(PathBuf);
@@ -135,21 +134,62 @@ fn what_only_a_shell_knows_is_unknown() {
 }
 
 #[test]
-fn a_script_makes_all_of_its_file_unknown() {
+fn what_only_a_shell_understands_makes_unknown_what_it_names() {
     for text in [
-        "a=1\nif true; then b=1; fi\n",
-        "a=1\n. /etc/other\n",
-        "a=1 command\n",
-        "a=1\n\"a\"=2\n",
-        "a=1 && b=2\n",
-        "a=1\nb='never closed\n",
-        "a=1\nf() { b=1; }\n",
+        "a=1\nfor i in 0 1; do\n  b=\"$b $i\"\ndone\nc=2\n",
+        "a=1\nif true; then b=1; fi\nc=2\n",
+        "a=1; c=2\nb=1 command\n",
+        "a=1\n\"b\"=2\nc=2",
+        "a=1; c=2\nb=1 &&\n  b=2\n",
+        "a=1\nf() {\n  b=1\n}\nf\nc=2\n",
+        "a=1\ncase $x in\ny) b=1;;\nesac\nc=2\n",
+        "a=1\n(\nb=2\n)\nc=2\n",
+        "a=1\n: ${b:=2}\nc=2\n",
+        "a=1\nwhile read -r b; do true; done <file\nc=2\n",
     ] {
         let conf = with_rc_conf("script", text);
-        assert!(matches!(conf.get("a"), Setting::Unknown(_)), "{text}");
-        assert!(matches!(conf.get("c"), Setting::Unknown(_)), "{text}");
-        assert!(conf.get("a").is_yes().is_err(), "{text}");
+        assert_eq!(conf.get("a"), value("1"), "{text}");
+        assert!(matches!(conf.get("b"), Setting::Unknown(_)), "{text}");
+        assert!(conf.get("b").is_yes().is_err(), "{text}");
+        assert_eq!(conf.get("c"), value("2"), "{text}");
+        assert_eq!(conf.get("d"), Setting::Unset, "{text}");
     }
+}
+
+#[test]
+fn what_may_set_anything_makes_all_of_its_file_unknown() {
+    for text in [
+        "a=1\n. /etc/other\n",
+        "a=1\neval \"b_$c=1\"\n",
+        "a=1\n[ -e /x ] && return\n",
+        "a=1\nexport \"$d\"\n",
+        "a=1\n$d a=2\n",
+        "a=1\nload_rc_config other\n",
+        "a=1\nb='never closed\n",
+        "a=1\nif true; then\n",
+        "a=1\ncat <<END\nb=1\nEND\n",
+        "a=1\nb=\"$(echo \";a=2\")\"\n",
+        "a=1\nb=`\na=2\n`\n",
+        "a=1\nfi\n",
+        "a=1\n; b=2\n",
+        "a=1\ntrue ||\n",
+    ] {
+        let conf = with_rc_conf("anything", text);
+        assert!(matches!(conf.get("a"), Setting::Unknown(_)), "{text}");
+        assert!(matches!(conf.get("z"), Setting::Unknown(_)), "{text}");
+    }
+}
+
+#[test]
+fn what_is_not_understood_is_named_by_its_line() {
+    let conf = with_rc_conf("named", "a=1\n\nb=1 c\n# d\ne=$f\n");
+    let line = |name| match conf.get(name) {
+        Setting::Unknown(why) => why.split(" of /etc/rc.conf").next().unwrap().to_owned(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((line("b"), line("c")), ("line 3".into(), "line 3".into()));
+    assert_eq!(line("e"), "line 5");
+    assert_eq!(conf.get("d"), Setting::Unset);
 }
 
 #[test]
@@ -158,7 +198,7 @@ fn later_files_win_and_a_service_reads_its_own() {
     tree.put("/etc/rc.conf", "a=1\nb=1\nc=1\nd=1\n")
         .put("/etc/rc.conf.local", "b=2\n")
         .put("/etc/rc.conf.d/nfsd/own", "c=3\n")
-        .put("/etc/rc.conf.d/mountd", "c=4\nif\n")
+        .put("/etc/rc.conf.d/mountd", "c=4\n. other\n")
         .put("/usr/local/etc/rc.conf.d/nfsd", "d=5\n");
     let conf = rc_conf(&tree.host()).unwrap();
     let of = |service, name| conf.seen_by(service, name);
@@ -172,21 +212,127 @@ fn later_files_win_and_a_service_reads_its_own() {
 }
 
 #[test]
-fn fstab_is_read_strictly() {
-    let read = |text: &str| -> Result<Vec<FstabLine>, Trouble> {
-        fstab(&Tree::new("fstab").put("/etc/fstab", text).host())
-    };
-    let lines = read("# c\n\n/dev/da0\t/keys  ufs rw,failok 0 0\nLABEL=A\\040B /x\\134y ext4\n");
-    let lines = lines.unwrap();
+fn a_line_of_fstab_that_is_none_spoils_no_other() {
+    let read = |text: &str| fstab(&Tree::new("fstab").put("/etc/fstab", text).host()).unwrap();
+    let text =
+        "# c\n\n/dev/da0\t/keys  ufs rw,failok 0 0\n/dev/sda1 /boot\nLABEL=A\\040B /x\\134y ext4\n";
+    let Fstab { lines, odd } = read(text);
     assert_eq!(lines.len(), 2);
+    assert_eq!(odd, ["line 4 is not understood: `/dev/sda1 /boot`"]);
     assert_eq!(lines[0].at, "/keys");
     assert!(lines[0].has("failok") && lines[0].has("rw") && !lines[0].has("fail"));
     assert_eq!(lines[1].device, "LABEL=A B");
     assert_eq!(lines[1].at, "/x\\y");
-    assert!(read("/dev/da0 /keys\n").is_err());
-    assert!(read("/dev\\9 /keys ufs rw\n").is_err());
-    assert!(read("/dev\\+41 /keys ufs rw\n").is_err());
-    assert_eq!(fstab(&Tree::new("no-fstab").host()).unwrap(), []);
+    // A backslash that begins no escape is a backslash.
+    for device in ["//nas/a\\b", "/dev\\9", "/dev\\+41", "\\", "a\\04"] {
+        let fstab = read(&format!("{device} /keys ufs rw\n"));
+        assert_eq!(fstab.odd, [""; 0], "{device}");
+        assert_eq!(fstab.lines[0].device, device);
+    }
+    let none = fstab(&Tree::new("no-fstab").host()).unwrap();
+    assert_eq!(none, Fstab::default());
+}
+
+const CACHE: &str = "\
+zdata\t/data\ton\ton\ton\ton\ton\toff\ton\toff\t-\tnone\t-\t-\t-\t-\t-\t-\t-\t-
+zdata/enc\t/data/e n\toff\ton\ton\ton\ton\toff\ton\toff\tzdata/enc\tfile:///keys/k\t-\t-\t-\t-\t-\t-\t-\t-
+zdata/enc/nfsdata\t/data/nfs\ton\ton\ton\ton\ton\toff\ton\toff\tzdata/enc\tnone\t-\t-\t-\t-\t-\t-\toff\t-
+zdata/enc/own\t/own\ton\ton\ton\ton\ton\toff\ton\toff\tzdata/enc/own\tprompt\t-\t-\t-\t-\t-\t-\t-\t-
+zdata/sink/f1\t/data//f1-x/.y/\tnoauto\ton\ton\ton\ton\toff\ton\toff\tzdata/sink/f1\tnone\t-\t-\t-\t-\ta.target\t-\toff\t-
+zdata/sink/f1/child\t/c\ton\ton\ton\ton\ton\toff\ton\toff\t-\tnone\t-\t-\t-\t-\t-\tb.target\t-\t-
+zdata/sink/f1/left\t/left\ton\ton\ton\ton\ton\toff\ton\toff\t-\tnone\t-\t-\t-\t-\t-\t-\t-\ton
+zdata/sink/f1/none\tlegacy\ton\ton\ton\ton\ton\toff\ton\toff\t-\tnone\t-\t-\t-\t-\t-\t-\t-\t-
+
+zdata\t/short\ton
+";
+
+fn beside_the_generator(name: &str) -> Tree {
+    let tree = Tree::new(name);
+    tree.put("/etc/zfs/zfs-list.cache/zdata", CACHE)
+        .put("/usr/lib/systemd/system-generators/zfs-mount-generator", "");
+    tree
+}
+
+#[test]
+fn the_cache_of_zfs_mount_generator_is_read_as_it_reads_it() {
+    use super::zfs_generator::{in_use, key_unit, mount_unit};
+    let tree = beside_the_generator("cache");
+    let cache = in_use(&tree.host()).unwrap().unwrap();
+    assert_eq!(cache.odd.len(), 1, "{:?}", cache.odd);
+    let units: Vec<Option<&str>> = cache.lines.iter().map(|l| l.unit.as_deref()).collect();
+    let of_f1 = "data-f1\\x2dx-.y.mount";
+    let expected = [
+        Some("data.mount"),
+        None,
+        Some("data-nfs.mount"),
+        Some("own.mount"),
+        Some(of_f1),
+        Some("c.mount"),
+        None,
+        None,
+    ];
+    assert_eq!(units, expected);
+    let stops: Vec<bool> = cache.lines.iter().map(|l| l.stops).collect();
+    assert_eq!(
+        stops,
+        [false, false, true, false, false, true, false, false]
+    );
+    let roots = cache.lines.iter().filter_map(|l| l.root.as_ref());
+    assert_eq!(roots.count(), 4);
+    assert_eq!(
+        key_unit(&"zdata/a-b.c".parse().unwrap()),
+        "zfs-load-key@zdata-a\\x2db.c.service"
+    );
+    for odd in ["/", "none", "legacy", "relative", "/a/../b", "/a/."] {
+        assert_eq!(mount_unit(odd), None, "{odd}");
+    }
+    assert_eq!(mount_unit("/.a").as_deref(), Some("\\x2ea.mount"));
+}
+
+#[test]
+fn a_generator_that_is_not_in_use_is_none() {
+    use super::zfs_generator::in_use;
+    let tree = beside_the_generator("unused");
+    let mask = tree.0.join("etc/systemd/system-generators");
+    fs::create_dir_all(&mask).unwrap();
+    std::os::unix::fs::symlink("/dev/null", mask.join("zfs-mount-generator")).unwrap();
+    assert_eq!(in_use(&tree.host()).unwrap(), None, "masked");
+    fs::remove_dir_all(&mask).unwrap();
+    tree.put("/etc/zfs/zfs-list.cache/zdata", "\n");
+    assert_eq!(in_use(&tree.host()).unwrap(), None, "the pool was exported");
+    let tree = Tree::new("no-generator");
+    tree.put("/etc/zfs/zfs-list.cache/zdata", CACHE);
+    assert_eq!(in_use(&tree.host()).unwrap(), None);
+}
+
+/// What the next boot must not do: load a key of ours from elsewhere, or mount a replica as it was
+/// cached. What belongs to others stays as it is.
+#[test]
+fn beside_zfs_mount_generator_keys_and_replicas_are_ours() {
+    use super::zfs_generator::{Place, in_use, made};
+    let config = crate::config::Config::parse(
+        r#"(node: "f0", store: (label: "F3S_KEYS"), roots: [
+            (dataset: "zdata/enc", key: "f0:z", role: primary, required: true),
+            (dataset: "zdata/sink/f1", key: "f1:z", role: replica, required: true),
+        ])"#,
+    );
+    let tree = beside_the_generator("made");
+    let cache = in_use(&tree.host()).unwrap().unwrap();
+    let made = made(&config.unwrap(), &cache);
+    let paths: Vec<(Place, &str)> = made.iter().map(|m| (m.place, m.path.as_str())).collect();
+    let expected = [
+        (Place::Early, "zfs-load-key@zdata-enc.service"),
+        (Place::Early, "zfs-load-key@zdata-sink-f1.service"),
+        (Place::Normal, "data-f1\\x2dx-.y.mount.d/f3skeys.conf"),
+        (Place::Normal, "c.mount.d/f3skeys.conf"),
+    ];
+    assert_eq!(paths, expected);
+    assert!(made[0].text.contains("\nExecStart=/usr/bin/true\n"));
+    assert!(
+        made[2]
+            .text
+            .contains("\nConditionPathExists=!/etc/f3skeys.ron\n")
+    );
 }
 
 /// Every text of up to this many of these characters.

@@ -222,6 +222,9 @@ pub fn service(call: ServiceCall, name: &str) -> Program {
     ("/usr/sbin/service", vec![name.to_owned(), word.to_owned()])
 }
 
+/// What tells of systemd's units: there are none.
+pub const SYSTEMCTL: Option<&str> = None;
+
 /// The version of ZFS in the kernel; `None` where it does not say.
 pub fn zfs_version() -> Option<String> {
     let ctl = Ctl::new("vfs.zfs.version.module");

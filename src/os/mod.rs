@@ -37,10 +37,10 @@ pub use lockdown::{LockedDown, harden, lock_down, only_root, user};
 pub use memory::{Intake, guard_all_memory, guard_memory};
 pub use platform::{
     DEVICE_NODES, HELD_WHILE_FORMATTED, JAILED_PROPERTY, MOUNTS_OUTLIVE_US, PATHS, SERIAL_HINT,
-    beneath, boot_id, carp, checker, covering, detach_mounts, disks, fixed_disks, formatting,
-    go_first, hold, is_disk, is_held, is_optical, is_there, make_immutable, mount_of, mount_store,
-    mounts, mounts_of, mounts_of_and_others, own_program, parts, pool_state, serial, service,
-    set_carp, shown_serials, signatures, unmount_store, users, zfs_version,
+    SYSTEMCTL, beneath, boot_id, carp, checker, covering, detach_mounts, disks, fixed_disks,
+    formatting, go_first, hold, is_disk, is_held, is_optical, is_there, make_immutable, mount_of,
+    mount_store, mounts, mounts_of, mounts_of_and_others, own_program, parts, pool_state, serial,
+    service, set_carp, shown_serials, signatures, unmount_store, users, zfs_version,
 };
 pub use random::{random, unforeseen};
 

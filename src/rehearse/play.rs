@@ -26,6 +26,8 @@ pub(super) struct Play {
     pub(super) left_alone: Vec<Finding>,
     /// What a stream has mounted, shared or written beside the replicas.
     pub(super) strays: Vec<Finding>,
+    /// What is to be said of lines of fstab, and of systemd's units.
+    pub(super) host: Vec<Finding>,
     /// Every gate.
     pub(super) gates: Vec<Asked>,
 }
@@ -58,6 +60,8 @@ pub(super) fn play(stage: &Stage, config: &Config) -> Play {
     unknown.extend(stage.not_understood(config));
     let strays = stage.strays(config);
     stage.mount_all();
+    let mut host = stage.mount_fstab(config);
+    let falls = stage.bound(config, pass.deadline);
     let mut pass = Pass::begin("ready", stage.node(), config);
     let plan = ready::mount_all(&mut pass);
     let gaps = ready::missing(&pass, &plan)
@@ -80,12 +84,15 @@ pub(super) fn play(stage: &Stage, config: &Config) -> Play {
         .collect();
     ready::judge(&mut pass, &plan);
     let learned = evaluate::learn(&mut pass);
+    stage.unmount(&falls);
+    host.extend(falls.into_iter().map(|one| one.finding));
     Play {
         unknown,
         fault: pass.report.fault,
         gaps,
         left_alone,
         strays,
+        host,
         gates: ask_gates(stage, config, &learned),
     }
 }

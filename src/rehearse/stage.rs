@@ -2,14 +2,17 @@
 //! real one; what would change anything happens here alone.
 
 use super::world::World;
+use crate::bound::{self, Falls, Unit};
 use crate::config::Config;
 use crate::device::{Candidate, Filesystem};
 use crate::early;
 use crate::gate::{Live, Questions};
 use crate::host::bare::Beneath;
+use crate::host::{Fstab, InitSystem};
 use crate::key::{Fingerprint, Key};
+use crate::legacy::{self, Known};
 use crate::names::DatasetName;
-use crate::os::{Intake, Mount, PoolState};
+use crate::os::{Intake, Mount, PATHS, PoolState};
 use crate::pass::{Node, ONE_CALL};
 use crate::plan::Step;
 use crate::report::{Finding, Severity};
@@ -91,6 +94,53 @@ impl<'a> Stage<'a> {
     /// What the system does between the passes, over every pool there is.
     pub(super) fn mount_all(&self) {
         self.world.borrow_mut().mount_all();
+    }
+
+    /// What fstab mounts behind that; tells of the lines that a boot has trouble with.
+    pub(super) fn mount_fstab(&self, config: &Config) -> Vec<Finding> {
+        let fstab = match self.real.system.fstab() {
+            Ok(fstab) => fstab,
+            Err(trouble) => {
+                let what = format!("not known what the boot mounts by it: {trouble}");
+                return vec![failure("/etc/fstab", &what, "see why it cannot be read")];
+            }
+        };
+        let odd = fstab.odd.iter().map(|line| {
+            let what = format!("not known what the boot makes of it: {line}");
+            failure("/etc/fstab", &what, "correct the line")
+        });
+        let mut told: Vec<Finding> = odd.collect();
+        let mut world = self.world.borrow_mut();
+        let mut steps = Vec::new();
+        let known = Known::of(PATHS.init, config, world.observed());
+        for legacy in legacy::lines(PATHS.init, &fstab) {
+            told.extend(known.foretold(&legacy));
+            if known.is_mounted(&legacy) && PATHS.init == InitSystem::Systemd {
+                let dataset = legacy.dataset;
+                let at = PathBuf::from(&legacy.line.at);
+                steps.push(Step::Mount { dataset, at });
+            }
+        }
+        world.make(&steps);
+        told
+    }
+
+    /// Mount units that would not let stand what the boot mounts, as systemd has them now.
+    pub(super) fn bound(&self, config: &Config, deadline: Deadline) -> Vec<Falls> {
+        let one_call = deadline.at_most(self.clock(), ONE_CALL);
+        bound::look(
+            self.real.system,
+            config,
+            self.world.borrow().observed(),
+            one_call,
+        )
+    }
+
+    /// What systemd takes off again, once it is mounted.
+    pub(super) fn unmount(&self, falls: &[Falls]) {
+        let mut world = self.world.borrow_mut();
+        let then = falls.iter().filter_map(|one| one.then.as_ref());
+        then.for_each(|dataset| world.unmount(dataset));
     }
 
     /// What a stream says of datasets that are none of the configured roots', and what a boot without the
@@ -590,6 +640,14 @@ impl System for Stage<'_> {
 
     fn guard(&self, _path: &Path, _deadline: Deadline) -> Result<Guard, Trouble> {
         Err(not_here("guarding"))
+    }
+
+    fn fstab(&self) -> Result<Fstab, Trouble> {
+        self.real.system.fstab()
+    }
+
+    fn units(&self, names: &[String], deadline: Deadline) -> Result<Vec<Unit>, Trouble> {
+        self.real.system.units(names, deadline)
     }
 
     /// As it is now: what will lie there then nobody can tell before it is mounted.

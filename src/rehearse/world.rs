@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 struct Standing {
     mount: Mount,
     parent: usize,
+    /// It was unmounted again.
+    fallen: bool,
 }
 
 /// Pools and mounts as imagined.
@@ -32,6 +34,7 @@ impl World {
             mounts: vec![Standing {
                 mount: root,
                 parent: 0,
+                fallen: false,
             }],
         }
     }
@@ -110,6 +113,19 @@ impl World {
         }
     }
 
+    /// Unmounts a dataset.
+    pub(super) fn unmount(&mut self, name: &DatasetName) {
+        for dataset in self.datasets_mut().filter(|d| d.name == *name) {
+            dataset.mounted = false;
+        }
+        // Hidden, and not taken out: others are told by their place in the list where they lie.
+        for standing in &mut self.mounts {
+            if standing.mount.source == name.as_str() {
+                standing.fallen = true;
+            }
+        }
+    }
+
     /// Unmounts all but the root file system.
     pub(super) fn unmount_all(&mut self) {
         self.mounts.truncate(1);
@@ -142,6 +158,7 @@ impl World {
                 fsid: String::new(),
             },
             parent,
+            fallen: false,
         });
     }
 
@@ -165,6 +182,7 @@ impl World {
     pub(super) fn places(&self, dataset: &DatasetName) -> Vec<PathBuf> {
         self.mounts
             .iter()
+            .filter(|standing| !standing.fallen)
             .filter(|standing| standing.mount.source == dataset.as_str())
             .map(|standing| standing.mount.at.clone())
             .collect()
@@ -172,7 +190,8 @@ impl World {
 
     /// What is mounted.
     pub(super) fn mounts(&self) -> impl Iterator<Item = &Mount> {
-        self.mounts.iter().map(|standing| &standing.mount)
+        let standing = self.mounts.iter().filter(|standing| !standing.fallen);
+        standing.map(|standing| &standing.mount)
     }
 
     /// Whether a dataset is a volume that has its device.
@@ -213,11 +232,9 @@ impl World {
         let mut current = 0;
         for prefix in prefixes {
             // Number 0 is its own parent, and no mount in itself.
-            while let Some(next) =
-                self.mounts.iter().enumerate().rposition(|(number, s)| {
-                    number != 0 && s.parent == current && s.mount.at == prefix
-                })
-            {
+            while let Some(next) = self.mounts.iter().enumerate().rposition(|(number, s)| {
+                number != 0 && !s.fallen && s.parent == current && s.mount.at == prefix
+            }) {
                 current = next;
             }
         }

@@ -2,7 +2,9 @@
 //! gates.
 
 use crate::sim::{self, BHYVE, PEER, Sim, Stick, ZDATA, at, dataset, encrypted, keys};
+use f3skeys::bound::Unit;
 use f3skeys::device::Foreign;
+use f3skeys::host::fstab;
 use f3skeys::key::Fingerprint;
 use f3skeys::names::KeyName;
 use f3skeys::os::PoolState;
@@ -943,7 +945,98 @@ const GATES: &[Fault] = &[
     ),
 ];
 
+/// Gives the served dataset to fstab, with these options.
+fn in_fstab(sim: &Sim, options: &str) {
+    sim.change("zdata/enc/nfsdata", |d| d.mountpoint = Mountpoint::Legacy);
+    fstab_line(sim, "zdata/enc/nfsdata /data/nfs", options);
+}
+
+fn fstab_line(sim: &Sim, mount: &str, options: &str) {
+    let text = format!("/dev/sda1 /boot ext4 rw 0 2\n{mount} zfs {options} 0 0\n");
+    *sim.fstab.borrow_mut() = fstab::lines(&text);
+}
+
+/// Behind the keys, and before the gates.
+const IN_TIME: &str = "x-systemd.after=f3skeys.service,x-systemd.before=f3sready.service";
+
+const FSTAB: &[Fault] = &[
+    on_node("fstab stops the boot before the keys", |sim| {
+        in_fstab(sim, "defaults");
+    }),
+    on_node("fstab gives up before the keys", |sim| {
+        in_fstab(sim, "defaults,nofail");
+    }),
+    on_node("fstab mounts behind the keys", |sim| {
+        in_fstab(sim, &format!("defaults,nofail,{IN_TIME}"));
+    }),
+    on_node("fstab mounts behind the keys and may not fail", |sim| {
+        in_fstab(sim, &format!("defaults,{IN_TIME}"));
+    }),
+    on_node("fstab may not fail and its key opens nothing", |sim| {
+        in_fstab(sim, &format!("defaults,{IN_TIME}"));
+        wrap(sim, "zdata/enc", OTHER);
+    }),
+    on_node("fstab leaves the dataset to a person", |sim| {
+        in_fstab(sim, "defaults,noauto");
+    }),
+    on_node("fstab names what ZFS mounts itself", |sim| {
+        fstab_line(sim, "zdata/enc/nfsdata /data/nfs", "defaults");
+    }),
+    on_node("fstab mounts what needs no key", |sim| {
+        add(sim, dataset("zdata/plain"));
+        sim.change("zdata/plain", |d| d.mountpoint = Mountpoint::Legacy);
+        fstab_line(sim, "zdata/plain /plain", "defaults,nofail");
+    }),
+];
+
+/// The mount unit of the served dataset is bound to one that loads its key.
+fn bound(sim: &Sim, directory: &str, active: bool) {
+    let holder = "zfs-load-key@zdata-enc.service";
+    let unit = |name: &str, directory: &str, active, bound_to| Unit {
+        name: name.to_owned(),
+        active,
+        file: format!("/run/systemd/{directory}/{name}"),
+        bound_to,
+    };
+    *sim.units.borrow_mut() = vec![
+        unit(
+            "data-nfs.mount",
+            "generator",
+            false,
+            vec![holder.to_owned()],
+        ),
+        unit(holder, directory, active, Vec::new()),
+    ];
+}
+
+const BOUND: &[Fault] = &[
+    on_node("a unit that loads no key unmounts the dataset", |sim| {
+        bound(sim, "generator", false);
+    }),
+    on_node("a unit of ours holds the dataset", |sim| {
+        bound(sim, "generator.early", true);
+    }),
+    on_node("a unit of ours will hold the dataset", |sim| {
+        bound(sim, "generator.early", false);
+    }),
+    on_node("a unit that nobody knows unmounts the dataset", |sim| {
+        bound(sim, "generator", true);
+        sim.units.borrow_mut().truncate(1);
+    }),
+];
+
 pub fn all_faults() -> Vec<Fault> {
     let healthy = [on_node("nothing", |_| {})];
-    [&healthy[..], STICK, HOST, KEYS, ROOTS, PROPERTIES, GATES].concat()
+    [
+        &healthy[..],
+        STICK,
+        HOST,
+        KEYS,
+        ROOTS,
+        PROPERTIES,
+        GATES,
+        FSTAB,
+        BOUND,
+    ]
+    .concat()
 }

@@ -7,9 +7,11 @@
 pub mod formatter;
 pub mod medium;
 
+use f3skeys::bound::Unit;
 use f3skeys::config::{Config, Peer};
 use f3skeys::device::{Candidate, Filesystem, Kind as FsKind};
 use f3skeys::gate::{Live, Questions};
+use f3skeys::host::Fstab;
 use f3skeys::host::bare::{Bare, Beneath};
 use f3skeys::key::{Fingerprint, Key, Nonce, keys_alive};
 use f3skeys::marker::{self, LOCK_POLL};
@@ -289,6 +291,10 @@ pub struct Sim {
     pub load_takes: Cell<Duration>,
     /// Datasets on which `readonly` cannot be set.
     pub stubborn: RefCell<Vec<String>>,
+    /// What the system mounts by itself.
+    pub fstab: RefCell<Fstab>,
+    /// Units of systemd.
+    pub units: RefCell<Vec<Unit>>,
     /// Of several file systems with one mountpoint the last by name is mounted first.
     pub twins_reversed: Cell<bool>,
     /// What lies beneath mountpoints; elsewhere they are clean.
@@ -408,6 +414,8 @@ impl Sim {
             looked: RefCell::default(),
             load_takes: Cell::new(Duration::ZERO),
             stubborn: RefCell::default(),
+            fstab: RefCell::default(),
+            units: RefCell::default(),
             twins_reversed: Cell::default(),
             beneath: RefCell::default(),
             wall: Cell::new(1_795_000_000),
@@ -631,6 +639,52 @@ impl Sim {
         }
     }
 
+    /// What fstab mounts after that, as systemd does it: the file systems of ZFS that wait for f3skeys.
+    /// Tells whether the boot goes on.
+    pub fn fstab_mount_all(&self) -> bool {
+        let fstab = self.fstab.borrow();
+        let mut goes_on = true;
+        for line in fstab.lines.iter().filter(|line| line.fstype == "zfs") {
+            let dataset = self.find(&line.device);
+            let waits = line.has("x-systemd.after=f3skeys.service");
+            let mountable = dataset.mountpoint == Mountpoint::Legacy || line.has("zfsutil");
+            let open = dataset.key_status != KeyStatus::Unavailable;
+            match (line.has("noauto"), waits && mountable && open) {
+                (true, _) => {}
+                (false, true) => self.mount_at(&dataset.name, Path::new(&line.at)),
+                (false, false) => goes_on &= line.has("nofail"),
+            }
+        }
+        goes_on
+    }
+
+    /// What systemd takes off again: what is bound to a unit that is not active. Of ours the boot has
+    /// started each. Tells whether all stays.
+    pub fn systemd_unmounts(&self) -> bool {
+        let mut units = self.units.borrow_mut();
+        for unit in units.iter_mut() {
+            unit.active |= unit.file.starts_with("/run/systemd/generator.early/");
+        }
+        let is_active = |name: &String| units.iter().any(|u| u.name == *name && u.active);
+        let is_held = |d: &Dataset| match &d.mountpoint {
+            Mountpoint::Path(at) => {
+                let name = at.display().to_string().replacen('/', "", 1);
+                let name = format!("{}.mount", name.replace('/', "-"));
+                let unit = units.iter().find(|u| u.name == name);
+                unit.is_none_or(|unit| unit.bound_to.iter().all(is_active))
+            }
+            _ => true,
+        };
+        let datasets = self.datasets.borrow().clone();
+        let fallen = datasets.iter().filter(|d| d.mounted && !is_held(d));
+        let fallen: Vec<&str> = fallen.map(|d| d.name.as_str()).collect();
+        for name in &fallen {
+            self.mounts.borrow_mut().retain(|m| m.mount.source != *name);
+            self.change(name, |d| d.mounted = false);
+        }
+        fallen.is_empty()
+    }
+
     /// The power fails and comes back: mounts, keys and the boot's identity are gone. The root file
     /// system is mounted, and its key was asked for, before anything else runs.
     pub fn reboot(&self, boot_id: &str) {
@@ -725,16 +779,19 @@ impl Sim {
     }
 
     fn mount_now(&self, name: &DatasetName) {
+        if let Mountpoint::Path(at) = self.find(name.as_str()).mountpoint {
+            self.mount_at(name, &at);
+        }
+    }
+
+    fn mount_at(&self, name: &DatasetName, at: &Path) {
         let dataset = self.find(name.as_str());
-        let Mountpoint::Path(at) = &dataset.mountpoint else {
-            return;
-        };
         self.trace.borrow_mut().push(Event::Mounted {
             dataset: name.to_string(),
             writable: !dataset.readonly,
         });
         self.push_mount(Mount {
-            at: at.clone(),
+            at: at.to_owned(),
             fstype: "zfs".to_owned(),
             source: name.to_string(),
             read_only: dataset.readonly,
@@ -1020,6 +1077,16 @@ impl System for Sim {
         self.step();
         let states = self.states.borrow();
         states.get(pool).cloned().unwrap_or(PoolState::NotImported)
+    }
+
+    fn fstab(&self) -> Result<Fstab, Trouble> {
+        Ok(self.fstab.borrow().clone())
+    }
+
+    fn units(&self, names: &[String], _deadline: Deadline) -> Result<Vec<Unit>, Trouble> {
+        let units = self.units.borrow();
+        let asked = units.iter().filter(|unit| names.contains(&unit.name));
+        Ok(asked.cloned().collect())
     }
 
     fn mounts(&self) -> Result<Vec<Mount>, Trouble> {

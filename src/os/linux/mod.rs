@@ -159,6 +159,9 @@ pub fn service(call: ServiceCall, name: &str) -> Program {
     ("/usr/bin/systemctl", words.collect())
 }
 
+/// What tells of systemd's units.
+pub const SYSTEMCTL: Option<&str> = Some("/usr/bin/systemctl");
+
 /// The version of ZFS in the kernel; `None` where it does not say.
 pub fn zfs_version() -> Option<String> {
     fs::read_to_string("/sys/module/zfs/version").ok()
