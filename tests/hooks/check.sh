@@ -2,8 +2,8 @@
 # Checks the hooks without a node: shell, manual pages, install.sh, units, the
 # order of the rc.d scripts, what they and the daily job ask of the program and
 # of rc, the locks of jobs, packages, completions, the examples, FreeBSD's blocks
-# of the guides, metrics, alerts and pictures.  One line a check; exit 1 when one
-# fails.
+# of the guides, metrics, alerts and pictures, and what the lab does before it has
+# a machine.  One line a check; exit 1 when one fails.
 set -u
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -93,6 +93,8 @@ lint() {
 . "$here/guides.sh"
 # shellcheck source=monitoring.sh
 . "$here/monitoring.sh"
+# shellcheck source=lab.sh
+. "$here/lab.sh"
 
 cd "$top" || exit 1
 lint
@@ -108,5 +110,6 @@ package_checks
 example_checks
 guide_checks
 monitoring_checks
+lab_checks
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

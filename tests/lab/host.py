@@ -11,6 +11,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 
 LAB = pathlib.Path(__file__).resolve().parent
 PROJECT = LAB.parent.parent
@@ -73,6 +74,33 @@ def loud(*command, **options):
                           stdout=sys.stderr, check=False, **options)
     if done.returncode:
         raise LabError(f"{shlex.join(str(c) for c in command)}: exit {done.returncode}")
+
+
+# How long another apt on this machine is waited for, in seconds.
+APT_LIMIT = 900
+# What apt says of a lock that another has. It waits for dpkg's by itself, and for no other.
+LOCKED = ("Could not get lock", "Unable to lock", "Unable to acquire the dpkg")
+
+
+def apt(*arguments, limit=APT_LIMIT, between=10):
+    """Runs apt-get, which takes minutes; while another process has apt's locks it is waited for."""
+    environ = dict(os.environ, DEBIAN_FRONTEND="noninteractive", LC_ALL="C")
+    command = ["apt-get", "-q", "-y", "-o", f"DPkg::Lock::Timeout={limit}", *arguments]
+    began = time.monotonic()
+    while True:
+        done = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, text=True, errors="replace", env=environ)
+        locked = False
+        for line in done.stdout:
+            locked |= any(word in line for word in LOCKED)
+            print(line, end="", file=sys.stderr, flush=True)
+        if done.wait() == 0:
+            return
+        waited = time.monotonic() - began
+        if not locked or waited > limit:
+            raise LabError(f"{shlex.join(command)}: exit {done.returncode}")
+        say(f"another apt is at work on this machine: waited {waited:.0f} s of {limit} s for it")
+        time.sleep(between)
 
 
 def which(tool):
@@ -159,12 +187,10 @@ def install_tools():
     from_backports = []
     if codename() == "bookworm":
         from_backports = ["-t", backports()]
-    apt = ["apt-get", "-y", "-q", "--no-install-recommends"]
-    environ = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
-    loud("apt-get", "-q", "update", env=environ)
+    apt("update")
     plain = [p for p in missing if not p.startswith("qemu")]
     qemu = [p for p in missing if p.startswith("qemu")]
     if plain:
-        loud(*apt, "install", *plain, env=environ)
+        apt("--no-install-recommends", "install", *plain)
     if qemu:
-        loud(*apt, *from_backports, "install", *qemu, env=environ)
+        apt("--no-install-recommends", *from_backports, "install", *qemu)

@@ -15,7 +15,9 @@ import threading
 import time
 
 import host
+import pace
 
+# Limits in seconds, where a start takes a minute; on a slower machine each is longer (`pace.py`).
 BOOT_LIMIT = 300
 COMMAND_LIMIT = 120
 # One question of those that are asked until the answer is yes.
@@ -23,6 +25,9 @@ QUESTION_LIMIT = 60
 # A whole group of scenarios has to fit into this, unless its machines are given longer.
 LIFE_LIMIT = 1500
 PR_SET_PDEATHSIG = 1
+# How often a person is told that a start still lasts, in seconds.
+TELL = 60
+PACE = pace.Pace()
 
 
 class Failed(Exception):
@@ -119,12 +124,12 @@ class Channel:
             except ValueError:
                 continue  # half a line of a machine that was reset
             if message.get("hello"):
-                self.hellos.put(message)
+                self.hellos.put(time.monotonic())
             elif message["id"] in self.answers:
                 self.answers[message["id"]].put(message)
 
     def ask(self, command, stdin=b"", limit=COMMAND_LIMIT):
-        """Sends a command and returns where its answer will be."""
+        """Sends a command and returns where its answer will be; `limit` is one of this machine's."""
         request = {"id": next(self.ids), "command": command, "limit": limit,
                    "stdin": base64.b64encode(stdin).decode("ascii")}
         box = self.answers[request["id"]] = queue.Queue()
@@ -135,6 +140,9 @@ class Channel:
 class Machine:
     """A node: start it, talk to it, plug things into it, cut its power."""
 
+    # The one that was switched on last: what a person wants to see when the lab gives up.
+    latest = None
+
     def __init__(self, folder, boot, root, disks):
         """`boot` holds kernel and initrd; `root` and `disks` (name to image) are only read."""
         self.folder = pathlib.Path(folder)
@@ -144,6 +152,7 @@ class Machine:
         self.disks |= {name: self.overlay(name, path) for name, path in disks.items()}
         self.process = self.monitor = self.channel = self.wire = None
         self.plugged, self.life, self.on, self.cpus = {}, LIFE_LIMIT, False, 2
+        self.switched_on = None
 
     def overlay(self, name, backing):
         """A disk of this run's own on top of one that stays as it is."""
@@ -183,7 +192,8 @@ class Machine:
         with open(self.folder / "qemu.log", "wb") as log:
             self.process = subprocess.Popen(command, stdin=quiet, stdout=quiet if quiet is None else log,
                                             stderr=log, preexec_fn=die_with_parent)
-        self.guard = threading.Timer(self.life, self.process.kill)
+        Machine.latest = self
+        self.guard = threading.Timer(PACE.scaled(self.life), self.process.kill)
         self.guard.daemon = True
         if not interactive:
             self.guard.start()
@@ -191,17 +201,38 @@ class Machine:
         self.channel = Channel(self.folder / "agent.sock")
         for image, serial in sticks:
             self.plug(image, serial)
-        self.monitor.do("cont")
-        self.on = True
+        self.go()
         if wait:
             self.wait_agent()
 
+    def go(self):
+        """Lets the machine run from its beginning."""
+        self.switched_on = time.monotonic()
+        self.monitor.do("cont")
+        self.on = True
+
     def wait_agent(self, limit=BOOT_LIMIT):
-        """Waits for the agent of a machine that was just switched on or reset."""
-        try:
-            self.channel.hellos.get(timeout=limit)
-        except queue.Empty:
-            raise Failed(f"the machine did not come up within {limit} s") from None
+        """Waits for the agent of a machine that was switched on or reset; a start by the lab is measured."""
+        limit, began = PACE.of_a_start(limit), time.monotonic()
+        while True:
+            left = began + limit - time.monotonic()
+            try:
+                came_up = self.channel.hellos.get(timeout=max(0, min(TELL, left)))
+                break
+            except queue.Empty:
+                if self.process.poll() is not None:
+                    raise Failed("QEMU has ended before the machine came up") from None
+                if left <= 0:
+                    raise Failed(f"the machine did not come up within {limit:.0f} s") from None
+            host.say(f"a machine is starting: waited {time.monotonic() - began:.0f} s, at most {limit:.0f} s")
+        if self.switched_on:
+            PACE.measured(came_up - self.switched_on)
+        self.switched_on = None
+
+    def console_end(self):
+        """What the machine has last written on its console."""
+        text = self.console.read_text(errors="replace") if self.console.exists() else ""
+        return text[-6000:]
 
     def cut(self):
         """The power is out: what was not on the disks is gone, and every stick is pulled."""
@@ -216,8 +247,7 @@ class Machine:
         """The power is back, with `sticks` (image, serial) plugged in."""
         for image, serial in sticks:
             self.plug(image, serial)
-        self.monitor.do("cont")
-        self.on = True
+        self.go()
         self.wait_agent()
 
     def reset(self):
@@ -272,6 +302,7 @@ class Machine:
 
     def sh(self, command, stdin=b"", limit=COMMAND_LIMIT):
         """Runs a shell command in the machine, whatever its status."""
+        limit = PACE.scaled(limit)
         box = self.channel.ask(command, stdin, limit)
         try:
             return Done(command, box.get(timeout=limit + 60))
@@ -280,6 +311,7 @@ class Machine:
 
     def begin(self, command, limit=COMMAND_LIMIT):
         """Starts a command and returns a function that waits for its end."""
+        limit = PACE.scaled(limit)
         box = self.channel.ask(command, b"", limit)
         return lambda: Done(command, box.get(timeout=limit + 60))
 
@@ -298,6 +330,7 @@ class Machine:
 
     def until(self, command, limit, what):
         """Asks again and again until a command succeeds; returns its output."""
+        limit = PACE.scaled(limit)
         deadline = time.monotonic() + limit
         while True:
             try:
@@ -309,7 +342,7 @@ class Machine:
                 # asked again.
                 done = lost
             if time.monotonic() > deadline:
-                raise Failed(f"{what}: not within {limit} s\n{done}")
+                raise Failed(f"{what}: not within {limit:.0f} s\n{done}")
             time.sleep(0.5)
 
 
