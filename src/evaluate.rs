@@ -12,6 +12,7 @@ use crate::ready;
 use crate::report::{GateLine, Severity};
 use crate::sightings::Sightings;
 use crate::sorted::{Map, Set};
+use crate::starts::{self, Starts};
 
 /// What the peers say: nobody asks them at boot, when there is no network yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -320,7 +321,7 @@ fn close(pass: &mut Pass, gate: &Gate) {
     if gate.services.is_empty() {
         return;
     }
-    if let Err(e) = marker::set_pending(pass.node.run, &gate.name, &boot) {
+    if let Err(e) = starts::write(pass.node.run, &gate.name, &boot, &Starts::default()) {
         let subject = format!("gate {}", gate.name);
         let what = format!("its services will not be started by themselves: {e}");
         let remedy = "make the run directory writable for root, or start them by hand later";

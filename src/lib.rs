@@ -29,7 +29,7 @@
 //!   [`reconcile`] (gates, services and guards, each minute),
 //!   [`preview`] (`plan`), [`rehearse`] (both, on an imagined node), [`status`], [`verify`], [`doctor`],
 //!   [`new_key`]; what they share is in [`pass`], `evaluate` (gates; [`sightings`]: since when a snapshot is known), [`guard`]
-//!   (mountpoints), [`links`] (on the way to them) and [`roles`] (what is said of replicas).
+//!   (mountpoints), [`links`] (on the way to them), `stopping` and `starts` (services of a gate that closes or opens) and [`roles`] (what is said of replicas).
 //! - [`promote`] makes a replica writable and read-only again, as [`promotion`] records; [`receive`]
 //!   answers another node's question.
 //! - [`backup`] puts every key of this node on the peers' stores and has them prove it;
@@ -114,8 +114,10 @@ pub mod services;
 pub mod shell;
 pub mod sightings;
 pub mod sorted;
+mod starts;
 pub mod statement;
 pub mod status;
+mod stopping;
 pub mod store;
 pub mod stores;
 pub mod syslog;

@@ -19,7 +19,7 @@ use crate::plan::{Pool, is_loaded};
 use crate::report::{Report, RootLine, Severity};
 use crate::shell::command;
 use crate::sorted::Map;
-use crate::time::Deadline;
+use crate::stopping::{self, Stop};
 use crate::trouble::Trouble;
 use crate::zfs::Damaged;
 use plan::{Kept, Unmount};
@@ -118,17 +118,17 @@ fn hold_carp(pass: &mut Pass) -> String {
 fn stop_services(pass: &mut Pass) -> String {
     let services = services(pass.config);
     let half = pass.deadline.share(pass.clock(), 2);
+    let stops = stopping::stop_all(pass, &services, half, Duration::MAX);
     let mut stopped = 0;
-    for (done, service) in services.iter().enumerate() {
-        let deadline = half.share(pass.clock(), services.len() - done);
-        match stop(pass, service, deadline) {
-            Ok(false) => {}
-            Ok(true) => {
+    for (service, stop) in services.iter().zip(stops) {
+        match stop {
+            Stop::Already => {}
+            Stop::Stopped => {
                 pass.report.change(format!("stopped {service}"));
                 stopped += 1;
             }
-            Err(trouble) => {
-                let what = format!("the service could not be stopped: {trouble}");
+            stop => {
+                let what = format!("the service could not be stopped: {}", stop.words());
                 let remedy = format!("see why, stop it, {AGAIN}");
                 let subject = service.to_string();
                 pass.report
@@ -150,20 +150,6 @@ fn services(config: &Config) -> Vec<ServiceName> {
     }
     services.reverse();
     services
-}
-
-/// Stops a service; tells whether that was needed. One that cannot be asked for is stopped, too.
-fn stop(pass: &Pass, service: &ServiceName, deadline: Deadline) -> Result<bool, Trouble> {
-    let services = pass.node.services;
-    let clock = pass.clock();
-    if let Ok(false) = services.runs(service, deadline.at_most(clock, ONE_CALL)) {
-        return Ok(false);
-    }
-    services.stop(service, deadline)?;
-    match services.runs(service, deadline.at_most(clock, ONE_CALL))? {
-        false => Ok(true),
-        true => Err(Trouble::failed(service.as_str(), "it runs all the same")),
-    }
 }
 
 /// Unmounts until nothing is left or nothing works any more. An unmount may have to write all that

@@ -153,48 +153,6 @@ pub fn set_locked(run: &Path, locked: bool) -> io::Result<()> {
     }
 }
 
-/// The file that remembers, in the boot `boot`, that a gate's services are to be started once it
-/// opens.
-fn pending(run: &Path, gate: &GateName) -> PathBuf {
-    run.join("pending").join(gate.as_str())
-}
-
-/// Whether the gate's services are to be started once it opens.
-///
-/// # Errors
-/// The run directory could not be read.
-pub fn is_pending(run: &Path, gate: &GateName, boot: &str) -> io::Result<bool> {
-    match fs::read_to_string(pending(run, gate)) {
-        Ok(of_boot) => Ok(of_boot == boot),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(e),
-    }
-}
-
-/// Remembers that a gate's services are to be started once it opens.
-///
-/// # Errors
-/// The run directory could not be written.
-pub fn set_pending(run: &Path, gate: &GateName, boot: &str) -> io::Result<()> {
-    if is_pending(run, gate, boot).is_ok_and(|already| already) {
-        return Ok(());
-    }
-    make_directory(run)?;
-    make_directory(&run.join("pending"))?;
-    replace(&pending(run, gate), boot.as_bytes())
-}
-
-/// Remembers that a gate's services were started.
-///
-/// # Errors
-/// The run directory could not be written.
-pub fn clear_pending(run: &Path, gate: &GateName) -> io::Result<()> {
-    match fs::remove_file(pending(run, gate)) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
-    }
-}
-
 /// How often in a row a verb of this boot found another run at work, this time included.
 ///
 /// # Errors
@@ -425,10 +383,9 @@ mod tests {
         let run = Scratch::new("marker-away");
         let gate: GateName = "nfs".parse().unwrap();
         let turned_away = run.0.join("turned-away-reconcile");
-        let away: [(PathBuf, &dyn Fn() -> io::Result<()>); 4] = [
+        let away: [(PathBuf, &dyn Fn() -> io::Result<()>); 3] = [
             (turned_away, &|| let_in(&run.0, "reconcile")),
             (run.0.join(LOCKED), &|| set_locked(&run.0, false)),
-            (pending(&run.0, &gate), &|| clear_pending(&run.0, &gate)),
             (path(&run.0, &gate), &|| remove(&run.0, &gate).map(drop)),
         ];
         for (path, take) in away {
@@ -520,23 +477,6 @@ mod tests {
         fs::rename(&file, &real).unwrap();
         std::os::unix::fs::symlink(&real, &file).unwrap();
         assert!(read(&run.0, &gate).is_err());
-    }
-
-    #[test]
-    fn what_is_to_be_started_is_remembered_for_this_boot_alone() {
-        let run = Scratch::new("marker-pending");
-        let gate: GateName = "nfs".parse().unwrap();
-        let is = |boot: &str| is_pending(&run.0, &gate, boot);
-        assert!(!is("b1").unwrap());
-        set_pending(&run.0, &gate, "b1").unwrap();
-        assert!(is("b1").unwrap() && !is("b2").unwrap());
-        set_pending(&run.0, &gate, "b2").unwrap();
-        assert!(is("b2").unwrap() && !is("b1").unwrap());
-        clear_pending(&run.0, &gate).unwrap();
-        assert!(!is("b2").unwrap());
-        // What cannot be read is no "no".
-        fs::create_dir(pending(&run.0, &gate)).unwrap();
-        assert!(is("b2").is_err());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! without control characters.
 
 pub mod reader;
+mod unheard;
 
 use crate::child::{Finished, Look, Running};
 use crate::config::{Config, Peer, ReplicaOf};
@@ -286,7 +287,7 @@ impl Peers for Ssh<'_> {
         let mut running = self.begin(peer, question, keys, deadline)?;
         loop {
             match running.look(self.clock) {
-                Ok(Look::Ended(finished)) => return self.heard(peer, &finished),
+                Ok(Look::Ended(finished)) => return self.heard(peer, &question.from, &finished),
                 Ok(Look::Moved) => {}
                 Ok(Look::Waits) => running.wait(self.clock),
                 Err(trouble) => return Err(of_peer(peer, trouble)),
@@ -317,8 +318,8 @@ impl Peers for Ssh<'_> {
 enum Line<'k> {
     /// Nothing is being asked; this was answered before.
     Free(Option<Result<Reply, Trouble>>),
-    /// An answer is waited for.
-    Asked(&'k Peer, Running<'k>),
+    /// An answer is waited for; the node asks under this name.
+    Asked(&'k Peer, NodeName, Running<'k>),
     /// There is no more to ask.
     Over,
 }
@@ -362,14 +363,17 @@ impl Ssh<'_> {
                     keys,
                     deadline,
                 }) => match self.begin(peer, &question, &keys, deadline) {
-                    Ok(running) => (true, Line::Asked(peer, running)),
+                    Ok(running) => (true, Line::Asked(peer, question.from, running)),
                     Err(trouble) => (true, Line::Free(Some(Err(trouble)))),
                 },
             },
-            Line::Asked(peer, mut running) => match running.look(self.clock) {
-                Ok(Look::Ended(finished)) => (true, Line::Free(Some(self.heard(peer, &finished)))),
-                Ok(Look::Moved) => (true, Line::Asked(peer, running)),
-                Ok(Look::Waits) => (false, Line::Asked(peer, running)),
+            Line::Asked(peer, from, mut running) => match running.look(self.clock) {
+                Ok(Look::Ended(finished)) => {
+                    let heard = self.heard(peer, &from, &finished);
+                    (true, Line::Free(Some(heard)))
+                }
+                Ok(Look::Moved) => (true, Line::Asked(peer, from, running)),
+                Ok(Look::Waits) => (false, Line::Asked(peer, from, running)),
                 Err(trouble) => (true, Line::Free(Some(Err(of_peer(peer, trouble))))),
             },
         };
@@ -378,14 +382,13 @@ impl Ssh<'_> {
     }
 
     /// What a peer has answered by an `ssh` that is over.
-    fn heard(&self, peer: &Peer, finished: &Finished) -> Result<Reply, Trouble> {
-        let failed = |why: &str| Trouble::failed(peer.name.as_str(), &foreign::words(why));
+    fn heard(&self, peer: &Peer, from: &NodeName, finished: &Finished) -> Result<Reply, Trouble> {
+        let failed = |why: String| Trouble::failed(peer.name.as_str(), &why);
         if finished.status != Some(0) {
-            let words = String::from_utf8_lossy(&finished.stderr);
-            let status = finished.status.map_or(-1, |status| status);
-            return Err(failed(&format!("ssh exits with {status}: {words}")));
+            return Err(failed(unheard::failed(peer, from, finished)));
         }
-        reader::read(self.reader, &finished.stdout, self.clock).map_err(|why| failed(&why))
+        let read = reader::read(self.reader, &finished.stdout, self.clock);
+        read.map_err(|why| failed(unheard::not_understood(peer, finished, &why)))
     }
 }
 

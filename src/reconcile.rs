@@ -1,7 +1,8 @@
 //! `f3skeys reconcile`: holds gates, services and guards against the live system, each minute.
 //!
 //! Services of a gate that has closed are stopped. Services of a gate that was closed and is open
-//! are started, once: what an admin stops later stays stopped.
+//! are started, once: what an admin stops later stays stopped. One that is on its way is neither: it is
+//! told once, and looked at again each minute until its manager has brought it up or given it up.
 
 use crate::config::{Config, Gate};
 use crate::evaluate::{self, Peers};
@@ -9,13 +10,16 @@ use crate::exit::Fault;
 use crate::guard;
 use crate::marker;
 use crate::names::{GateName, ServiceName};
+use crate::os::WATCH_SERVICE;
 use crate::pass::{Node, Pass};
 use crate::ready;
 use crate::report::{Report, Severity};
 use crate::roles;
+use crate::services::{Seen, State};
 use crate::shell::command;
 use crate::sorted::Set;
-use crate::trouble::Trouble;
+use crate::starts::{self, Starts};
+use crate::stopping::{self, Stop, look};
 use std::time::Duration;
 
 /// Its name, for the count of turns.
@@ -24,10 +28,8 @@ const VERB: &str = "reconcile";
 const LOCK: &str = "the lock";
 /// So many turns in a row without the lock are news.
 const TURNS: u32 = 2;
-/// The longest that the service manager may take to say whether a service runs.
-const ASK_SERVICE: Duration = Duration::from_secs(5);
-/// The longest that a service may take to start or to stop.
-const MOVE_SERVICE: Duration = Duration::from_secs(20);
+/// The longest that services are waited for that are stopping. The next run looks again.
+const WAIT_FOR_STOPS: Duration = Duration::from_secs(20);
 
 /// Runs the whole pass.
 pub fn reconcile(node: Node, config: &Config) -> Report {
@@ -90,11 +92,13 @@ fn run(pass: &mut Pass, peers: &Peers) {
     }
     evaluate::gates(pass, markers, peers);
     pass.phase("services", |pass| {
-        let before = pass.report.changed.len();
+        let before = (pass.report.changed.len(), pass.report.findings.len());
         services(pass);
-        let words = match pass.report.changed.len() - before {
-            0 => "as they should be".to_owned(),
-            changes => format!("{changes} started or stopped"),
+        let changes = pass.report.changed.len() - before.0;
+        let words = match pass.report.findings.len() - before.1 {
+            0 if changes == 0 => "as they should be".to_owned(),
+            0 => format!("{changes} started or stopped"),
+            others => format!("{changes} started or stopped, {others} not as they should be"),
         };
         ((), words)
     });
@@ -110,53 +114,75 @@ fn services(pass: &mut Pass) {
         .gates
         .iter()
         .partition(|gate| open.contains(&gate.name));
-    for gate in closed.iter().rev() {
-        for service in gate.services.iter().rev() {
-            stop(pass, gate, service);
-        }
-    }
+    stop(pass, &closed);
     for gate in open.iter().filter(|gate| !gate.services.is_empty()) {
-        start_pending(pass, gate, &closed);
+        start_owed(pass, gate, &closed);
     }
 }
 
-/// Stops a service, if it runs or nobody knows; asks once more, since no exit status is a proof.
-fn stop(pass: &mut Pass, gate: &Gate, service: &ServiceName) {
-    if let Ok(false) = runs(pass, service) {
-        return;
+/// Stops what these gates keep stopped, each service once.
+fn stop(pass: &mut Pass, closed: &[&Gate]) {
+    let mut gates: Vec<&Gate> = Vec::new();
+    let mut services: Vec<ServiceName> = Vec::new();
+    for gate in closed.iter().rev() {
+        for service in gate.services.iter().rev() {
+            if !services.contains(service) {
+                gates.push(gate);
+                services.push(service.clone());
+            }
+        }
     }
-    let deadline = pass.deadline.at_most(pass.clock(), MOVE_SERVICE);
-    let stopped = pass.node.services.stop(service, deadline);
-    let failed = match (runs(pass, service), stopped) {
-        (Ok(false), _) => {
+    let stops = stopping::stop_all(pass, &services, pass.deadline, WAIT_FOR_STOPS);
+    for ((gate, service), stop) in gates.iter().zip(&services).zip(stops) {
+        report_stop(pass, gate, service, &stop);
+    }
+}
+
+fn report_stop(pass: &mut Pass, gate: &Gate, service: &ServiceName, stop: &Stop) {
+    let closed = format!("though gate {} is closed: {}", gate.name, stop.words());
+    let (severity, what, remedy) = match stop {
+        Stop::Already => return,
+        Stop::Stopped => {
             let change = format!("stopped {service}, since gate {} is closed", gate.name);
             return pass.report.change(change);
         }
-        (_, Err(trouble)) | (Err(trouble), Ok(())) => trouble.to_string(),
-        (Ok(true), Ok(())) => "it runs still".to_owned(),
+        // What is said of these lasts, so that it is said once; nothing is left to try.
+        Stop::OnItsWay(_) => (
+            Severity::Warning,
+            format!("may still be at work {closed}"),
+            "the next `f3skeys reconcile` looks again; see what holds it",
+        ),
+        Stop::Missing => (
+            Severity::Failure,
+            format!("cannot be stopped {closed}"),
+            "correct its name in `services`: what serves there goes on",
+        ),
+        Stop::TasksLeft(_) => (
+            Severity::Failure,
+            format!("is not all stopped {closed}"),
+            "end them by hand: they work on what is not there",
+        ),
+        Stop::Failed(_) => (
+            Severity::Failure,
+            format!("could not be stopped {closed}"),
+            "stop it by hand: it serves what is not there",
+        ),
     };
-    let what = format!(
-        "could not be stopped though gate {} is closed: {failed}",
-        gate.name
-    );
-    let remedy = "stop it by hand: it serves what is not there";
-    pass.report
-        .find(Severity::Failure, service.as_str(), &what, remedy);
-    pass.report.fail(Fault::Unavailable);
-}
-
-fn runs(pass: &Pass, service: &ServiceName) -> Result<bool, Trouble> {
-    let deadline = pass.deadline.at_most(pass.clock(), ASK_SERVICE);
-    pass.node.services.runs(service, deadline)
+    pass.report.find(severity, service.as_str(), &what, remedy);
+    if matches!(stop, Stop::TasksLeft(_) | Stop::Failed(_)) {
+        pass.report.fail(Fault::Unavailable);
+    }
 }
 
 /// Starts the services of an open gate that was closed when a pass last saw it so.
-fn start_pending(pass: &mut Pass, gate: &Gate, closed: &[&Gate]) {
+fn start_owed(pass: &mut Pass, gate: &Gate, closed: &[&Gate]) {
     let (run, boot) = (pass.node.run, pass.report.boot.clone().unwrap_or_default());
-    let done = match marker::is_pending(run, &gate.name, &boot) {
-        Ok(false) => return,
-        Ok(true) if !start_all(pass, gate, closed) => return,
-        Ok(true) => marker::clear_pending(run, &gate.name),
+    let done = match starts::read(run, &gate.name, &boot) {
+        Ok(None) => return,
+        Ok(Some(mut owed)) => match start_all(pass, gate, closed, &mut owed) {
+            true => starts::clear(run, &gate.name),
+            false => starts::write(run, &gate.name, &boot, &owed),
+        },
         Err(e) => Err(e),
     };
     if let Err(e) = done {
@@ -168,30 +194,97 @@ fn start_pending(pass: &mut Pass, gate: &Gate, closed: &[&Gate]) {
     }
 }
 
-/// Starts what does not run, up to the first that fails: those after it may need it.
-fn start_all(pass: &mut Pass, gate: &Gate, closed: &[&Gate]) -> bool {
+/// What came of a start.
+enum Start {
+    /// It has started.
+    Done,
+    /// It is starting still, and needs nobody to wait.
+    OnItsWay(Seen),
+    /// It did not start, and why.
+    Failed(String, &'static str),
+}
+
+/// Starts what does not run, up to the first that fails: those after it may need it. One that is still
+/// starting holds up none. Tells whether all have started.
+fn start_all(pass: &mut Pass, gate: &Gate, closed: &[&Gate], owed: &mut Starts) -> bool {
+    let mut all = true;
     for service in &gate.services {
         // Another gate keeps it stopped, and starts it when that opens.
-        if closed.iter().any(|other| other.services.contains(service)) {
+        let is_kept = closed.iter().any(|other| other.services.contains(service));
+        if is_kept || owed.done.contains(service) {
             continue;
         }
-        if let Ok(true) = runs(pass, service) {
-            continue;
+        match start(pass, gate, service, owed.asked.contains(service)) {
+            Start::Done => {
+                owed.asked.remove(service);
+                owed.done.insert(service.clone());
+            }
+            Start::OnItsWay(seen) => {
+                all = false;
+                owed.asked.insert(service.clone());
+                let limit = seen.start_limit.words();
+                let what = format!(
+                    "{}, since gate {} has opened ({limit})",
+                    seen.words(),
+                    gate.name
+                );
+                pass.report
+                    .find(Severity::Note, service.as_str(), &what, "");
+            }
+            Start::Failed(why, remedy) => {
+                owed.asked.remove(service);
+                let what = format!("did not start, though gate {} is open: {why}", gate.name);
+                pass.report
+                    .find(Severity::Failure, service.as_str(), &what, remedy);
+                pass.report.fail(Fault::Unavailable);
+                return false;
+            }
         }
-        let deadline = pass.deadline.at_most(pass.clock(), MOVE_SERVICE);
-        if let Err(trouble) = pass.node.services.start(service, deadline) {
-            let what = format!(
-                "did not start, though gate {} is open: {trouble}",
-                gate.name
-            );
-            let remedy = "see why; the next `f3skeys reconcile` tries again";
-            pass.report
-                .find(Severity::Failure, service.as_str(), &what, remedy);
-            pass.report.fail(Fault::Unavailable);
-            return false;
-        }
-        let change = format!("started {service}, since gate {} has opened", gate.name);
-        pass.report.change(change);
     }
-    true
+    all
+}
+
+/// Starts one service, unless it is up or on its way; `asked` when an earlier run has started it, so that
+/// what has become of that is told before it is tried again.
+fn start(pass: &mut Pass, gate: &Gate, service: &ServiceName, asked: bool) -> Start {
+    const SEE: &str = "see why; the next `f3skeys reconcile` tries again";
+    let change = format!("started {service}, since gate {} has opened", gate.name);
+    match look(pass, service, pass.deadline) {
+        Ok(seen) if seen.runs() => {
+            if asked {
+                pass.report.change(change);
+            }
+            return Start::Done;
+        }
+        Ok(seen) if seen.comes_up() => return Start::OnItsWay(seen),
+        Ok(seen) if asked && seen.comes_up_as_asked() => return Start::OnItsWay(seen),
+        // It has done its work meanwhile, or an admin has stopped it.
+        Ok(seen) if asked && seen.state == State::Stopped => return Start::Done,
+        Ok(seen) if asked => return Start::Failed(format!("it {}", seen.words()), SEE),
+        Ok(seen) => {
+            if let Some((why, remedy)) = seen.no_start() {
+                return Start::Failed(why, remedy);
+            }
+        }
+        Err(_) => {}
+    }
+    let watched = pass.deadline.at_most(pass.clock(), WATCH_SERVICE);
+    let started = pass.node.services.start(service, watched);
+    match (look(pass, service, pass.deadline), started) {
+        (Ok(seen), _) if seen.comes_up_as_asked() => return Start::OnItsWay(seen),
+        (Ok(seen), Ok(())) if seen.state == State::Stopped => {
+            // rc(8) and systemd call it a success as well when they start nothing.
+            let what = "was started, and is stopped: it has done its work, or its manager was not to start it";
+            let remedy = "see that it is enabled, and that the conditions of its unit are met";
+            pass.report
+                .find(Severity::Warning, service.as_str(), what, remedy);
+        }
+        (Ok(seen), Ok(())) if matches!(seen.state, State::Failed | State::Retrying) => {
+            return Start::Failed(format!("it {}", seen.words()), SEE);
+        }
+        (Ok(seen), Err(_)) if seen.runs() => pass.report.change(change),
+        (_, Err(trouble)) => return Start::Failed(trouble.to_string(), SEE),
+        (_, Ok(())) => pass.report.change(change),
+    }
+    Start::Done
 }

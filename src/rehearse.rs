@@ -19,8 +19,10 @@ use crate::names::DatasetName;
 use crate::pass::{Node, ONE_CALL, Pass};
 use crate::plan::Verdict;
 use crate::report::{Finding, Report, RootLine, Severity, by_cause, write_roots};
+use crate::services::State;
 use crate::shell;
 use crate::sorted::Set;
+use crate::stopping;
 use crate::verdict;
 use play::{Asked, Play};
 use serde::Serialize;
@@ -98,6 +100,7 @@ pub fn rehearse(node: Node, config: &Config, hooks: &[Finding]) -> Rehearsal {
     match Stage::after_power_cut(node, deadline) {
         Ok(stage) => {
             rehearsal.hold(&stage, &config, lock);
+            rehearsal.judge_services(&pass);
             node.system.clock().doing("");
         }
         Err(trouble) => {
@@ -254,6 +257,40 @@ impl Rehearsal {
             let remedy = gate_remedy(gate);
             let finding = Finding::new(Severity::Failure, &subject, &what, &remedy);
             self.reason(Fault::Unavailable, finding);
+        }
+    }
+
+    /// A gate that opens has done nothing where its services cannot start.
+    fn judge_services(&mut self, pass: &Pass) {
+        let mut asked = Set::new();
+        let gates = pass.config.gates.iter();
+        let all = gates.flat_map(|gate| gate.services.iter().map(move |service| (gate, service)));
+        for (gate, service) in all {
+            if !asked.insert(service.clone()) {
+                continue;
+            }
+            let find = |severity, what: &str, remedy: &str| {
+                Finding::new(severity, service.as_str(), what, remedy)
+            };
+            match stopping::look(pass, service, pass.deadline) {
+                Err(trouble) => {
+                    let what = format!("nobody knows whether it would start: {trouble}");
+                    let remedy = "see why its manager does not answer";
+                    self.reason(Fault::Unavailable, find(Severity::Failure, &what, remedy));
+                }
+                Ok(seen) => match seen.no_start() {
+                    Some((why, remedy)) => {
+                        let what =
+                            format!("would not start, though gate {} opens: {why}", gate.name);
+                        self.reason(Fault::Unavailable, find(Severity::Failure, &what, remedy));
+                    }
+                    None if matches!(seen.state, State::Failed | State::Retrying) => {
+                        let what = format!("{} now; the boot starts it anew", seen.words());
+                        self.remark(find(Severity::Warning, &what, "see why"));
+                    }
+                    None => {}
+                },
+            }
         }
     }
 

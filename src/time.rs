@@ -17,9 +17,9 @@ pub trait Clock {
 pub struct Deadline(Duration);
 
 impl Deadline {
-    /// The deadline `time` from now.
+    /// The deadline `time` from now, however long that is.
     pub fn after(clock: &dyn Clock, time: Duration) -> Self {
-        Deadline(clock.now() + time)
+        Deadline(clock.now().saturating_add(time))
     }
 
     /// What is left until the deadline; zero when it has passed.
@@ -62,5 +62,21 @@ impl Clock for SystemClock {
 
     fn sleep(&self, time: Duration) {
         std::thread::sleep(time);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A service's own limit may be any number of years.
+    #[test]
+    fn law_6_a_deadline_may_be_as_far_away_as_a_duration_goes() {
+        let clock = SystemClock::start();
+        let soon = Deadline::after(&clock, Duration::from_secs(5));
+        let never = Deadline::after(&clock, Duration::MAX);
+        assert!(never > soon && !never.passed(&clock));
+        assert_eq!(soon.at_most(&clock, Duration::MAX), soon);
+        assert!(never.share(&clock, 2) > soon);
     }
 }

@@ -16,6 +16,7 @@ use f3skeys::names::KeyName;
 use f3skeys::os::{Mount, PoolState};
 use f3skeys::receive::rebuild;
 use f3skeys::report::{Finding, Report, Severity};
+use f3skeys::services::{Definition, Seen, State as Service};
 use f3skeys::status;
 use f3skeys::store::state::{Generation, Standing, State};
 use f3skeys::store::{Damage, layout};
@@ -1698,6 +1699,39 @@ fn services_that_need_not_wait_but_may() {
         world.quiet();
         world.tree.put(path, &snippet);
     }
+}
+
+/// The service of the gate that a block file closes.
+#[test]
+fn law_10_services_are_held_against_their_gates() {
+    let mut world = healthy(Systemd, "gate-services");
+    world.configure(
+        r#"(name: "failback","#,
+        r#"(name: "failback", services: ["failover"],"#,
+    );
+    world.power_cut("boot-1");
+    world.only(FAILURE, "failover", "cannot tell");
+    let seen = |state| {
+        let mut odd = world.sim.odd_services.borrow_mut();
+        odd.insert("failover".to_owned(), Seen::only(state));
+    };
+    seen(Service::Running);
+    world.quiet();
+    seen(Service::Failed);
+    world.only(FAILURE, "failover", "gate failback is open");
+    let masked = Seen {
+        definition: Definition::Masked,
+        ..Seen::only(Service::Running)
+    };
+    let name = "failover".to_owned();
+    world.sim.odd_services.borrow_mut().insert(name, masked);
+    world.only(FAILURE, "failover", "does not start");
+    let block = "/data/nfs/nfs.NO_AUTO_FAILBACK".into();
+    world.sim.files.borrow_mut().push(block);
+    seen(Service::Failed);
+    world.quiet();
+    seen(Service::Starting);
+    world.only(FAILURE, "failover", "gate failback is closed");
 }
 
 #[test]

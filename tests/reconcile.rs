@@ -13,12 +13,14 @@ use f3skeys::pass::Node;
 use f3skeys::ready::ready;
 use f3skeys::reconcile::{is_news, reconcile};
 use f3skeys::report::{Report, Severity};
-use f3skeys::services::Services;
+use f3skeys::services::{Definition, Limit, Seen, Services, State};
 use f3skeys::time::{Clock, Deadline};
 use f3skeys::trouble::Trouble;
 use sim::{CONFIG, Event, Sim, f3s, good_stick};
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 const NFS: &str = "zdata/enc/nfsdata";
 const SERVICES: [&str; 3] = ["mountd", "nfsd", "stunnel"];
@@ -169,9 +171,9 @@ impl Dying<'_> {
 }
 
 impl Services for Dying<'_> {
-    fn runs(&self, service: &ServiceName, deadline: Deadline) -> Result<bool, Trouble> {
+    fn look(&self, service: &ServiceName, deadline: Deadline) -> Result<Seen, Trouble> {
         self.live_on();
-        self.real.runs(service, deadline)
+        self.real.look(service, deadline)
     }
 
     fn start(&self, service: &ServiceName, deadline: Deadline) -> Result<(), Trouble> {
@@ -222,8 +224,8 @@ fn a_killed_run_is_finished_by_the_next() {
     }
     assert_eq!(
         kills,
-        9 + 6,
-        "3 services: asked, stopped, asked; asked, started"
+        9 + 9,
+        "3 services: asked, stopped, asked; asked, started, asked"
     );
 }
 
@@ -263,6 +265,259 @@ fn a_service_whose_state_nobody_knows_is_stopped() {
     sim.unmount(NFS);
     assert_eq!(run(&sim).status, 0);
     assert_eq!(moves(&sim), ["-stunnel", "-nfsd", "-mountd"]);
+}
+
+/// A node whose nfsd takes so long to start and to stop, and ends a start so.
+fn slow(name: &str, stick: bool, times: (u64, u64), end: State) -> Sim {
+    let sim = booted(name, stick);
+    let [start, stop] = [times.0, times.1].map(Duration::from_secs);
+    let slow = (start, stop, end);
+    sim.slow_services.borrow_mut().insert("nfsd".into(), slow);
+    sim
+}
+
+/// A late boot of a node without its stick, up to the services.
+fn comes_up(sim: &Sim) -> Report {
+    sim.sticks.borrow_mut().push(good_stick());
+    let mut late = sim.verb(|node| late(node, &config())).unwrap();
+    sim.verb(|node| late.settle(node, &config())).unwrap()
+}
+
+fn minute(sim: &Sim) -> Report {
+    sim.sleep(Duration::from_secs(60));
+    run(sim)
+}
+
+fn news(sim: &Sim) -> (u8, bool) {
+    let before = Report::last(&sim.db(), "reconcile");
+    let report = minute(sim);
+    (report.status, is_news(&report, before.as_ref()))
+}
+
+/// What is said of nfsd, by how bad it is.
+fn nfsd(report: &Report) -> Vec<Severity> {
+    let of = report.findings.iter().filter(|f| f.subject == "nfsd");
+    of.map(|f| f.severity).collect()
+}
+
+#[test]
+fn a_service_that_takes_its_time_is_told_once_and_holds_up_none() {
+    let sim = slow("slow", false, (150, 1), State::Running);
+    let report = comes_up(&sim);
+    assert_eq!(report.status, 0, "{}", report.complaints());
+    assert_eq!(nfsd(&report), [Severity::Note]);
+    assert_eq!(moves(&sim), ["+mountd", "+nfsd", "+stunnel"]);
+    // It is on its way still: nothing is new.
+    assert_eq!(news(&sim), (0, false));
+    // What an admin stops meanwhile stays stopped.
+    let stopped = |sim: &Sim| {
+        sim.service_states
+            .borrow_mut()
+            .insert("mountd".into(), false)
+    };
+    stopped(&sim);
+    minute(&sim);
+    let up = minute(&sim);
+    assert_eq!(up.changed, ["started nfsd, since gate nfs has opened"]);
+    assert_eq!((up.status, nfsd(&up)), (0, vec![]));
+    assert_eq!(news(&sim), (0, false));
+    assert_eq!(moves(&sim), [""; 0], "started once");
+}
+
+#[test]
+fn a_service_that_its_manager_gives_up_is_a_failure_and_is_tried_again() {
+    for end in [State::Failed, State::Retrying] {
+        let sim = slow("gives-up", false, (90, 1), end);
+        assert_eq!(nfsd(&comes_up(&sim)), [Severity::Note]);
+        assert_eq!(nfsd(&minute(&sim)), [Severity::Note]);
+        let given_up = minute(&sim);
+        assert_eq!(
+            (given_up.status, nfsd(&given_up)),
+            (69, vec![Severity::Failure])
+        );
+        assert_eq!(moves(&sim), ["+mountd", "+nfsd", "+stunnel"]);
+        assert_eq!(nfsd(&minute(&sim)), [Severity::Note]);
+        assert_eq!(moves(&sim), ["+nfsd"], "once more");
+    }
+}
+
+#[test]
+fn a_service_that_has_done_its_work_and_ended_is_not_started_again() {
+    let sim = slow("one-shot", false, (90, 1), State::Running);
+    comes_up(&sim);
+    sim.sleep(Duration::from_secs(100));
+    sim.slow_services.borrow_mut().clear();
+    sim.service_states.borrow_mut().insert("nfsd".into(), false);
+    moves(&sim);
+    let report = run(&sim);
+    assert_eq!((report.status, nfsd(&report)), (0, vec![]));
+    assert_eq!((run(&sim).changed, moves(&sim)), (vec![], vec![]));
+}
+
+/// As of a disabled service on FreeBSD, or of a unit whose condition is not met.
+#[test]
+fn a_start_that_starts_nothing_is_told_and_is_no_started_service() {
+    let sim = booted("starts-nothing", false);
+    let slow = (Duration::ZERO, Duration::ZERO, State::Stopped);
+    sim.slow_services.borrow_mut().insert("nfsd".into(), slow);
+    let report = comes_up(&sim);
+    assert_eq!((report.status, nfsd(&report)), (0, vec![Severity::Warning]));
+    assert_eq!(moves(&sim), ["+mountd", "+nfsd", "+stunnel"]);
+    assert!(!report.changed.iter().any(|c| c.contains("nfsd")));
+    assert_eq!((nfsd(&run(&sim)), moves(&sim)), (vec![], vec![]), "once");
+}
+
+#[test]
+fn a_service_that_is_starting_is_stopped_when_its_gate_closes() {
+    let sim = slow("starting", false, (150, 1), State::Running);
+    comes_up(&sim);
+    sim.unmount(NFS);
+    moves(&sim);
+    let report = run(&sim);
+    assert_eq!(report.status, 0, "{}", report.complaints());
+    assert_eq!(moves(&sim), ["-stunnel", "-nfsd", "-mountd"]);
+    sim.sleep(Duration::from_secs(200));
+    assert_eq!(running(&sim), 0);
+    assert_eq!(run(&sim).changed, [""; 0]);
+}
+
+#[test]
+fn a_service_that_stops_slowly_keeps_none_running_and_is_told_once() {
+    // Ten seconds are waited for; the rest is the next run's.
+    let sim = slow("stops", true, (1, 10), State::Running);
+    sim.unmount(NFS);
+    let report = run(&sim);
+    assert_eq!((report.status, nfsd(&report)), (0, vec![]));
+    assert_eq!(moves(&sim), ["-stunnel", "-nfsd", "-mountd"]);
+    let stopped = |change: &&f3skeys::foreign::Line| change.starts_with("stopped ");
+    assert_eq!(report.changed.iter().filter(stopped).count(), 3);
+    let sim = slow("stops-later", true, (1, 150), State::Running);
+    sim.unmount(NFS);
+    let report = run(&sim);
+    assert_eq!(moves(&sim), ["-stunnel", "-nfsd", "-mountd"]);
+    assert_eq!((report.status, nfsd(&report)), (0, vec![Severity::Warning]));
+    assert_eq!(news(&sim), (0, false));
+    sim.sleep(Duration::from_secs(60));
+    assert_eq!(nfsd(&run(&sim)), []);
+    assert_eq!((run(&sim).changed, moves(&sim)), (vec![], vec![]));
+}
+
+#[test]
+fn a_service_that_is_stopping_when_its_gate_opens_is_started() {
+    let sim = slow("stops-and-starts", true, (1, 150), State::Running);
+    sim.unmount(NFS);
+    run(&sim);
+    remount(&sim);
+    moves(&sim);
+    let report = run(&sim);
+    assert_eq!(report.status, 0, "{}", report.complaints());
+    assert_eq!(moves(&sim), ["+mountd", "+nfsd", "+stunnel"]);
+    sim.sleep(Duration::from_secs(200));
+    run(&sim);
+    assert_eq!(running(&sim), 3);
+}
+
+fn odd(sim: &Sim, seen: Seen) {
+    sim.odd_services.borrow_mut().insert("nfsd".into(), seen);
+}
+
+fn of(definition: Definition, state: State) -> Seen {
+    Seen {
+        definition,
+        ..Seen::only(state)
+    }
+}
+
+#[test]
+fn each_state_of_a_service_behind_a_closed_gate_is_what_it_is() {
+    let left = |state| Seen {
+        tasks: 2,
+        ..Seen::only(state)
+    };
+    let queued = |state| Seen {
+        queued: true,
+        ..Seen::only(state)
+    };
+    let (failure, warning) = (vec![Severity::Failure], vec![Severity::Warning]);
+    for (number, (seen, status, said)) in [
+        (Seen::only(State::Stopped), 0, vec![]),
+        (Seen::only(State::Failed), 0, vec![]),
+        (of(Definition::Masked, State::Stopped), 0, vec![]),
+        (of(Definition::Masked, State::Running), 69, failure.clone()),
+        (
+            of(Definition::Broken("error".into()), State::Failed),
+            0,
+            vec![],
+        ),
+        (of(Definition::Missing, State::Stopped), 0, failure.clone()),
+        (left(State::Stopped), 69, failure.clone()),
+        (left(State::Failed), 69, failure.clone()),
+        (Seen::only(State::Running), 69, failure.clone()),
+        (Seen::only(State::Starting), 69, failure.clone()),
+        (Seen::only(State::Retrying), 69, failure.clone()),
+        (Seen::only(State::Unknown("odd".into())), 69, failure),
+        (Seen::only(State::Stopping), 0, warning.clone()),
+        (queued(State::Running), 0, warning.clone()),
+        (queued(State::Stopped), 0, warning),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let sim = booted(&format!("odd-{number}"), true);
+        odd(&sim, seen.clone());
+        sim.unmount(NFS);
+        let report = run(&sim);
+        assert_eq!((report.status, nfsd(&report)), (status, said), "{seen:?}");
+        assert_eq!(
+            moves(&sim),
+            ["-stunnel", "-mountd"],
+            "one fault stays one fault"
+        );
+    }
+}
+
+#[test]
+fn what_no_start_can_bring_up_is_a_failure_with_its_own_remedy() {
+    let mut remedies = BTreeSet::new();
+    for definition in [
+        Definition::Missing,
+        Definition::Masked,
+        Definition::Broken("error".into()),
+    ] {
+        let sim = booted("no-start", false);
+        odd(&sim, of(definition, State::Stopped));
+        let report = comes_up(&sim);
+        assert_eq!(
+            (report.status, nfsd(&report)),
+            (69, vec![Severity::Failure])
+        );
+        assert_eq!(moves(&sim), ["+mountd"], "what comes after may need it");
+        let found = report
+            .findings
+            .iter()
+            .find(|f| f.subject == "nfsd")
+            .unwrap();
+        remedies.insert(found.remedy.to_string());
+    }
+    assert_eq!(remedies.len(), 3);
+}
+
+#[test]
+fn law_6_the_wait_for_slow_services_is_on_the_budget() {
+    let sim = booted("budget", true);
+    for name in SERVICES {
+        let slow = (Duration::ZERO, Duration::from_secs(500), State::Running);
+        sim.slow_services.borrow_mut().insert(name.into(), slow);
+    }
+    sim.unmount(NFS);
+    let before = sim.now();
+    let report = run(&sim);
+    assert!(sim.now() - before < config().budget);
+    assert_eq!(moves(&sim), ["-stunnel", "-nfsd", "-mountd"]);
+    assert_eq!(report.findings.len(), 3, "{}", report.complaints());
+    let limits = report.findings.iter().filter(|f| f.what.contains("500 s"));
+    assert_eq!(limits.count(), 3);
+    assert_eq!(Seen::only(State::Running).stop_limit, Limit::NotSaid);
 }
 
 #[test]

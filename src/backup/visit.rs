@@ -4,7 +4,6 @@
 use super::receipts::{self, Proven, Receipts};
 use super::stock::Stock;
 use crate::config::{Config, Peer};
-use crate::foreign;
 use crate::handover::{self, Bytes, Handing, Receiver};
 use crate::key::{Fingerprint, Nonce};
 use crate::names::KeyName;
@@ -208,11 +207,11 @@ impl<'k> Visit<'k> {
         let told = answered.and_then(|reply| handover::of_key(self.peer, reply));
         match (told, step) {
             (Err(trouble), Step::Look) => {
-                self.gone = Some(foreign::words(&trouble.of(self.peer.name.as_str())));
+                self.gone = Some(trouble.of(self.peer.name.as_str()));
                 None
             }
             (Err(trouble), Step::HandOver(mut before)) => {
-                let why = foreign::words(&trouble.of(self.peer.name.as_str()));
+                let why = trouble.of(self.peer.name.as_str());
                 before.refused = Some(why.clone());
                 self.seen.push(before);
                 if trouble.is_timeout() {

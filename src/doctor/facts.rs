@@ -1,6 +1,7 @@
 //! All that `doctor` looks at, gathered in one place and kept as plain values. What could not be
 //! looked at is kept as the reason why.
 
+use super::gate_services::{self, GateService};
 use super::host_facts::{self, Service, Swap};
 use crate::audit::Begun;
 use crate::audit::log::{self, Directory, Seen};
@@ -85,6 +86,8 @@ pub struct Facts {
     pub jails: Known<Vec<(String, String)>>,
     /// The NFS services that the next boot starts, with what is run before them.
     pub nfs: Known<Vec<Service>>,
+    /// The services of the gates, each once.
+    pub services: Vec<GateService>,
 }
 
 /// The key device.
@@ -169,6 +172,7 @@ impl Facts {
             rebuild: rebuild::open_now(node),
             jails: host_facts::jails(host, init),
             nfs: host_facts::nfs(host, init, &rc),
+            services: gate_services::look(&pass),
             kept_out: pass.report.findings,
             observed: pass.observed,
             stick,

@@ -6,10 +6,12 @@
 
 mod audit;
 pub mod facts;
+mod gate_services;
 mod guests;
 pub mod host_facts;
 mod mounts;
 mod pools;
+mod services;
 mod stick;
 mod system;
 
@@ -45,6 +47,7 @@ pub fn check(config: &Config, facts: &Facts) -> Vec<Finding> {
     pools::check(config, facts, &mut said);
     mounts::check(config, facts, &mut said);
     system::check(config, facts, &mut said);
+    services::check(facts, &mut said);
     guests::check(config, facts, &mut said);
     audit::check(facts, &mut said);
     said.0.extend(facts.hooks.iter().cloned());

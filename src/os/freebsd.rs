@@ -4,8 +4,10 @@ use super::{
     Access, Disk, Mount, Paths, PoolState, Program, Run, ServiceCall, Signature, freebsd_text,
     pool_state_from,
 };
+use crate::child::Finished;
 use crate::device::{Filesystem, Kind};
 use crate::host::InitSystem;
+use crate::services::Seen;
 use crate::sorted;
 use crate::trouble::Trouble;
 use nix::libc;
@@ -18,6 +20,7 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use sysctl::{Ctl, CtlValue, Sysctl, SysctlError};
 
 /// Where the program's files are.
@@ -212,10 +215,13 @@ pub fn set_carp(allow: bool) -> io::Result<()> {
         .map_err(io::Error::other)
 }
 
+/// The longest that a start or a stop may take. Nobody but its script does it, and that ends with it.
+pub const WATCH_SERVICE: Duration = Duration::from_secs(20);
+
 /// The command that asks rc(8). `onestop`: also what rc.conf has meanwhile disabled is stopped.
 pub fn service(call: ServiceCall, name: &str) -> Program {
     let word = match call {
-        ServiceCall::Runs => "onestatus",
+        ServiceCall::Look => "onestatus",
         ServiceCall::Start => "start",
         ServiceCall::Stop => "onestop",
     };
@@ -224,6 +230,20 @@ pub fn service(call: ServiceCall, name: &str) -> Program {
 
 /// What tells of systemd's units: there are none.
 pub const SYSTEMCTL: Option<&str> = None;
+
+/// What the script of a service has said.
+///
+/// # Errors
+/// A signal has ended it.
+pub fn service_seen(finished: Finished) -> Result<Seen, Trouble> {
+    // service(8) says on standard output that there is no script.
+    let words = [&*finished.stdout, &*finished.stderr].concat();
+    let words = String::from_utf8_lossy(&words);
+    match finished.status {
+        Some(status) => Ok(freebsd_text::service(status, &words)),
+        None => Err(finished.failure()),
+    }
+}
 
 /// The version of ZFS in the kernel; `None` where it does not say.
 pub fn zfs_version() -> Option<String> {

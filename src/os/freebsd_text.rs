@@ -1,6 +1,7 @@
 //! What FreeBSD's answers mean: pure, so that it is tested on every platform.
 
 use super::Signature;
+use crate::services::{Definition, Seen, State};
 use std::path::Path;
 
 /// The text of `kern.boot_id`, which is 16 bytes, all zero or none before the random device is
@@ -42,6 +43,28 @@ pub fn has_table(status: Option<i32>, stderr: &str) -> Option<bool> {
     }
 }
 
+/// How a service stands, by the status of its script's `status`: 0 where it runs; where it does not, 1 in
+/// rc.subr(8), and 3 in programs that follow LSB, such as `pg_ctl`. rc gives 1 as well where there is no
+/// script, and where the script knows no `status`; only words of rc and of service(8) tell those apart.
+pub fn service(status: i32, words: &str) -> Seen {
+    let is_missing = words.contains(" does not exist in /etc/rc.d or the local startup");
+    let state = match status {
+        0 => State::Running,
+        1 if words.contains("unknown directive 'status'") => {
+            State::Unknown("its script in rc.d has no `status`".into())
+        }
+        1 | 3 => State::Stopped,
+        other => State::Unknown(format!("its script ended with exit status {other}").into()),
+    };
+    Seen {
+        definition: match status {
+            1 if is_missing => Definition::Missing,
+            _ => Definition::Good,
+        },
+        ..Seen::only(state)
+    }
+}
+
 /// Whether `swapctl -l` lists a device or a part of it.
 pub fn is_swap(said: &str, node: &str) -> bool {
     let devices = said.lines().skip(1);
@@ -76,6 +99,31 @@ pub fn is_node_or_label(source: &str, node: &Path, label: Option<&str>) -> bool 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_status_of_a_script_says_whether_a_service_runs_or_is_not_known() {
+        let running = Seen::only(State::Running);
+        assert_eq!(service(0, ""), running);
+        assert_eq!(service(0, "unknown directive 'status'."), running);
+        for (status, words) in [(1, ""), (3, ""), (1, "nfsd is not running.")] {
+            let stopped = Seen::only(State::Stopped);
+            assert_eq!(service(status, words), stopped, "{status} {words}");
+        }
+        let missing = "nfsx does not exist in /etc/rc.d or the local startup\n\
+            directories (/usr/local/etc/rc.d), or is not executable\n";
+        assert_eq!(service(1, missing).definition, Definition::Missing);
+        assert!(service(1, missing).is_at_rest());
+        for (status, words) in [
+            (1, "/etc/rc.d/mixer: unknown directive 'status'.\nUsage: …"),
+            (2, ""),
+            (4, ""),
+            (64, ""),
+            (127, "sh: not found"),
+        ] {
+            let seen = service(status, words);
+            assert!(matches!(seen.state, State::Unknown(_)), "{status} {words}");
+        }
+    }
 
     #[test]
     fn only_da_disks_and_their_parts_are_candidates() {

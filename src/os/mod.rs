@@ -37,10 +37,11 @@ pub use lockdown::{LockedDown, harden, lock_down, only_root, user};
 pub use memory::{Intake, guard_all_memory, guard_memory};
 pub use platform::{
     DEVICE_NODES, HELD_WHILE_FORMATTED, JAILED_PROPERTY, MOUNTS_OUTLIVE_US, PATHS, SERIAL_HINT,
-    SYSTEMCTL, beneath, boot_id, carp, checker, covering, detach_mounts, disks, fixed_disks,
-    formatting, go_first, hold, is_disk, is_held, is_optical, is_there, make_immutable, mount_of,
-    mount_store, mounts, mounts_of, mounts_of_and_others, own_program, parts, pool_state, serial,
-    service, set_carp, shown_serials, signatures, unmount_store, users, zfs_version,
+    SYSTEMCTL, WATCH_SERVICE, beneath, boot_id, carp, checker, covering, detach_mounts, disks,
+    fixed_disks, formatting, go_first, hold, is_disk, is_held, is_optical, is_there,
+    make_immutable, mount_of, mount_store, mounts, mounts_of, mounts_of_and_others, own_program,
+    parts, pool_state, serial, service, service_seen, set_carp, shown_serials, signatures,
+    unmount_store, users, zfs_version,
 };
 pub use random::{random, unforeseen};
 
@@ -84,8 +85,8 @@ pub struct Paths {
 /// What is asked of the service manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServiceCall {
-    /// Exit status 0 if it runs.
-    Runs,
+    /// How it stands; the answer is for [`service_seen`].
+    Look,
     /// Start it.
     Start,
     /// Stop it.

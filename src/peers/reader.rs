@@ -20,6 +20,8 @@ use std::time::Duration;
 pub const READER: &str = "read-answer";
 /// Where the process writes what it has understood.
 const STDOUT: std::os::fd::RawFd = 1;
+/// How it is said that an answer is none.
+pub(super) const NOT_UNDERSTOOD: &str = "its answer is not understood";
 /// The longest that reading an answer may take. It is there already, whole.
 const READING: Duration = Duration::from_secs(10);
 
@@ -64,7 +66,7 @@ fn understand(answer: &[u8]) -> Result<Reply, String> {
     }
     serde_json::from_slice(answer).map_err(|e| match other_version(answer) {
         Some(version) => format!("its answer {}", speaks(version)),
-        None => format!("its answer is not understood: {e}"),
+        None => format!("{NOT_UNDERSTOOD}: {e}"),
     })
 }
 

@@ -40,7 +40,11 @@ STUB
 #!/bin/sh
 node=$(dirname "$0")/..
 case $2 in
-onestatus) [ -e "$node/running/$1" ]; exit ;;
+onestatus)
+	[ ! -e "$node/status/$1" ] || . "$node/status/$1"
+	[ -e "$node/running/$1" ]
+	exit
+	;;
 onestart) touch "$node/running/$1" ;;
 onestop) rm "$node/running/$1" ;;
 esac
@@ -50,7 +54,12 @@ STUB
 #!/bin/sh
 node=$(dirname "$0")/..
 case $1 in
-is-active) [ -e "$node/running/$3" ]; exit ;;
+show)
+	[ "$*" = "show -P ActiveState -- $5" ] || exit 1
+	[ ! -e "$node/status/$5" ] || exec cat "$node/status/$5"
+	[ -e "$node/running/$5" ] && echo active || echo inactive
+	exit
+	;;
 start) touch "$node/running/$2" ;;
 stop) rm "$node/running/$2" ;;
 esac
@@ -222,6 +231,21 @@ carp_switch() {
 	switched freebsd "" 1
 }
 
+# What is not known to be stopped is stopped: a script without a "status", and one that
+# fails in another way.
+carp_switch_unknown() {
+	node
+	mkdir "$node/status"
+	echo "echo \"\$0: unknown directive 'status'.\" >&2; exit 1" >"$node/status/nfsd"
+	echo "exit 64" >"$node/status/mountd"
+	echo "exit 3" >"$node/status/rpcbind"
+	: >"$node/running/nfsd"
+	: >"$node/running/mountd"
+	echo BACKUP >"$node/state"
+	verb=onestop
+	switched freebsd "$(stops nfsd mountd)" 0
+}
+
 carp_switch_gated() {
 	for gate in 1 2; do
 		node
@@ -362,6 +386,30 @@ vrrp_switch() {
 	switched keepalived "f3skeys gate nfs;" 1
 }
 
+# A service on its way is neither started twice nor left to come up without the address.
+vrrp_switch_on_the_way() {
+	verb=stop
+	for state in activating deactivating reloading odd ""; do
+		node
+		mkdir "$node/status"
+		echo "$state" >"$node/status/nfs-server.service"
+		: >"$node/running/nfs-server.service"
+		switched keepalived "$(stops nfs-server.service)" 0 || return 1
+	done
+	for state in inactive failed; do
+		echo "$state" >"$node/status/nfs-server.service"
+		: >"$node/log"
+		switched keepalived "" 0 || return 1
+	done
+	node
+	mkdir "$node/status"
+	: >"$node/address"
+	for state in active activating reloading; do
+		echo "$state" >"$node/status/nfs-server.service"
+		switched keepalived "" 0 || return 1
+	done
+}
+
 # The lift must reach over the standby, and only for a while; see keepalived.conf.
 vrrp_priorities() {
 	conf=examples/f3s/keepalived/keepalived.conf
@@ -384,6 +432,7 @@ example_checks() {
 	check "examples carp: the block file only while the dataset is there" carp_helper_blocks
 	check "examples carp: the helper shows, and touches nothing" carp_helper_shows
 	check "examples carp: services where the address is, in order, once" carp_switch
+	check "examples carp: what is not known to be stopped is stopped" carp_switch_unknown
 	check "examples carp: a closed gate starts nothing" carp_switch_gated
 	check "examples carp: devd, detached, for each state" carp_devd
 	check "examples: the home node takes part only once the standby has said no" fresh_file
@@ -393,6 +442,7 @@ example_checks() {
 	check "examples keepalived: no lift where nobody listens" vrrp_failback_without
 	check "examples keepalived: a change of state ends the lift" vrrp_notify
 	check "examples keepalived: services where the address is" vrrp_switch
+	check "examples keepalived: a service on its way is stopped, and not started twice" vrrp_switch_on_the_way
 	interface=$(find /sys/class/net -mindepth 1 ! -name lo 2>/dev/null | sed 's|.*/||; q')
 	if command -v keepalived >/dev/null && [ -n "$interface" ]; then
 		check "examples keepalived: keepalived reads the configuration" vrrp_priorities

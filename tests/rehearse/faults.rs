@@ -1,5 +1,5 @@
 //! The faults, each by its name: in the stick, the keys, the pools and roots, the properties, the
-//! gates.
+//! gates and their services.
 
 use crate::sim::{self, BHYVE, PEER, Sim, Stick, ZDATA, at, dataset, encrypted, keys};
 use f3skeys::bound::Unit;
@@ -8,11 +8,13 @@ use f3skeys::host::fstab;
 use f3skeys::key::Fingerprint;
 use f3skeys::names::KeyName;
 use f3skeys::os::PoolState;
+use f3skeys::services::{Definition, Seen, State as ServiceState};
 use f3skeys::store::layout;
 use f3skeys::store::state::{Generation, Standing, State};
 use f3skeys::zfs::{
     CanMount, Dataset, KeyFormat, KeyStatus, Kind, Moment, Mountpoint, Past, Source,
 };
+use std::time::Duration;
 
 pub const ZKEY: &str = "f0.lan.buetow.org:zdata";
 const BKEY: &str = "f0.lan.buetow.org:bhyve";
@@ -1025,6 +1027,93 @@ const BOUND: &[Fault] = &[
     }),
 ];
 
+/// Gives the nfs gate its services, which run.
+fn services(text: String) -> String {
+    let needs = r#"dataset: "zdata/enc/nfsdata")]"#;
+    let services = format!(r#"{needs}, services: ["mountd", "nfsd"]"#);
+    swap(text, needs, &services)
+}
+
+/// As the manager tells of nfsd now and after the next boot.
+fn nfsd(sim: &Sim, definition: Definition, state: ServiceState) {
+    run_services(sim);
+    let seen = Seen {
+        definition,
+        ..Seen::only(state)
+    };
+    sim.odd_services
+        .borrow_mut()
+        .insert("nfsd".to_owned(), seen);
+}
+
+fn run_services(sim: &Sim) {
+    for name in ["mountd", "nfsd"] {
+        sim.service_states
+            .borrow_mut()
+            .insert(name.to_owned(), true);
+    }
+}
+
+/// The states of a gate's services: those in which nothing can start one count, the others are of now.
+const SERVICES: &[Fault] = &[
+    in_both("services run", services, run_services),
+    in_both("services are stopped", services, |sim| {
+        run_services(sim);
+        sim.service_states
+            .borrow_mut()
+            .values_mut()
+            .for_each(|runs| *runs = false);
+    }),
+    in_both("service is starting", services, |sim| {
+        run_services(sim);
+        let slow = (
+            Duration::from_secs(40),
+            Duration::from_secs(1),
+            ServiceState::Running,
+        );
+        sim.slow_services
+            .borrow_mut()
+            .insert("nfsd".to_owned(), slow);
+        sim.moving_services
+            .borrow_mut()
+            .insert("nfsd".to_owned(), (Duration::MAX, true));
+    }),
+    in_both("service has failed", services, |sim| {
+        run_services(sim);
+        let slow = (Duration::ZERO, Duration::ZERO, ServiceState::Failed);
+        sim.service_states
+            .borrow_mut()
+            .insert("nfsd".to_owned(), false);
+        sim.slow_services
+            .borrow_mut()
+            .insert("nfsd".to_owned(), slow);
+    }),
+    in_both("service does not exist", services, |sim| {
+        nfsd(sim, Definition::Missing, ServiceState::Stopped);
+    }),
+    in_both("service is masked", services, |sim| {
+        nfsd(sim, Definition::Masked, ServiceState::Stopped);
+    }),
+    in_both("service runs and is masked", services, |sim| {
+        nfsd(sim, Definition::Masked, ServiceState::Running);
+    }),
+    in_both("service is refused by its manager", services, |sim| {
+        nfsd(
+            sim,
+            Definition::Broken("error".into()),
+            ServiceState::Failed,
+        );
+    }),
+    in_both(
+        "service of which its manager does not tell",
+        services,
+        |sim| {
+            run_services(sim);
+            sim.service_states.borrow_mut().remove("nfsd");
+        },
+    ),
+];
+
 pub fn all_faults() -> Vec<Fault> {
     let healthy = [on_node("nothing", |_| {})];
     [
@@ -1037,6 +1126,7 @@ pub fn all_faults() -> Vec<Fault> {
         GATES,
         FSTAB,
         BOUND,
+        SERVICES,
     ]
     .concat()
 }

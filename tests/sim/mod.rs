@@ -6,6 +6,7 @@
 
 pub mod formatter;
 pub mod medium;
+mod services;
 
 use f3skeys::bound::Unit;
 use f3skeys::config::{Config, Peer};
@@ -15,7 +16,7 @@ use f3skeys::host::Fstab;
 use f3skeys::host::bare::{Bare, Beneath};
 use f3skeys::key::{Fingerprint, Key, Nonce, keys_alive};
 use f3skeys::marker::{self, LOCK_POLL};
-use f3skeys::names::{DatasetName, KeyName, ServiceName};
+use f3skeys::names::{DatasetName, KeyName};
 use f3skeys::os::{Intake, Mount, PoolState};
 use f3skeys::pass::Node;
 use f3skeys::peers::{self, Ask, Peers, Put, Question, Reply};
@@ -24,7 +25,7 @@ use f3skeys::promotion::{self, Promoted, Promotion};
 use f3skeys::receive::{self, Refused, rebuild};
 use f3skeys::report::Severity;
 use f3skeys::seals::Seal;
-use f3skeys::services::Services;
+use f3skeys::services::{Seen, State as ServiceState};
 use f3skeys::sorted::{Map, Set};
 use f3skeys::statement::Statement;
 use f3skeys::store::layout::{self, Place};
@@ -325,6 +326,12 @@ pub struct Sim {
     pub silent_changes: Cell<u32>,
     /// Services that do nothing they are told.
     pub deaf_services: RefCell<Vec<String>>,
+    /// Services of which the manager says this, and that do nothing they are told.
+    pub odd_services: RefCell<BTreeMap<String, Seen>>,
+    /// Services that take their time: how long a start and a stop takes, and what a start ends in.
+    pub slow_services: RefCell<BTreeMap<String, (Duration, Duration, ServiceState)>>,
+    /// Slow services on their way: until when, and whether to run.
+    pub moving_services: RefCell<BTreeMap<String, (Duration, bool)>>,
     /// What each peer answers; others do not answer.
     pub replies: RefCell<BTreeMap<String, Reply>>,
     /// Other nodes, with their configurations: peers that answer by themselves.
@@ -430,6 +437,9 @@ impl Sim {
             not_unwrapped: RefCell::default(),
             silent_changes: Cell::default(),
             deaf_services: RefCell::default(),
+            odd_services: RefCell::default(),
+            slow_services: RefCell::default(),
+            moving_services: RefCell::default(),
             replies: RefCell::default(),
             neighbours: RefCell::default(),
             away: RefCell::default(),
@@ -705,6 +715,7 @@ impl Sim {
                 dataset.readonly_source = Source::Local;
             }
         }
+        self.moving_services.borrow_mut().clear();
         self.trace.borrow_mut().clear();
         self.now.set(Duration::ZERO);
     }
@@ -865,22 +876,6 @@ impl Sim {
         };
         let datasets = self.datasets.borrow();
         datasets.iter().filter(below).map(past).collect()
-    }
-
-    fn tell_service(&self, service: &ServiceName, running: bool) -> Result<(), Trouble> {
-        self.step();
-        self.sleep(ONE_CALL);
-        let deaf = self.deaf_services.borrow();
-        if deaf.iter().any(|name| name == service.as_str()) {
-            return Err(Trouble::failed("service", "exit status 1"));
-        }
-        let name = service.to_string();
-        self.note(match running {
-            true => Event::Started(name.clone()),
-            false => Event::Stopped(name.clone()),
-        });
-        self.service_states.borrow_mut().insert(name, running);
-        Ok(())
     }
 
     fn lists(&self, what: &str, name: &str) -> Result<(), Trouble> {
@@ -1214,24 +1209,6 @@ impl System for Sim {
         let links = self.links.borrow();
         let below = |link: &&PathBuf| path.starts_with(link) && link.starts_with(from);
         Ok(links.iter().any(|link| below(&link) && link != from))
-    }
-}
-
-impl Services for Sim {
-    fn runs(&self, service: &ServiceName, _deadline: Deadline) -> Result<bool, Trouble> {
-        self.step();
-        self.sleep(ONE_CALL);
-        let states = self.service_states.borrow();
-        let state = states.get(service.as_str()).copied();
-        state.ok_or_else(|| Trouble::failed("service", "there is no such service"))
-    }
-
-    fn start(&self, service: &ServiceName, _deadline: Deadline) -> Result<(), Trouble> {
-        self.tell_service(service, true)
-    }
-
-    fn stop(&self, service: &ServiceName, _deadline: Deadline) -> Result<(), Trouble> {
-        self.tell_service(service, false)
     }
 }
 

@@ -13,9 +13,14 @@ pub use mounts::{
     mounts_of_and_others, unmount_store,
 };
 
-use super::{NICE_FIRST, Paths, PoolState, Program, ServiceCall, lower_nice, pool_state_from};
+use super::{
+    NICE_FIRST, Paths, PoolState, Program, ServiceCall, linux_text, lower_nice, pool_state_from,
+};
+use crate::child::Finished;
 use crate::digits;
 use crate::host::InitSystem;
+use crate::services::Seen;
+use crate::trouble::Trouble;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, rlim_t};
 use nix::sys::signal::Signal;
@@ -24,6 +29,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use sysctl::Sysctl;
 
 /// Where the program's files are.
@@ -148,12 +154,15 @@ pub fn set_carp(_allow: bool) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// The longest that a start or a stop is watched. systemd goes on with it when nobody watches.
+pub const WATCH_SERVICE: Duration = Duration::from_secs(5);
+
 /// The command that asks systemd.
 pub fn service(call: ServiceCall, name: &str) -> Program {
     let words: &[&str] = match call {
-        ServiceCall::Runs => &["is-active", "--quiet"],
-        ServiceCall::Start => &["start"],
-        ServiceCall::Stop => &["stop"],
+        ServiceCall::Look => &["show", "-p", linux_text::SERVICE, "--"],
+        ServiceCall::Start => &["start", "--"],
+        ServiceCall::Stop => &["stop", "--"],
     };
     let words = words.iter().chain([&name]).map(|word| (*word).to_owned());
     ("/usr/bin/systemctl", words.collect())
@@ -161,6 +170,17 @@ pub fn service(call: ServiceCall, name: &str) -> Program {
 
 /// What tells of systemd's units.
 pub const SYSTEMCTL: Option<&str> = Some("/usr/bin/systemctl");
+
+/// What systemd has said of a service.
+///
+/// # Errors
+/// It said nothing, or nothing that is understood.
+pub fn service_seen(finished: Finished) -> Result<Seen, Trouble> {
+    let command = finished.command.clone();
+    let said = finished.success()?;
+    let said = String::from_utf8_lossy(&said);
+    linux_text::service(&said).map_err(|why| Trouble::failed(&command, &why))
+}
 
 /// The version of ZFS in the kernel; `None` where it does not say.
 pub fn zfs_version() -> Option<String> {
