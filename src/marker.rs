@@ -636,6 +636,7 @@ mod tests {
                 drop(lock);
             });
             while !waits() {
+                assert!(clock.now() < LOCK_WAIT * 2, "nobody waits");
                 std::thread::sleep(Duration::from_millis(1));
             }
             scope.spawn(|| {
