@@ -1,5 +1,5 @@
 //! FreeBSD's `rc.conf`: a shell script that is nearly always a list of assignments. It is never run,
-//! but read piece by piece ([`super::rc_pieces`]). Every name that stands in a piece which only a shell
+//! but read piece by piece (`rc_pieces`). Every name that stands in a piece which only a shell
 //! understands is unknown; the other names are read.
 
 use super::Host;

@@ -66,10 +66,6 @@ pub fn is_swap(swaps: &str, node: &str) -> bool {
     devices.any(|device| device == node)
 }
 
-/// What systemd is asked of a service, all at once: two questions could be about two moments.
-pub const SERVICE: &str =
-    "LoadState,ActiveState,SubState,Job,TimeoutStartUSec,TimeoutStopUSec,TasksCurrent";
-
 /// What `systemctl show` says of one unit. What a version of systemd does not know is not said: the
 /// state alone has to be there.
 ///

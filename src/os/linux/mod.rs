@@ -154,13 +154,17 @@ pub fn set_carp(_allow: bool) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// What systemd is asked of a service, all at once: two questions could be about two moments.
+const OF_SERVICE: &str =
+    "LoadState,ActiveState,SubState,Job,TimeoutStartUSec,TimeoutStopUSec,TasksCurrent";
+
 /// The longest that a start or a stop is watched. systemd goes on with it when nobody watches.
 pub const WATCH_SERVICE: Duration = Duration::from_secs(5);
 
 /// The command that asks systemd.
 pub fn service(call: ServiceCall, name: &str) -> Program {
     let words: &[&str] = match call {
-        ServiceCall::Look => &["show", "-p", linux_text::SERVICE, "--"],
+        ServiceCall::Look => &["show", "-p", OF_SERVICE, "--"],
         ServiceCall::Start => &["start", "--"],
         ServiceCall::Stop => &["stop", "--"],
     };
