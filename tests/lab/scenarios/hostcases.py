@@ -71,7 +71,7 @@ def host_id(node, lab):
 
 @scenario("a newer kernel without the module of ZFS, and a rule that forbids usb-storage: each is named, each is a no")
 def next_kernel(node, lab):
-    node.ok(f"mkdir {NEWER}; echo kernel/fs/ext4/ext4.ko: > {NEWER}/modules.dep; touch /boot/vmlinuz-99.0.0-lab")
+    node.ok(f"mkdir {NEWER}; echo kernel/fs/ext4/ext4.ko: > {NEWER}/modules.dep; mkdir -p /boot; touch /boot/vmlinuz-99.0.0-lab")
     check_no(node, "99.0.0-lab", "no module of ZFS")
     node.ok(f"echo extra/zfs.ko.zst: > {NEWER}/modules.dep")
     check_yes(node)
