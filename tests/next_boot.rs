@@ -307,6 +307,28 @@ fn law_10_a_newer_kernel_without_zfs_is_named() {
 }
 
 #[test]
+fn law_10_where_no_kernel_is_found_the_running_one_has_to_have_zfs() {
+    let world = world(Systemd, "image");
+    let dep = "/lib/modules/6.12.9-amd64/modules.dep";
+    world
+        .tree
+        .put("/proc/sys/kernel/osrelease", "6.12.9-amd64\n")
+        .put(
+            "/proc/modules",
+            "zfs 1 0 - Live 0x0\nspl 1 1 zfs, Live 0x0\n",
+        )
+        .put(dep, "extra/zfs.ko.zst: extra/spl.ko.zst\n");
+    world.quiet();
+    world.tree.put(dep, "extra/spl.ko.zst:\n");
+    world.only(FAILURE, "6.12.9-amd64", "no module of ZFS");
+    world.tree.remove(dep);
+    world.only(FAILURE, "/lib/modules/6.12.9-amd64", "cannot tell");
+    // ZFS that nobody loaded is a part of this kernel.
+    world.tree.put("/proc/modules", "spl 1 0 - Live 0x0\n");
+    world.quiet();
+}
+
+#[test]
 fn law_10_a_rule_that_forbids_the_stick_is_named() {
     let world = world(Systemd, "rule");
     let rules = "/etc/modprobe.d/hardening.conf";

@@ -23,23 +23,37 @@ pub(super) fn look(found: &mut Found) {
     }
 }
 
-/// The newest kernel that can be booted is taken for the next one, as boot loaders do unless told
-/// otherwise.
 fn zfs(found: &mut Found) {
-    let kernels = found.names(MODULES);
-    let mut kernels: Vec<&String> = kernels
-        .iter()
-        .filter(|release| can_be_booted(found, release))
-        .collect();
-    sorted::sort_by(&mut kernels, |a, b| version(a).cmp(&version(b)));
-    let Some(newest) = kernels.last() else {
+    let Some(next) = newest(found).or_else(|| running(found)) else {
         return;
     };
-    if has(found, newest, "zfs") == Some(false) {
-        let what = "this kernel, the newest that is installed, has no module of ZFS: if the next boot takes it, no pool is there";
+    if has(found, &next, "zfs") == Some(false) {
+        let what = "this kernel has no module of ZFS: if the next boot takes it, no pool is there";
         let remedy = "build or install the module for it (with DKMS: `dkms autoinstall`, which needs the headers of that kernel), or remove the kernel";
-        found.findings.fail(newest, what, remedy);
+        found.findings.fail(&next, what, remedy);
     }
+}
+
+/// The newest kernel that can be booted is taken for the next one, as boot loaders do unless told
+/// otherwise.
+fn newest(found: &mut Found) -> Option<String> {
+    let mut kernels = found.names(MODULES);
+    kernels.retain(|release| can_be_booted(found, release));
+    sorted::sort_by(&mut kernels, |a, b| version(a).cmp(&version(b)));
+    kernels.pop()
+}
+
+/// Where no kernel is found, as of one in an image of its own on an EFI partition: the running one, if it
+/// had to load ZFS.
+fn running(found: &mut Found) -> Option<String> {
+    let loaded = found.text("/proc/modules").unwrap_or_default();
+    let is_module = loaded.lines().any(|line| line.starts_with("zfs "));
+    is_module.then(|| release(found))
+}
+
+fn release(found: &mut Found) -> String {
+    let text = found.text("/proc/sys/kernel/osrelease");
+    text.unwrap_or_default().trim().to_owned()
 }
 
 /// Debian and others have a kernel beside the boot loader, Fedora and Arch beside its modules as well.
@@ -144,8 +158,7 @@ fn forbids(line: &str, module: &str) -> bool {
 
 /// Of a module that is part of the running kernel no rule is asked.
 fn is_built_in(found: &mut Found, module: &str) -> bool {
-    let release = found.text("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let path = format!("{MODULES}/{}/modules.builtin", release.trim());
+    let path = format!("{MODULES}/{}/modules.builtin", release(found));
     let list = found.text(&path).unwrap_or_default();
     list.lines().any(|line| names(line, module))
 }
