@@ -157,7 +157,7 @@ fn report_stop(pass: &mut Pass, gate: &Gate, service: &ServiceName, stop: &Stop)
             format!("cannot be stopped {closed}"),
             "correct its name in `services`: what serves there goes on",
         ),
-        Stop::TasksLeft(_) => (
+        Stop::TasksLeft(..) => (
             Severity::Failure,
             format!("is not all stopped {closed}"),
             "end them by hand: they work on what is not there",
@@ -169,7 +169,7 @@ fn report_stop(pass: &mut Pass, gate: &Gate, service: &ServiceName, stop: &Stop)
         ),
     };
     pass.report.find(severity, service.as_str(), &what, remedy);
-    if matches!(stop, Stop::TasksLeft(_) | Stop::Failed(_)) {
+    if matches!(stop, Stop::TasksLeft(..) | Stop::Failed(_)) {
         pass.report.fail(Fault::Unavailable);
     }
 }

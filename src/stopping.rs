@@ -26,8 +26,8 @@ pub(crate) enum Stop {
     Stopped,
     /// It is stopping still.
     OnItsWay(Seen),
-    /// It counts as stopped, and so many of its tasks go on.
-    TasksLeft(u64),
+    /// It counts as stopped, and so many of its tasks go on; whether it was stopped just now.
+    TasksLeft(u64, bool),
     /// There is no service of this name.
     Missing,
     /// It runs, or nobody knows.
@@ -40,8 +40,8 @@ impl Stop {
         match self {
             Stop::Already | Stop::Stopped => "it is stopped".to_owned(),
             Stop::OnItsWay(seen) => format!("it {} ({})", seen.words(), seen.stop_limit.words()),
-            Stop::TasksLeft(1) => "it counts as stopped, and one task of it goes on".to_owned(),
-            Stop::TasksLeft(n) => format!("it counts as stopped, and {n} tasks of it go on"),
+            Stop::TasksLeft(1, _) => "it counts as stopped, and one task of it goes on".to_owned(),
+            Stop::TasksLeft(n, _) => format!("it counts as stopped, and {n} tasks of it go on"),
             Stop::Missing => "there is no service of this name".to_owned(),
             Stop::Failed(why) => why.clone(),
         }
@@ -67,6 +67,10 @@ pub(crate) fn stop_all(
         &mut stops,
         deadline.at_most(pass.clock(), longest),
     );
+    if stops.iter().any(|stop| matches!(stop, Stop::Stopped)) {
+        let deadline = deadline.at_most(pass.clock(), AFTER_LIMIT);
+        wait_for_tasks(pass, services, &mut stops, deadline);
+    }
     stops
 }
 
@@ -85,23 +89,25 @@ fn ask(pass: &Pass, service: &ServiceName, deadline: Deadline) -> Stop {
     if let Ok(seen) = look(pass, service, deadline)
         && seen.is_at_rest()
     {
-        return at_rest(&seen, Stop::Already);
+        return at_rest(&seen, false);
     }
     let watched = deadline.at_most(pass.clock(), WATCH_SERVICE);
     let asked = pass.node.services.stop(service, watched);
     match (look(pass, service, pass.deadline), asked) {
-        (Ok(seen), _) if seen.is_at_rest() => at_rest(&seen, Stop::Stopped),
+        (Ok(seen), _) if seen.is_at_rest() => at_rest(&seen, true),
         (Ok(seen), _) if seen.goes_down() => Stop::OnItsWay(seen),
         (_, Err(trouble)) | (Err(trouble), Ok(())) => Stop::Failed(trouble.to_string()),
         (Ok(seen), Ok(())) => Stop::Failed(format!("it {} all the same", seen.words())),
     }
 }
 
-fn at_rest(seen: &Seen, otherwise: Stop) -> Stop {
+/// `now` tells whether it was stopped just now.
+fn at_rest(seen: &Seen, now: bool) -> Stop {
     match seen.definition {
-        _ if seen.tasks > 0 => Stop::TasksLeft(seen.tasks),
+        _ if seen.tasks > 0 => Stop::TasksLeft(seen.tasks, now),
         Definition::Missing => Stop::Missing,
-        _ => otherwise,
+        _ if now => Stop::Stopped,
+        _ => Stop::Already,
     }
 }
 
@@ -123,11 +129,28 @@ fn wait(pass: &Pass, services: &[ServiceName], stops: &mut [Stop], deadline: Dea
                 && let Ok(seen) = look(pass, service, pass.deadline)
             {
                 *stop = match seen.is_at_rest() {
-                    true => at_rest(&seen, Stop::Stopped),
+                    true => at_rest(&seen, true),
                     false => Stop::OnItsWay(seen),
                 };
             }
         }
+    }
+}
+
+/// Looks again at services whose tasks went on: the stop of another may end them, as that of a unit that is
+/// there to end pods.
+fn wait_for_tasks(pass: &Pass, services: &[ServiceName], stops: &mut [Stop], deadline: Deadline) {
+    let clock = pass.clock();
+    while stops.iter().any(|stop| matches!(stop, Stop::TasksLeft(..))) && !deadline.passed(clock) {
+        for (service, stop) in services.iter().zip(stops.iter_mut()) {
+            if let Stop::TasksLeft(_, now) = stop
+                && let Ok(seen) = look(pass, service, pass.deadline)
+                && seen.is_at_rest()
+            {
+                *stop = at_rest(&seen, *now);
+            }
+        }
+        clock.sleep(BETWEEN_LOOKS.min(deadline.left(clock)));
     }
 }
 

@@ -417,6 +417,29 @@ fn a_service_that_is_stopping_when_its_gate_opens_is_started() {
     assert_eq!(running(&sim), 3);
 }
 
+/// As k3s, whose pods go on without it until the unit that ends them is stopped.
+#[test]
+fn tasks_that_the_stop_of_another_service_ends_are_none_that_are_left() {
+    for (ended_by, before, expected) in [
+        ("mountd", true, (0, vec![])),
+        ("mountd", false, (0, vec![])),
+        ("nobody", true, (69, vec![Severity::Failure])),
+        ("nobody", false, (69, vec![Severity::Failure])),
+    ] {
+        let sim = booted(&format!("tasks-{ended_by}-{before}"), true);
+        let ends = ("nfsd".to_owned(), ended_by.to_owned());
+        sim.tasks_ended_by.borrow_mut().extend([ends]);
+        sim.service_states
+            .borrow_mut()
+            .insert("nfsd".into(), before);
+        sim.unmount(NFS);
+        let report = run(&sim);
+        assert_eq!((report.status, nfsd(&report)), expected, "{ended_by}");
+        let is_told = report.changed.iter().any(|c| c.contains("stopped nfsd"));
+        assert_eq!(is_told, before && ended_by == "mountd");
+    }
+}
+
 fn odd(sim: &Sim, seen: Seen) {
     sim.odd_services.borrow_mut().insert("nfsd".into(), seen);
 }

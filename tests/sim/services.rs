@@ -17,9 +17,16 @@ impl Services for Sim {
         if let Some(seen) = self.slow_service(service.as_str()) {
             return Ok(seen);
         }
-        match self.service_states.borrow().get(service.as_str()) {
+        let states = self.service_states.borrow();
+        let ends = self.tasks_ended_by.borrow();
+        let is_ended = |by: &String| states.get(by) == Some(&false);
+        let left = ends.get(service.as_str()).is_some_and(|by| !is_ended(by));
+        match states.get(service.as_str()) {
             Some(true) => Ok(Seen::only(State::Running)),
-            Some(false) => Ok(Seen::only(State::Stopped)),
+            Some(false) => Ok(Seen {
+                tasks: if left { 4 } else { 0 },
+                ..Seen::only(State::Stopped)
+            }),
             None => Err(Trouble::failed("service", "it did not say the state")),
         }
     }
