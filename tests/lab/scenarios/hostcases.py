@@ -201,16 +201,25 @@ def pods(node, lab):
     up(node)
 
 
+LATE_POOL = """[Service]
+Type=oneshot
+ExecStart=/usr/sbin/zpool import -N -d /dev/disk/by-id zdata
+ExecStartPost=/usr/sbin/f3skeys boot --late -- /usr/bin/systemctl start --no-block f3sready.service
+"""
+
+
 @scenario("a pool that comes when the boot is over, as over iSCSI: with the line of gates.md its roots open")
 def late_pool(node, lab):
     node.shut()
     node.ok("zpool export zdata")
     done = node.f3skeys("boot")
     check(done.status == 69, done)
-    node.ok("systemd-run --wait -p Type=oneshot -p ExecStartPost='/usr/sbin/f3skeys boot --late -- /usr/bin/systemctl start --no-block "
-            "f3sready.service' /usr/sbin/zpool import -N -d /dev/disk/by-id zdata", limit=200)
+    node.write("/etc/systemd/system/late-pool.service", LATE_POOL)
+    node.ok("systemctl daemon-reload; systemctl start late-pool", limit=200)
+    node.until("systemctl is-active -q f3sready", 100, "the gates are judged")
     node.check_loaded(*ROOTS)
     node.check_mounted(PLACES)
     node.check_open("nfs", "write", "copy")
     node.check_replica_clean()
+    node.ok("rm /etc/systemd/system/late-pool.service")
     up(node)
