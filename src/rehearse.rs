@@ -219,10 +219,20 @@ impl Rehearsal {
         }
         play.fault.into_iter().for_each(|fault| self.fail(fault));
         let mut told = Set::new();
+        let closes_one = |dataset: &DatasetName| {
+            let mut closed = play.gates.iter().filter(|gate| gate.closed.is_some());
+            closed.any(|gate| gate.datasets.contains(dataset))
+        };
+        for (datasets, finding) in &play.twins {
+            if datasets.iter().any(closes_one) {
+                told.extend(datasets);
+                self.reason(Fault::Unavailable, finding.clone());
+            } else {
+                self.remark(finding.clone());
+            }
+        }
         for gap in &play.gaps {
-            let closes =
-                |gate: &Asked| gate.closed.is_some() && gate.datasets.contains(&gap.dataset);
-            if gap.counts || play.gates.iter().any(closes) {
+            if gap.counts || closes_one(&gap.dataset) {
                 told.insert(&gap.dataset);
                 self.reason(Fault::Unavailable, gap.finding.clone());
             } else {

@@ -1,7 +1,13 @@
 //! File systems that belong on one directory: a backup pool that is imported without `altroot` brings a
 //! copy of each. Pure.
 
+use crate::config::Config;
 use crate::names::DatasetName;
+use crate::places::Places;
+use crate::plan::Observed;
+use crate::report::{Finding, Severity};
+use crate::shell::command;
+use crate::sorted::Map;
 use crate::zfs::{CanMount, Dataset, Kind, Mountpoint, Source};
 use std::path::Path;
 
@@ -16,13 +22,83 @@ pub struct Copy<'a> {
     pub at: &'a Path,
 }
 
-fn place(dataset: &Dataset) -> Option<&Path> {
+/// Where a file system is mounted when all is well; nobody mounts those of jails for them.
+pub fn place(dataset: &Dataset) -> Option<&Path> {
+    let mounted = dataset.kind == Kind::Filesystem && !dataset.jailed;
     match &dataset.mountpoint {
-        Mountpoint::Path(at) if dataset.kind == Kind::Filesystem => {
-            (dataset.can_mount != CanMount::Off && !dataset.jailed).then_some(at)
-        }
+        Mountpoint::Path(at) if mounted && dataset.can_mount != CanMount::Off => Some(at),
         _ => None,
     }
+}
+
+/// The mountpoints that f3skeys answers for: of file systems at or below configured roots, and of
+/// those above their paths, but for `/` itself.
+pub fn places<'a>(config: &Config, observed: &'a Observed) -> Vec<(&'a Path, &'a Dataset)> {
+    let replicas = Places::of(config, observed);
+    let has_place = |d: &&Dataset| d.mounted || !replicas.is_elsewhere(d);
+    let datasets = || observed.datasets().filter(has_place);
+    let all = || datasets().filter_map(|d| Some((place(d)?, d)));
+    let ours: Vec<&Path> = all()
+        .filter(|(_, dataset)| config.role_of(&dataset.name).is_some())
+        .map(|(at, _)| at)
+        .collect();
+    all()
+        .filter(|(at, dataset)| {
+            let on = dataset.can_mount == CanMount::On || dataset.mounted;
+            on && at.parent().is_some() && ours.iter().any(|own| own.starts_with(at))
+        })
+        .collect()
+}
+
+/// File systems that a boot mounts on one directory.
+#[derive(Debug, Clone)]
+pub struct Twins<'a> {
+    /// The directory.
+    pub at: &'a Path,
+    /// Those that belong there, two or more.
+    pub all: Vec<&'a Dataset>,
+    /// The one that is to give way.
+    pub one: &'a Dataset,
+}
+
+impl Twins<'_> {
+    /// What is said of them.
+    pub fn finding(&self) -> Finding {
+        let names: Vec<&str> = self.all.iter().map(|d| d.name.as_str()).collect();
+        let what = format!(
+            "{} belong there: the boot mounts them over one another, in no certain order",
+            names.join(" and ")
+        );
+        let remedy = format!(
+            "{}, or import its pool with `zpool import -R`; a backup copy is not to be named in `roots`",
+            command!("zfs set canmount=noauto {}", &self.one.name)
+        );
+        let at = self.at.display().to_string();
+        Finding::new(Severity::Failure, &at, &what, &remedy)
+    }
+}
+
+/// All of them, among what a boot mounts by itself.
+pub fn of<'a>(config: &Config, observed: &'a Observed) -> Vec<Twins<'a>> {
+    let mut belong: Map<&Path, Vec<&Dataset>> = Map::new();
+    for (at, dataset) in places(config, observed) {
+        let opens = match &dataset.encryption_root {
+            Some(root) => config.roots.iter().any(|known| known.dataset == *root),
+            None => true,
+        };
+        if dataset.can_mount == CanMount::On && opens {
+            belong.entry(at).or_default().push(dataset);
+        }
+    }
+    let is_stranger = |d: &&&Dataset| config.role_of(&d.name).is_none();
+    belong
+        .into_iter()
+        .filter(|(_, all)| all.len() > 1)
+        .filter_map(|(at, all)| {
+            let one = all.iter().find(is_stranger).or(all.last())?;
+            Some(Twins { at, one, all })
+        })
+        .collect()
 }
 
 /// What shows that a root holds a backup copy of what another pool has.

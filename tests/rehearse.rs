@@ -20,7 +20,7 @@ use f3skeys::system::System;
 use f3skeys::time::Deadline;
 use f3skeys::zfs::{Dataset, KeyStatus, Moment, Mountpoint, Past, Source};
 use faults::{Fault, OTHER, ZKEY, all_faults, pool, with_stick, wrap};
-use sim::{BHYVE, CONFIG, PEER, Sim, ZDATA, at, dataset, f3s, good_stick};
+use sim::{BHYVE, CONFIG, PEER, Sim, ZDATA, at, dataset, encrypted, f3s, good_stick};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -511,6 +511,22 @@ fn law_9_what_a_stream_says_beside_the_replicas_is_a_remark_that_is_an_alarm() {
             .filter(|f| f.subject == "zdata/sink/evil");
         let told: Vec<Severity> = told.map(|f| f.severity).collect();
         assert_eq!(told, vec![Severity::Alarm; usize::from(is_told)]);
+    }
+}
+
+#[test]
+fn law_10_two_file_systems_on_one_directory_are_a_reason_of_their_gate_and_else_a_remark() {
+    for (mountpoint, reasons, remarks) in [("/data/nfs", 1, 0), ("/srv/both", 0, 1)] {
+        let (sim, config) = prepare("one-directory", Start::Up, &[]);
+        for name in ["zdata/enc/aaa", "zdata/enc/zzz"] {
+            let one = at(mountpoint, encrypted(name, "zdata/enc"));
+            sim.datasets.borrow_mut().push(one);
+        }
+        let said = said(&sim, &config);
+        assert_eq!(said.comes_back, reasons == 0, "{}", said.text());
+        assert_eq!(said.reasons.len(), reasons, "{}", said.text());
+        let told = said.remarks.iter().filter(|f| f.subject == mountpoint);
+        assert_eq!(told.count(), remarks, "{}", said.text());
     }
 }
 

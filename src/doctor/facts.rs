@@ -18,7 +18,6 @@ use crate::names::{DatasetName, KeyName};
 use crate::next_boot;
 use crate::os::Mount;
 use crate::pass::{Node, ONE_CALL, Pass};
-use crate::places::Places;
 use crate::plan::{Observed, Pool};
 use crate::receive::rebuild;
 use crate::report::{Finding, Report};
@@ -26,7 +25,8 @@ use crate::sorted::{self, Map, Set};
 use crate::store::state::Standing;
 use crate::store::{self, Damage, Holding, Reading, Wanted};
 use crate::trouble::Trouble;
-use crate::zfs::{CanMount, Dataset, Kind, Mountpoint};
+use crate::twins::{place, places};
+use crate::zfs::Dataset;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -396,34 +396,6 @@ fn beneath(pass: &Pass) -> Map<String, Known<Beneath>> {
     pools
         .into_iter()
         .map(|(pool, points)| (pool, look(&points)))
-        .collect()
-}
-
-/// Where a file system is mounted when all is well; nobody mounts those of jails for them.
-pub fn place(dataset: &Dataset) -> Option<&Path> {
-    let mounted = dataset.kind == Kind::Filesystem && !dataset.jailed;
-    match &dataset.mountpoint {
-        Mountpoint::Path(at) if mounted && dataset.can_mount != CanMount::Off => Some(at),
-        _ => None,
-    }
-}
-
-/// The mountpoints that f3skeys answers for: of file systems at or below configured roots, and of
-/// those above their paths, but for `/` itself.
-pub fn places<'a>(config: &Config, observed: &'a Observed) -> Vec<(&'a Path, &'a Dataset)> {
-    let replicas = Places::of(config, observed);
-    let has_place = |d: &&Dataset| d.mounted || !replicas.is_elsewhere(d);
-    let datasets = || observed.datasets().filter(has_place);
-    let all = || datasets().filter_map(|d| Some((place(d)?, d)));
-    let ours: Vec<&Path> = all()
-        .filter(|(_, dataset)| config.role_of(&dataset.name).is_some())
-        .map(|(at, _)| at)
-        .collect();
-    all()
-        .filter(|(at, dataset)| {
-            let on = dataset.can_mount == CanMount::On || dataset.mounted;
-            on && at.parent().is_some() && ours.iter().any(|own| own.starts_with(at))
-        })
         .collect()
 }
 

@@ -1,11 +1,12 @@
 //! Jails and virtual machines of FreeBSD: their services have start commands of their own, which no
 //! `NAME_prepend` keeps back.
 
-use super::facts::{Facts, places};
+use super::facts::Facts;
 use crate::config::Config;
 use crate::host::{InitSystem, RcConf, Setting};
 use crate::names::DatasetName;
 use crate::report::Findings;
+use crate::twins::places;
 use std::path::Path;
 
 pub(super) fn check(config: &Config, facts: &Facts, said: &mut Findings) {

@@ -1,12 +1,11 @@
 //! The directories on which file systems are mounted.
 
-use super::facts::{Facts, place, places};
+use super::facts::Facts;
 use crate::config::Config;
 use crate::host::bare::Bare;
 use crate::report::Findings;
-use crate::shell::command;
-use crate::sorted::Map;
-use crate::zfs::{CanMount, Dataset};
+use crate::twins::{self, place, places};
+use crate::zfs::Dataset;
 use std::path::Path;
 
 pub(super) fn check(config: &Config, facts: &Facts, said: &mut Findings) {
@@ -15,7 +14,9 @@ pub(super) fn check(config: &Config, facts: &Facts, said: &mut Findings) {
             said.unknown(&format!("mountpoints of pool {pool}"), why);
         }
     }
-    twins(config, facts, said);
+    for twins in twins::of(config, &facts.observed) {
+        said.0.push(twins.finding());
+    }
     for (at, dataset) in places(config, &facts.observed) {
         let Some(Ok(beneath)) = facts.beneath.get(dataset.name.pool()) else {
             continue;
@@ -28,38 +29,6 @@ pub(super) fn check(config: &Config, facts: &Facts, said: &mut Findings) {
             Some(Err(why)) => said.unknown(&shown, why),
             None => said.unknown(&shown, "it was not looked at"),
         }
-    }
-}
-
-/// File systems that the boot mounts on one directory, in no certain order.
-fn twins(config: &Config, facts: &Facts, said: &mut Findings) {
-    let mut belong: Map<&Path, Vec<&Dataset>> = Map::new();
-    for (at, dataset) in places(config, &facts.observed) {
-        let opens = match &dataset.encryption_root {
-            Some(root) => config.roots.iter().any(|known| known.dataset == *root),
-            None => true,
-        };
-        if dataset.can_mount == CanMount::On && opens {
-            belong.entry(at).or_default().push(dataset);
-        }
-    }
-    for (at, datasets) in belong.iter().filter(|(_, all)| all.len() > 1) {
-        let names: Vec<&str> = datasets.iter().map(|d| d.name.as_str()).collect();
-        let what = format!(
-            "{} belong there: the boot mounts them over one another, in no certain order",
-            names.join(" and ")
-        );
-        let strangers = datasets
-            .iter()
-            .filter(|d| config.role_of(&d.name).is_none());
-        let one = strangers.chain(datasets.last()).next();
-        let remedy = one.map_or_else(String::new, |one| {
-            format!(
-                "{}, or import its pool with `zpool import -R`; a backup copy is not to be named in `roots`",
-                command!("zfs set canmount=noauto {}", &one.name)
-            )
-        });
-        said.fail(&at.display().to_string(), &what, &remedy);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The configuration against the pools, and what the pools hold besides.
 
-use super::facts::{Facts, is_seen, place};
+use super::facts::{Facts, is_seen};
 use crate::config::{Condition, Config, Gate, Role, Root};
 use crate::early;
 use crate::gate;
@@ -13,7 +13,7 @@ use crate::report::{Findings, Severity};
 use crate::roles;
 use crate::seals::{self, Seals};
 use crate::shell::command;
-use crate::twins;
+use crate::twins::{self, place};
 use crate::verdict;
 use crate::zfs::version;
 use crate::zfs::{Damaged, Dataset, KeyFormat, KeyStatus, Kind, Mountpoint, Source};

@@ -24,6 +24,8 @@ pub(super) struct Play {
     pub(super) gaps: Vec<Gap>,
     /// What is mounted on the real node, and would not be, by its own properties.
     pub(super) left_alone: Vec<Finding>,
+    /// File systems that the boot mounts on one directory, and what is to be said of them.
+    pub(super) twins: Vec<(Set<DatasetName>, Finding)>,
     /// What a stream has mounted, shared or written beside the replicas.
     pub(super) strays: Vec<Finding>,
     /// What is to be said of lines of fstab, and of systemd's units.
@@ -59,6 +61,7 @@ pub(super) fn play(stage: &Stage, config: &Config) -> Play {
     let mut unknown = stage.see_all(&config.pools(), pass.deadline);
     unknown.extend(stage.not_understood(config));
     let strays = stage.strays(config);
+    let twins = stage.twins(config);
     stage.mount_all();
     let mut host = stage.mount_fstab(config);
     let falls = stage.bound(config, pass.deadline);
@@ -91,6 +94,7 @@ pub(super) fn play(stage: &Stage, config: &Config) -> Play {
         fault: pass.report.fault,
         gaps,
         left_alone,
+        twins,
         strays,
         host,
         gates: ask_gates(stage, config, &learned),

@@ -25,6 +25,7 @@ use crate::store::{Reading, Wanted};
 use crate::system::{Guard, KeyDevices, System};
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
+use crate::twins;
 use crate::zfs::{Answer, Dataset, KeyStatus, Listing, Mountpoint, Part, Past, Try, Zfs};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -141,6 +142,16 @@ impl<'a> Stage<'a> {
         let mut world = self.world.borrow_mut();
         let then = falls.iter().filter_map(|one| one.then.as_ref());
         then.for_each(|dataset| world.unmount(dataset));
+    }
+
+    /// File systems that the boot mounts on one directory.
+    pub(super) fn twins(&self, config: &Config) -> Vec<(Set<DatasetName>, Finding)> {
+        let world = self.world.borrow();
+        let name = |dataset: &&Dataset| dataset.name.clone();
+        twins::of(config, world.observed())
+            .into_iter()
+            .map(|twins| (twins.all.iter().map(name).collect(), twins.finding()))
+            .collect()
     }
 
     /// What a stream says of datasets that are none of the configured roots', and what a boot without the

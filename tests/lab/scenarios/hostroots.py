@@ -64,6 +64,25 @@ def opened(node, config):
     return {root: standings[print_] for root, print_ in roots.items()}, standings
 
 
+@scenario("a store on a disk that is not on USB: boot, doctor and rehearse say what it is and what to write; once that is "
+          "written they all take it")
+def fixed(node, lab):
+    node.shut()
+    config = node.configure(('"4C530001"', f'"{FIXED}"'))
+    says(node.boot(config=config, status=66), "another bus", "any_disk: true")
+    for verb in ("doctor", "rehearse"):
+        done = node.f3skeys(verb, config, limit=200)
+        says(done, "another bus", "any_disk: true")
+        check(done.status in (66, 69), done)
+    node.check_loaded()
+    config = node.configure(('"4C530001"', f'"{FIXED}", any_disk: true'))
+    rehearsed = node.f3skeys("rehearse", config, limit=200)
+    check("another bus" not in rehearsed.out and "key device" not in rehearsed.out.split("gate")[0], rehearsed)
+    node.boot(config=config)
+    node.check_loaded(*ROOTS)
+    node.f3skeys("ready", limit=200)
+
+
 @scenario("a replica in a pool for backups on the same node, with the primary's key: rotated; retired only "
           "after the replica's own receive; never written to by any of it")
 def backup_pool(node, lab):
@@ -271,25 +290,6 @@ def four_words(node, lab):
     node.boot()
     node.f3skeys("ready", limit=200)
     node.check_loaded(*ROOTS)
-
-
-@scenario("a store on a disk that is not on USB: boot, doctor and rehearse say what it is and what to write; once that is "
-          "written they all take it")
-def fixed(node, lab):
-    node.shut()
-    config = node.configure(('"4C530001"', f'"{FIXED}"'))
-    says(node.boot(config=config, status=66), "another bus", "any_disk: true")
-    for verb in ("doctor", "rehearse"):
-        done = node.f3skeys(verb, config, limit=200)
-        says(done, "another bus", "any_disk: true")
-        check(done.status in (66, 69), done)
-    node.check_loaded()
-    config = node.configure(('"4C530001"', f'"{FIXED}", any_disk: true'))
-    rehearsed = node.f3skeys("rehearse", config, limit=200)
-    check("another bus" not in rehearsed.out and "key device" not in rehearsed.out.split("gate")[0], rehearsed)
-    node.boot(config=config)
-    node.check_loaded(*ROOTS)
-    node.f3skeys("ready", limit=200)
 
 
 @scenario("a pool imported under another name, and one with an altroot: doctor names that, with the commands that mend it")
