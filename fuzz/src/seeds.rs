@@ -244,7 +244,7 @@ const ZFS_CACHES: [&str; 4] = [
     "zdata/e\u{e9}\t/\u{e9}\n/\ton\n",
 ];
 
-const RC_CONFS: [&str; 10] = [
+const RC_CONFS: [&str; 11] = [
     "hostname=\"f0\"\nzfs_enable=\"YES\"\nnfs_server_enable=YES\n# a_comment=1\n",
     "a=1;b='two words' c=\"d\\\"e\" # more\nexport f=g\n",
     "a=$b\nb=`c`\nd+=e\nf=~/g\n",
@@ -255,6 +255,7 @@ const RC_CONFS: [&str; 10] = [
     "a=1\\\nb=2\nc\\=1\n\"d\"=1\n",
     "/etc/rc.d/f3skeys enabled || [ $? -ne 1 ] || return 0\nnfs_server_enable=YES\n",
     "a=\nb=\"\"\nc=''\"$d\"\n",
+    "a=\\/etc/rc.d/f3skeys enabled || [ $? -ne 1 ] || return 0",
 ];
 
 fn state() -> State {

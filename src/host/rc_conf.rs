@@ -6,6 +6,7 @@ use super::Host;
 use super::rc_pieces::{Contents, contents};
 use crate::sorted::Map;
 use crate::trouble::Trouble;
+use std::borrow::Cow;
 
 /// What every service reads, in this order.
 const FOR_ALL: [&str; 2] = ["/etc/rc.conf", "/etc/rc.conf.local"];
@@ -147,7 +148,18 @@ impl Layer {
     fn of(path: &str, text: &str) -> Layer {
         Layer {
             path: path.to_owned(),
-            contents: contents(&text.replacen(WHILE_ENABLED, "\n", 1)),
+            contents: contents(&without_condition(text)),
         }
+    }
+}
+
+/// The text without our own condition, where that is its first command.
+fn without_condition(text: &str) -> Cow<'_, str> {
+    let is_comment = |line: &&str| line.trim_start().starts_with('#') || line.trim().is_empty();
+    let comments = text.split_inclusive('\n').take_while(is_comment);
+    let (before, rest) = text.split_at(comments.map(str::len).sum());
+    match rest.strip_prefix(WHILE_ENABLED) {
+        Some(after) => format!("{before}\n{after}").into(),
+        None => text.into(),
     }
 }

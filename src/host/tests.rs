@@ -335,6 +335,26 @@ fn beside_zfs_mount_generator_keys_and_replicas_are_ours() {
     );
 }
 
+#[test]
+fn our_own_condition_counts_as_none_only_where_it_is_the_first_command() {
+    let ours = "/etc/rc.d/f3skeys enabled || [ $? -ne 1 ] || return 0\n";
+    for (before, after, expected) in [
+        ("", "a=1\n", Some("1")),
+        ("# why\n\n  # and how\n", "a=1\n", Some("1")),
+        ("a=0\n", "a=1\n", None),
+        ("a=0; ", "", None),
+        ("a=\\\\\\", "", None),
+        ("# why \\\n", "a=1\n", Some("1")),
+    ] {
+        let text = format!("{before}{ours}{after}");
+        let known = match RcConf::of(&text).get("a") {
+            Setting::Value(value) => Some(value),
+            Setting::Unset | Setting::Unknown(_) => None,
+        };
+        assert_eq!(known.as_deref(), expected, "{text}");
+    }
+}
+
 /// Every text of up to this many of these characters.
 fn every_text(of: &[char], longest: usize) -> Vec<String> {
     let mut all = vec![String::new()];
