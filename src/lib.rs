@@ -125,6 +125,7 @@ pub mod system;
 pub mod time;
 pub mod trouble;
 mod twins;
+mod unasked;
 pub mod usb;
 pub mod verdict;
 pub mod verify;

@@ -23,6 +23,7 @@ use crate::services::State;
 use crate::shell;
 use crate::sorted::Set;
 use crate::stopping;
+use crate::unasked;
 use crate::verdict;
 use play::{Asked, Play};
 use serde::Serialize;
@@ -298,7 +299,10 @@ impl Rehearsal {
                         let what = format!("{} now; the boot starts it anew", seen.words());
                         self.remark(find(Severity::Warning, &what, "see why"));
                     }
-                    None => {}
+                    None => {
+                        let finding = unasked::finding(pass, service);
+                        finding.into_iter().for_each(|one| self.remark(one));
+                    }
                 },
             }
         }

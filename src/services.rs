@@ -171,6 +171,17 @@ pub trait Services {
     /// The service manager did not say.
     fn look(&self, service: &ServiceName, deadline: Deadline) -> Result<Seen, Trouble>;
 
+    /// What a service runs when it starts, in the words of its manager; `None` of rc(8), whose scripts ask
+    /// in `rc.conf.d`.
+    ///
+    /// # Errors
+    /// The service manager did not say.
+    fn commands(
+        &self,
+        service: &ServiceName,
+        deadline: Deadline,
+    ) -> Result<Option<String>, Trouble>;
+
     /// Starts a service, and watches until it has started or the deadline has passed.
     ///
     /// # Errors
@@ -182,6 +193,21 @@ pub trait Services {
     /// # Errors
     /// It did not stop, or not in time: then it may be stopping still.
     fn stop(&self, service: &ServiceName, deadline: Deadline) -> Result<(), Trouble>;
+}
+
+/// The gates that a service asks before it works, as systemd shows its commands. One whose failure it
+/// ignores asks nothing.
+pub fn asked_gates(commands: &str) -> Vec<&str> {
+    let counts = |line: &&str| !line.contains("; ignore_errors=yes ;");
+    commands.lines().filter(counts).filter_map(asked).collect()
+}
+
+fn asked(line: &str) -> Option<&str> {
+    let is_between = |c: char| c.is_whitespace() || "'\";".contains(c);
+    let words = line.split(is_between).filter(|word| !word.is_empty());
+    let mut after = words.skip_while(|word| !word.ends_with("/f3skeys"));
+    after.find(|word| *word == "gate")?;
+    after.next()
 }
 
 /// rc(8) or systemd.
@@ -211,6 +237,19 @@ impl Manager<'_> {
 impl Services for Manager<'_> {
     fn look(&self, service: &ServiceName, deadline: Deadline) -> Result<Seen, Trouble> {
         os::service_seen(self.call(ServiceCall::Look, service, deadline)?)
+    }
+
+    fn commands(
+        &self,
+        service: &ServiceName,
+        deadline: Deadline,
+    ) -> Result<Option<String>, Trouble> {
+        if os::SYSTEMCTL.is_none() {
+            return Ok(None);
+        }
+        let finished = self.call(ServiceCall::Commands, service, deadline)?;
+        let said = finished.success()?;
+        Ok(Some(String::from_utf8_lossy(&said).into_owned()))
     }
 
     fn start(&self, service: &ServiceName, deadline: Deadline) -> Result<(), Trouble> {
@@ -257,6 +296,44 @@ mod tests {
                 let asked = seen.comes_up() || (is_queued && state == State::Stopping);
                 assert_eq!(seen.comes_up_as_asked(), asked, "{seen:?}");
             }
+        }
+    }
+
+    #[test]
+    fn the_gates_that_a_service_asks_are_read_from_its_commands() {
+        for (commands, gates) in [
+            ("", vec![]),
+            (
+                "ExecStart={ path=/bin/true ; argv[]=/bin/true ; ignore_errors=no ; start_time=[n/a] ; pid=0 }\n",
+                vec![],
+            ),
+            (
+                "ExecStartPre={ path=/usr/sbin/f3skeys ; argv[]=/usr/sbin/f3skeys gate nfs ; ignore_errors=no ; pid=0 }\n\
+                 ExecStartPre={ path=/usr/sbin/f3skeys ; argv[]=/usr/sbin/f3skeys gate k8s ; ignore_errors=no ; pid=0 }\n",
+                vec!["nfs", "k8s"],
+            ),
+            (
+                "ExecStart={ path=/usr/sbin/f3skeys ; argv[]=/usr/sbin/f3skeys --config /etc/a.ron gate nfs -- /bin/work ; ignore_errors=no ; }",
+                vec!["nfs"],
+            ),
+            (
+                "ExecStartPre={ path=/bin/sh ; argv[]=/bin/sh -c 'sleep 1; /usr/sbin/f3skeys gate \"nfs\"' ; ignore_errors=no ; }",
+                vec!["nfs"],
+            ),
+            (
+                "ExecStartPre={ path=/usr/sbin/f3skeys ; argv[]=/usr/sbin/f3skeys gate nfs ; ignore_errors=yes ; pid=0 }",
+                vec![],
+            ),
+            (
+                "ExecStart={ path=/usr/sbin/f3skeys ; argv[]=/usr/sbin/f3skeys ready ; ignore_errors=no ; }",
+                vec![],
+            ),
+            (
+                "ExecStart={ path=/usr/sbin/gate ; argv[]=/usr/sbin/gate nfs ; ignore_errors=no ; }",
+                vec![],
+            ),
+        ] {
+            assert_eq!(asked_gates(commands), gates, "{commands}");
         }
     }
 

@@ -1735,6 +1735,47 @@ fn law_10_services_are_held_against_their_gates() {
 }
 
 #[test]
+fn law_4_a_service_that_starts_without_a_question_to_its_gates_is_named() {
+    let mut world = healthy(Systemd, "unasked");
+    world.configure(
+        r#"(name: "failback","#,
+        r#"(name: "failback", services: ["failover"],"#,
+    );
+    world.power_cut("boot-1");
+    let states = &world.sim.service_states;
+    states.borrow_mut().insert("failover".to_owned(), true);
+    let runs = |commands: &str| {
+        let mut all = world.sim.service_commands.borrow_mut();
+        all.insert("failover".to_owned(), commands.to_owned());
+    };
+    world.quiet();
+    runs("ExecStart={ path=/bin/failover ; argv[]=/bin/failover ; ignore_errors=no ; }\n");
+    world.only(WARNING, "failover", "does not ask gate failback");
+    let asks = |gate: &str, ignored: &str| {
+        let path = "/usr/sbin/f3skeys";
+        runs(&format!(
+            "ExecStartPre={{ path={path} ; argv[]={path} gate {gate} ; ignore_errors={ignored} ; }}\n"
+        ));
+    };
+    asks("nfs", "no");
+    world.only(WARNING, "failover", "does not ask gate failback");
+    asks("failback", "yes");
+    world.only(WARNING, "failover", "does not ask gate failback");
+    asks("failback", "no");
+    world.quiet();
+    // What nothing starts needs to ask nothing.
+    runs("");
+    let masked = Seen {
+        definition: Definition::Masked,
+        ..Seen::only(Service::Stopped)
+    };
+    let mut odd = world.sim.odd_services.borrow_mut();
+    odd.insert("failover".to_owned(), masked);
+    drop(odd);
+    world.only(FAILURE, "failover", "does not start");
+}
+
+#[test]
 fn jails_on_freebsd() {
     let world = healthy(Rc, "jails");
     let (main, own) = ("/etc/jail.conf", "/etc/jail.conf.d/web.conf");

@@ -176,6 +176,15 @@ impl Services for Dying<'_> {
         self.real.look(service, deadline)
     }
 
+    fn commands(
+        &self,
+        service: &ServiceName,
+        deadline: Deadline,
+    ) -> Result<Option<String>, Trouble> {
+        self.live_on();
+        self.real.commands(service, deadline)
+    }
+
     fn start(&self, service: &ServiceName, deadline: Deadline) -> Result<(), Trouble> {
         self.live_on();
         self.real.start(service, deadline)

@@ -6,8 +6,10 @@ use crate::gate::Answer;
 use crate::names::{GateName, ServiceName};
 use crate::pass::Pass;
 use crate::ready;
+use crate::report::Finding;
 use crate::services::Seen;
 use crate::stopping;
+use crate::unasked;
 
 /// A service of a gate.
 #[derive(Debug, Clone)]
@@ -20,6 +22,8 @@ pub struct GateService {
     pub open: bool,
     /// How it stands.
     pub seen: Known<Seen>,
+    /// What is to be said of one that does not ask its gates.
+    pub unasked: Option<Finding>,
 }
 
 /// Asks for the services of all gates, each once.
@@ -36,11 +40,13 @@ pub(super) fn look(pass: &Pass) -> Vec<GateService> {
                 continue;
             }
             let seen = stopping::look(pass, name, pass.deadline);
+            let starts = seen.as_ref().is_ok_and(|seen| seen.no_start().is_none());
             services.push(GateService {
                 name: name.clone(),
                 gate: gate.name.clone(),
                 open,
                 seen: seen.map_err(|trouble| trouble.to_string()),
+                unasked: starts.then(|| unasked::finding(pass, name)).flatten(),
             });
         }
     }

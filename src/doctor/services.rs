@@ -17,6 +17,7 @@ fn all(services: &[GateService], said: &mut Findings) {
             Err(why) => said.unknown(service.name.as_str(), why),
             Ok(seen) => judge(service, seen, said),
         }
+        said.0.extend(service.unasked.clone());
     }
 }
 
@@ -98,6 +99,7 @@ mod tests {
                 gate: "nfs".parse().unwrap(),
                 open,
                 seen: Ok(seen.clone()),
+                unasked: None,
             };
             let mut said = Findings::default();
             judge(&service, seen, &mut said);
@@ -157,6 +159,7 @@ mod tests {
             gate: "nfs".parse().unwrap(),
             open: true,
             seen: Err("no answer".to_owned()),
+            unasked: None,
         };
         let mut said = Findings::default();
         all(&[service], &mut said);

@@ -221,7 +221,7 @@ pub const WATCH_SERVICE: Duration = Duration::from_secs(20);
 /// The command that asks rc(8). `onestop`: also what rc.conf has meanwhile disabled is stopped.
 pub fn service(call: ServiceCall, name: &str) -> Program {
     let word = match call {
-        ServiceCall::Look => "onestatus",
+        ServiceCall::Look | ServiceCall::Commands => "onestatus",
         ServiceCall::Start => "start",
         ServiceCall::Stop => "onestop",
     };

@@ -87,6 +87,8 @@ pub struct Paths {
 pub enum ServiceCall {
     /// How it stands; the answer is for [`service_seen`].
     Look,
+    /// What it runs when it starts; the answer is for [`asked_gates`](crate::services::asked_gates).
+    Commands,
     /// Start it.
     Start,
     /// Stop it.

@@ -328,6 +328,8 @@ pub struct Sim {
     pub deaf_services: RefCell<Vec<String>>,
     /// Services of which the manager says this, and that do nothing they are told.
     pub odd_services: RefCell<BTreeMap<String, Seen>>,
+    /// What services run when they start, as systemd shows it; rc tells it of none.
+    pub service_commands: RefCell<BTreeMap<String, String>>,
     /// Services of which tasks go on, stopped or not, until the other one is stopped.
     pub tasks_ended_by: RefCell<BTreeMap<String, String>>,
     /// Services that take their time: how long a start and a stop takes, and what a start ends in.
@@ -440,6 +442,7 @@ impl Sim {
             silent_changes: Cell::default(),
             deaf_services: RefCell::default(),
             odd_services: RefCell::default(),
+            service_commands: RefCell::default(),
             tasks_ended_by: RefCell::default(),
             slow_services: RefCell::default(),
             moving_services: RefCell::default(),

@@ -31,6 +31,20 @@ impl Services for Sim {
         }
     }
 
+    fn commands(
+        &self,
+        service: &ServiceName,
+        _deadline: Deadline,
+    ) -> Result<Option<String>, Trouble> {
+        self.step();
+        self.sleep(ONE_CALL);
+        Ok(self
+            .service_commands
+            .borrow()
+            .get(service.as_str())
+            .cloned())
+    }
+
     fn start(&self, service: &ServiceName, deadline: Deadline) -> Result<(), Trouble> {
         self.tell_service(service, true, deadline)
     }

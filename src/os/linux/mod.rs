@@ -158,6 +158,9 @@ pub fn set_carp(_allow: bool) -> io::Result<()> {
 const OF_SERVICE: &str =
     "LoadState,ActiveState,SubState,Job,TimeoutStartUSec,TimeoutStopUSec,TasksCurrent";
 
+/// What a service runs when it starts. Asked apart: a command may be of several lines.
+const COMMANDS: &str = "ExecStartPre,ExecStart";
+
 /// The longest that a start or a stop is watched. systemd goes on with it when nobody watches.
 pub const WATCH_SERVICE: Duration = Duration::from_secs(5);
 
@@ -165,6 +168,7 @@ pub const WATCH_SERVICE: Duration = Duration::from_secs(5);
 pub fn service(call: ServiceCall, name: &str) -> Program {
     let words: &[&str] = match call {
         ServiceCall::Look => &["show", "-p", OF_SERVICE, "--"],
+        ServiceCall::Commands => &["show", "-p", COMMANDS, "--"],
         ServiceCall::Start => &["start", "--"],
         ServiceCall::Stop => &["stop", "--"],
     };

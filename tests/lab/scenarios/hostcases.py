@@ -172,9 +172,12 @@ POD = """[Service]
 ExecStart=/bin/sh -c 'setsid sh -c "while :; do date > /data/nfs/POD; sleep 1; done" & exec sleep infinity'
 KillMode=process
 """
-PODS = """[Service]
+PODS = """[Unit]
+After=f3sready.service
+[Service]
 Type=oneshot
 RemainAfterExit=yes
+ExecStartPre=/usr/sbin/f3skeys gate nfs
 ExecStart=/bin/true
 ExecStop=/usr/bin/pkill -f /data/nfs/POD
 """
@@ -190,6 +193,9 @@ def pods(node, lab):
     node.ok("systemctl stop k3s; rm -f /data/nfs/POD")
     node.until("test -s /data/nfs/POD", 30, "the pod writes without its service")
     with_config(node, 'dataset: "zdata/enc/nfsdata")]),', 'dataset: "zdata/enc/nfsdata")], services: ["k3s-pods.service", "k3s.service"]),')
+    done = node.f3skeys("doctor")
+    says(done, "k3s.service: does not ask gate nfs")
+    check("k3s-pods.service: does not" not in done.out, done)
     node.ok("f3skeys ready; systemctl start k3s-pods k3s")
     node.ok("umount -l /data/nfs/deep; umount -l /data/nfs")
     done = node.f3skeys("reconcile")
