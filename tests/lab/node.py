@@ -147,7 +147,7 @@ class Node(vm.Machine):
         check(len(names) == 3, f"the replica has {names}")
         for name in names:
             check(self.get("written", name) == "0", f"{name} was written to")
-        log = self.ok(f"cat {witness.BUFFER}")
+        log = self.ok(witness.LOOK)
         for complaint in witness.writable(log, REPLICA):
             raise vm.Failed(complaint)
         return log

@@ -138,7 +138,7 @@ install -m 0600 {self.folder}/{one}.ron "$root/etc/f3skeys.ron"
 def check_replica(one, replica):
     """The kernel's own word on a node since its start: nothing at or below the replica, file system
     or volume, was writable for an instant. Returns the trace."""
-    log = one.ok(f"cat {witness.BUFFER}")
+    log = one.ok(witness.LOOK)
     for complaint in witness.writable(log, replica):
         raise vm.Failed(complaint)
     for disk in one.ok(f"for path in $(find /dev/zvol/{replica} -type l 2> /dev/null); do "

@@ -5,9 +5,12 @@ This is the lab's own witness: it knows nothing of what f3skeys says. See `guest
 
 import re
 
-BUFFER = "/sys/kernel/tracing/instances/lab/trace"
+# The trace, and how often each probe was hit and missed.
+LOOK = "cat /sys/kernel/tracing/instances/lab/trace /sys/kernel/tracing/kprobe_profile"
 SB_RDONLY = 1
 EVENT = re.compile(r"^\s*(?P<who>.+?)-\d+\s+\[\d+\].*?\s(?P<when>[\d.]+): (?P<event>\w+): \(.*?\)(?P<rest>.*)$")
+PROFILE = re.compile(r"^\s*(?P<event>[a-z]+)\s+\d+\s+(?P<missed>\d+)\s*$", re.M)
+PROBES = {"mounted", "readonly", "freed", "volume"}
 FIELD = re.compile(r'(\w+)=("[^"]*"|\S+)')
 
 
@@ -21,9 +24,10 @@ def events(log):
 
 
 def is_whole(log):
-    """Whether the kernel kept every event that it saw."""
+    """Whether the kernel saw every event and kept it."""
     found = re.search(r"entries-in-buffer/entries-written: (\d+)/(\d+)", log)
-    return bool(found) and found[1] == found[2] != "0"
+    missed = {event: int(count) for event, count in PROFILE.findall(log)}
+    return bool(found) and found[1] == found[2] != "0" and missed == dict.fromkeys(PROBES, 0)
 
 
 def writable(log, replica):

@@ -201,5 +201,5 @@ def adopt_f1(node, lab):
     came_up(node, lab, "zdata/enc", "zroot/bhyve", NFSDATA)
     source, _, options = node.mounts()["/data/nfs"]
     check(source == NFSDATA and "ro" in options, f"/data/nfs: {source} {options}")
-    complaints = list(witness.writable(node.ok(f"cat {witness.BUFFER}"), NFSDATA))
+    complaints = list(witness.writable(node.ok(witness.LOOK), NFSDATA))
     check(not complaints, complaints)

@@ -75,7 +75,7 @@ def replica(node, lab):
     for path in ("/data/sink/f1/data", "/data/sink/f1/data/child"):
         check("ro" in mounts[path][2], f"{path}: {mounts[path]}")
     node.ok(f"test $(blockdev --getro {VOLUME}) = 1 && ! dd if=/dev/zero of={VOLUME} count=1 2> /dev/null")
-    complaints = list(witness.volume(node.ok(f"cat {witness.BUFFER}"), disk_of(node, VOLUME)))
+    complaints = list(witness.volume(node.ok(witness.LOOK), disk_of(node, VOLUME)))
     check(not complaints, complaints)
     check(node.sh("touch /data/sink/f1/data/x").status != 0, "a file could be made on the replica")
 
@@ -237,15 +237,15 @@ def replica_writable(node, lab):
 
 @scenario("the lab's own witness: it does notice a replica that is mounted writable, or made so")
 def witness_notices(node, lab):
-    log = node.ok(f"cat {witness.BUFFER}")
+    log = node.ok(witness.LOOK)
     check(any("became writable" in c for c in witness.writable(log, REPLICA)), "a flip of readonly went unnoticed")
     child = f"{REPLICA}/child"
     node.ok(f"zfs unmount {child}; zfs set readonly=off {child}; zfs mount {child}; zfs set readonly=on {child}")
-    log = node.ok(f"cat {witness.BUFFER}")
+    log = node.ok(witness.LOOK)
     check(any(f"{child} was mounted writable" in c for c in witness.writable(log, child)),
           "a writable mount went unnoticed")
     node.ok(f"zfs set readonly=off {REPLICA}/vol; head -c 1 {VOLUME}; zfs set readonly=on {REPLICA}/vol")
-    log = node.ok(f"cat {witness.BUFFER}")
+    log = node.ok(witness.LOOK)
     check(any("became writable" in c for c in witness.volume(log, disk_of(node, VOLUME))),
           "a writable volume went unnoticed")
     check(list(witness.writable("", REPLICA)), "an empty trace was taken for a proof")

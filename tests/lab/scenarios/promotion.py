@@ -119,7 +119,7 @@ def readonly(node, root):
 
 def check_others_sealed(node):
     """The other roots are read-only, all of them, and by the kernel's trace never were anything else."""
-    log = node.ok(f"cat {witness.BUFFER}")
+    log = node.ok(witness.LOOK)
     for root in (SIBLING, NESTED):
         found = readonly(node, root)
         check(len(found) == 3 and set(found.values()) == {"on"}, found)
@@ -440,7 +440,7 @@ def received_off(node, lab):
     check(received_as == "off", f"the child was received with readonly={received_as}: it proves nothing")
     check_others_sealed(node)
     check_sealed(node)
-    complaints = list(witness.writable(node.ok(f"cat {witness.BUFFER}"), LOST))
+    complaints = list(witness.writable(node.ok(witness.LOOK), LOST))
     check(not complaints, complaints)
 
 
@@ -452,7 +452,7 @@ def added(node, lab):
     node.ok(sent("two", LOST, "-i @one"))
     names = (f"{LOST}/new", f"{LOST}/new/deep")
     cut(node)
-    log = node.ok(f"cat {witness.BUFFER}")
+    log = node.ok(witness.LOOK)
     for name in names:
         check(name in witness.mounted(log), f"{name} was not mounted")
     check(not list(witness.writable(log, LOST)), list(witness.writable(log, LOST)))
