@@ -634,37 +634,37 @@ fn what_people_see_at_a_glance() {
             &[
                 "f0.lan.buetow.org: every required root is open\n",
                 "roots: 3 of 3 open\n",
-                "  open     zdata/enc      primary  mounted, writable\n",
-                "  open     zdata/sink/f1  replica  mounted, read-only\n",
-                "gates: 3 of 3 open\n  open     nfs\n",
-                "  ok       boot       2026-11-18 11:06 UTC, took 0.600 s\n",
+                "  open      zdata/enc      primary  mounted, writable\n",
+                "  open      zdata/sink/f1  replica  mounted, read-only\n",
+                "gates: 3 of 3 open\n  open      nfs\n",
+                "  ok        boot       2026-11-18 11:06 UTC, took 0.600 s\n",
             ][..],
         ),
         (
             "no-stick",
             &[
                 "f0.lan.buetow.org: NOT every required root is open\n",
-                "  LOCKED   zdata/enc      primary  not mounted\n",
-                "  locked   zroot/bhyve    primary  not mounted, not required\n",
-                "  closed   nfs       zdata/enc/nfsdata is not to be seen on /data/nfs",
-                "  exit 66  boot ",
-                "             -> insert the stick; the boot completes by itself\n",
+                "  LOCKED    zdata/enc      primary  not mounted\n",
+                "  locked    zroot/bhyve    primary  not mounted, not required\n",
+                "  closed    nfs       zdata/enc/nfsdata is not to be seen on /data/nfs",
+                "  exit 66   boot ",
+                "              -> insert the stick; the boot completes by itself\n",
             ],
         ),
         (
             "suspended",
             &[
                 "NOT every required root is open\nroots: 1 of 3 open\n",
-                "  UNKNOWN  zdata/enc      primary  its pool is suspended\n",
-                "  closed   nfs       pool zdata is suspended\n",
+                "  NOT KNOWN zdata/enc      primary  its pool is suspended\n",
+                "  closed    nfs       pool zdata is suspended\n",
             ],
         ),
         (
             "written",
             &[
                 "every required root is open, and A REPLICA CAN BE WRITTEN\n",
-                "           zdata/sink/f1/child CAN BE WRITTEN; `f3skeys boot` seals it\n",
-                "  UNKNOWN  failback  f1.lan.buetow.org: ",
+                "            zdata/sink/f1/child CAN BE WRITTEN; `f3skeys boot` seals it\n",
+                "  NOT KNOWN failback  f1.lan.buetow.org: ",
             ],
         ),
     ] {
@@ -684,7 +684,7 @@ fn what_people_see_at_a_glance() {
         "{text}"
     );
     assert!(
-        text.contains("  closed   nfs       the node is locked;"),
+        text.contains("  closed    nfs       the node is locked;"),
         "{text}"
     );
 }

@@ -4,10 +4,11 @@ use super::{GateNow, GateState, RootNow, Status};
 use crate::ink::{Ink, Tone};
 use crate::report::{Finding, Report, Severity, date, seconds};
 use crate::sorted::Set;
+use crate::verdict::NOT_KNOWN;
 use std::fmt::Write as _;
 
 /// The width of a verdict.
-const VERDICT: usize = 8;
+const VERDICT: usize = 9;
 
 impl Status {
     /// The state for people.
@@ -154,11 +155,11 @@ fn write_finding(text: &mut String, ink: Ink, finding: &Finding) {
     };
     let _ = writeln!(
         text,
-        "           {}: {alarm}{}",
+        "            {}: {alarm}{}",
         finding.subject, finding.what
     );
     if !finding.remedy.is_empty() {
-        let _ = writeln!(text, "             -> {}", finding.remedy);
+        let _ = writeln!(text, "              -> {}", finding.remedy);
     }
 }
 
@@ -168,7 +169,7 @@ impl RootNow {
             (Some(true), _) => (Some(Tone::Good), "open"),
             // Whoever reads the pool reads it.
             (Some(false), _) if self.unencrypted => (Some(Tone::Bad), "open"),
-            (None, _) => (Some(Tone::Odd), "UNKNOWN"),
+            (None, _) => (Some(Tone::Odd), NOT_KNOWN),
             (Some(false), true) => (Some(Tone::Bad), "LOCKED"),
             (Some(false), false) => (Some(Tone::Odd), "locked"),
         }
@@ -201,16 +202,16 @@ impl RootNow {
         if let Some(promotion) = &self.promotion {
             let _ = writeln!(
                 text,
-                "           {}",
+                "            {}",
                 ink.word(Tone::Odd, &promotion.to_string())
             );
         } else if self.promoted.is_none() && self.why.is_empty() {
             let what = ink.word(Tone::Odd, "not known whether it is promoted");
-            let _ = writeln!(text, "           {what}; `f3skeys doctor` says why");
+            let _ = writeln!(text, "            {what}; `f3skeys doctor` says why");
         }
         for name in &self.writable {
             let what = ink.word(Tone::Bad, "CAN BE WRITTEN");
-            let _ = writeln!(text, "           {name} {what}; `f3skeys boot` seals it");
+            let _ = writeln!(text, "            {name} {what}; `f3skeys boot` seals it");
         }
     }
 }
@@ -220,7 +221,7 @@ impl GateNow {
         match self.state {
             GateState::Open => (Some(Tone::Good), "open"),
             GateState::Closed => (Some(Tone::Odd), "closed"),
-            GateState::Unknown => (Some(Tone::Odd), "UNKNOWN"),
+            GateState::Unknown => (Some(Tone::Odd), NOT_KNOWN),
         }
     }
 }
