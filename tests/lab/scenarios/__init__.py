@@ -22,9 +22,8 @@ class Group:
 
 
 GROUPS = []
-LAST = ("guides", "guides_from_nothing", "rehearse", "host_cases", "host_services", "replication", "host_services_pair",
-        "backup", "rotation", "failover", "untouched", "soak",
-        "guides_pair")
+LAST = ("guides", "guides_from_nothing", "rehearse", "replication", "backup", "rotation", "failover", "untouched", "soak",
+        "guides_pair", "host_cases", "host_roots", "host_systemd", "host_services", "host_services_pair")
 
 
 def group(start):
