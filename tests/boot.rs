@@ -888,7 +888,7 @@ fn the_last_report_survives_and_is_shown_by_status() {
     let status = sim.verb(|node| f3skeys::status::status(node, &config()));
     let text = status.text(Ink::NONE);
     for words in [
-        "  exit 66  boot       2026-11-18 11:0",
+        "  exit 66   boot       2026-11-18 11:0",
         " s, in an earlier boot\n",
         "not found after 30 s",
         // For the day on which a stick is lost.
