@@ -3,8 +3,10 @@
 //! [`decide`] is pure. Whatever is not known counts as closed.
 
 use crate::config::{Condition, Config, Gate, Role};
+use crate::links::Way;
 use crate::names::{DatasetName, GateName, NodeName};
 use crate::os::{Mount, PoolState};
+use crate::shell::command;
 use crate::sorted::{Map, Set};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -59,6 +61,13 @@ pub struct Live {
     /// kernel did not say.
     #[serde(with = "crate::paths::keys")]
     pub covering: Map<PathBuf, Result<Option<Mount>, String>>,
+    /// Where a path really is, of those to which symbolic links lead.
+    #[serde(with = "crate::paths::keys")]
+    pub ways: Map<PathBuf, Way>,
+    /// Where what lies beneath the mount on a path is to be seen, of paths that were bound before it;
+    /// `Err` where the kernel did not say.
+    #[serde(with = "crate::paths::keys")]
+    pub bound: Map<PathBuf, Result<Vec<Bound>, String>>,
     /// Where each dataset is mounted.
     #[serde(with = "crate::paths::lists")]
     pub mounted_at: Map<DatasetName, Vec<PathBuf>>,
@@ -75,6 +84,14 @@ pub struct Live {
     pub since_boot: u64,
     /// What each peer was judged to say, asked just now.
     pub peers: Map<NodeName, Answer>,
+}
+
+/// A bind mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bound {
+    /// Where it is.
+    #[serde(with = "crate::paths::one")]
+    pub at: PathBuf,
 }
 
 /// The answer of a gate.
@@ -214,7 +231,10 @@ pub fn decide_here(config: &Config, gate: &Gate, live: &Live, known: &Known) -> 
 fn condition(config: &Config, need: &Condition, live: &Live, known: &Known) -> Answer {
     match need {
         Condition::Mounted { path, dataset } => match config.role_now(dataset, &known.promoted) {
-            Some(role) => visible(dataset, path, writing_of(role), live),
+            Some(role) => match visible(dataset, path, writing_of(role), live) {
+                Answer::Open => bound(dataset, path, live),
+                answer => answer,
+            },
             None => Answer::CannotTell(format!("{dataset} has no role here")),
         },
         Condition::Writable(dataset) => match config.role_now(dataset, &known.promoted) {
@@ -340,14 +360,19 @@ enum Writing {
 }
 
 fn visible(dataset: &DatasetName, path: &Path, wanted: Writing, live: &Live) -> Answer {
-    let shown = path.display();
+    // The kernel knows no links in the paths of its mounts.
+    let real = live.ways.get(path).map_or(path, |way| way.real.as_path());
+    let shown = match real == path {
+        true => path.display().to_string(),
+        false => format!("{}, which is {},", path.display(), real.display()),
+    };
     let mount = match live.covering.get(path) {
         Some(Ok(Some(mount))) => mount,
         Some(Ok(None)) => return Answer::Closed(format!("there is no {shown}")),
         Some(Err(why)) => return Answer::CannotTell(format!("{shown}: {why}")),
         None => return Answer::CannotTell(format!("{shown} was not looked at")),
     };
-    if mount.at != path {
+    if mount.at != real {
         return Answer::Closed(format!(
             "{dataset} is not to be seen on {shown}: it shows {} from {}",
             mount.source,
@@ -368,6 +393,27 @@ fn visible(dataset: &DatasetName, path: &Path, wanted: Writing, live: &Live) -> 
             Answer::Closed(format!("{dataset} on {shown} can be written"))
         }
         _ => Answer::Open,
+    }
+}
+
+/// What is served where the path was bound to must be the dataset as well.
+fn bound(dataset: &DatasetName, path: &Path, live: &Live) -> Answer {
+    let binds = match live.bound.get(path) {
+        None => return Answer::Open,
+        Some(Err(why)) => {
+            let shown = path.display();
+            return Answer::CannotTell(format!("what was bound from {shown}: {why}"));
+        }
+        Some(Ok(binds)) => binds,
+    };
+    match binds.first() {
+        None => Answer::Open,
+        Some(bind) => Answer::Closed(format!(
+            "{} shows the directory beneath {dataset}: it was bound from {} before that was mounted; {}, then mount it again",
+            bind.at.display(),
+            path.display(),
+            command!("umount {}", &bind.at)
+        )),
     }
 }
 

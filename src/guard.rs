@@ -107,7 +107,7 @@ pub fn beneath(pass: &mut Pass) {
     };
     for (point, bare) in seen {
         match bare {
-            Ok(Bare::Holds(path)) => {
+            Ok(Bare::Holds(path) | Bare::Shows(path)) => {
                 let found = path.strip_prefix(&point).unwrap_or(&path);
                 tell_files(pass, &point, &[found.display().to_string()]);
             }
@@ -125,24 +125,19 @@ pub fn beneath(pass: &mut Pass) {
 /// Makes a directory immutable if nothing is mounted on it. For a worker only: it may block.
 ///
 /// # Errors
-/// It is no directory, a symbolic link leads to it, or the kernel refused.
+/// It is no directory, or the kernel refused.
 pub fn now(path: &Path) -> io::Result<Guard> {
-    match fs::canonicalize(path) {
+    // Else a mount could not be told from a bare directory by its path.
+    let real = match fs::canonicalize(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Guard::Missing),
-        Err(e) => return Err(e),
-        // Else a mount could not be told from a bare directory by its path.
-        Ok(real) if real != path => {
-            let real = real.display();
-            return Err(io::Error::other(format!("a symbolic link leads to {real}")));
-        }
-        Ok(_) => {}
-    }
+        real => real?,
+    };
     let directory = File::options()
         .read(true)
         .custom_flags(nix::libc::O_DIRECTORY | nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
-        .open(path)?;
+        .open(&real)?;
     // Asked of the open directory: what is mounted from here on does not change what is guarded.
-    if os::mount_of(&directory)?.at == path {
+    if os::mount_of(&directory)?.at == real {
         return Ok(Guard::Mounted);
     }
     let Some(already) = os::make_immutable(&directory)? else {

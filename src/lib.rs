@@ -19,7 +19,7 @@
 //!
 //! - [`names`], [`config`]: what the admin wrote, checked.
 //! - [`plan`]: (configuration, observation) to steps and verdicts. [`places`]: where a replica may be mounted.
-//!   [`seals`]: what has to be set on one before.
+//!   [`seals`]: what has to be set on one before. [`binds`]: what of it is bound elsewhere too early.
 //!   [`gate`]: is it open?
 //! - [`device`]: which disk is the key device. [`store`]: which of its bytes may be trusted.
 //!
@@ -58,6 +58,7 @@
 pub mod adopt;
 pub mod audit;
 pub mod backup;
+pub mod binds;
 pub mod boot;
 pub mod bound;
 pub mod carp;
@@ -129,5 +130,6 @@ mod unasked;
 pub mod usb;
 pub mod verdict;
 pub mod verify;
+mod ways;
 pub mod writer;
 pub mod zfs;

@@ -1,8 +1,9 @@
 //! What `boot` and `ready` share: the node they work on, observing pools, making steps, and the
 //! report that grows meanwhile. Every wait is on one budget.
 
-use crate::config::Config;
+use crate::config::{Config, Role};
 use crate::exit::Fault;
+use crate::links::Link;
 use crate::marker::{self, LOCK_WAIT, Lock};
 use crate::names::DatasetName;
 use crate::os::PoolState;
@@ -328,7 +329,23 @@ impl<'a> Pass<'a> {
         let Some(above) = places::replica_above(self.config, &self.observed, at) else {
             return Ok(());
         };
-        match self.node.system.has_link(above, at, deadline)? {
+        let asked = [above.to_owned(), at.clone()];
+        let mut ways = self.node.system.ways(&asked, deadline)?;
+        let mut way = |path: &Path| {
+            let way = ways
+                .remove(path)
+                .unwrap_or_else(|| Err("no answer".to_owned()));
+            way.map_err(|why| Trouble::failed("looking for links", &why))
+        };
+        let (above, way) = (way(above)?.real, way(at)?);
+        let is_foreign = |link: &Link| {
+            let lies_on_replica = link
+                .on
+                .parse()
+                .is_ok_and(|on: DatasetName| self.config.role_of(&on) == Some(Role::Replica));
+            lies_on_replica || (link.at != above && link.at.starts_with(&above))
+        };
+        match way.links.iter().any(is_foreign) {
             false => Ok(()),
             true => Err(Trouble::failed(
                 "a symbolic link on the replica around it",

@@ -4,11 +4,12 @@
 use crate::bound::{self, Unit};
 use crate::child::{self, Call};
 use crate::device::{self, Candidate, Filesystem};
-use crate::gate::{Live, Questions};
+use crate::gate::{Bound, Live, Questions};
 use crate::guard;
 use crate::host::bare::{self, Beneath};
+use crate::host::binds::{self, Bind};
 use crate::host::{self, Fstab, Host};
-use crate::links;
+use crate::links::{self, Way, Ways};
 use crate::names::{DatasetName, KeyName};
 use crate::os::{self, Intake, Mount, PoolState, worker};
 use crate::progress::Watch;
@@ -58,6 +59,11 @@ pub trait System {
         known: &Set<PathBuf>,
         deadline: Deadline,
     ) -> Result<Beneath, Trouble>;
+    /// What the next boot binds to other places.
+    ///
+    /// # Errors
+    /// A file that says so could not be read.
+    fn binds(&self) -> Result<Vec<Bind>, Trouble>;
     /// The time of day, in seconds since 1970, by a clock that may be wrong.
     fn wall(&self) -> u64;
     /// Hands a line to the system's log, which may lose it.
@@ -94,11 +100,11 @@ pub trait System {
     /// It did not say.
     fn units(&self, names: &[String], deadline: Deadline) -> Result<Vec<Unit>, Trouble>;
 
-    /// Whether a component of `path` below `from` is a symbolic link.
+    /// Where these paths really are, by the symbolic links on the way to them.
     ///
     /// # Errors
-    /// Something hung, or a directory could not be looked at.
-    fn has_link(&self, from: &Path, path: &Path, deadline: Deadline) -> Result<bool, Trouble>;
+    /// Something hung.
+    fn ways(&self, paths: &[PathBuf], deadline: Deadline) -> Result<Ways, Trouble>;
 }
 
 /// What became of the guard of a mountpoint.
@@ -255,6 +261,10 @@ impl System for Machine {
         Ok(seen.0)
     }
 
+    fn binds(&self) -> Result<Vec<Bind>, Trouble> {
+        binds::binds(&Host::here(), os::PATHS.init)
+    }
+
     fn wall(&self) -> u64 {
         seconds_since_1970()
     }
@@ -305,13 +315,12 @@ impl System for Machine {
         Ok(units)
     }
 
-    fn has_link(&self, from: &Path, path: &Path, deadline: Deadline) -> Result<bool, Trouble> {
-        let what = format!("looking for links on the way to {}", path.display());
-        worker::run(&what, &self.clock, deadline, || {
-            let link = links::first(from, path).map_err(|e| e.to_string())?;
-            Ok::<bool, String>(link.is_some())
-        })?
-        .map_err(|why| Trouble::failed(&what, &why))
+    fn ways(&self, paths: &[PathBuf], deadline: Deadline) -> Result<Ways, Trouble> {
+        let way = |path: &PathBuf| links::way(path).map_err(|e| e.to_string());
+        let seen = worker::run("looking for links", &self.clock, deadline, || {
+            Followed(paths.iter().map(|path| (path.clone(), way(path))).collect())
+        })?;
+        Ok(seen.0)
     }
 }
 
@@ -321,6 +330,10 @@ const MOST_UNITS: usize = 100;
 /// What a worker has seen beneath the mounts.
 #[derive(Serialize, Deserialize)]
 struct Seen(#[serde(with = "crate::paths::keys")] Beneath);
+
+/// What a worker has seen of links.
+#[derive(Serialize, Deserialize)]
+struct Followed(#[serde(with = "crate::paths::keys")] Ways);
 
 fn look_now(questions: &Questions) -> io::Result<Live> {
     let mut live = Live {
@@ -334,9 +347,12 @@ fn look_now(questions: &Questions) -> io::Result<Live> {
             .insert(dataset.clone(), places_of(dataset, &mounts));
     }
     let found = live.mounted_at.values().flatten();
-    for path in questions.paths.iter().chain(found) {
+    for path in found {
         let answer = os::covering(path).map_err(|e| e.to_string());
         live.covering.insert(path.clone(), answer);
+    }
+    for path in &questions.paths {
+        look_at(path, &mut live);
     }
     for path in &questions.files {
         live.files.insert(path.clone(), is_there(path));
@@ -350,6 +366,41 @@ fn look_now(questions: &Questions) -> io::Result<Live> {
         live.snapshots.insert(dataset.clone(), answer);
     }
     Ok(live)
+}
+
+/// What a visitor of a path reaches, and where that really is.
+fn look_at(path: &Path, live: &mut Live) {
+    let reached = os::covering(path).and_then(|mount| {
+        let way = match mount {
+            Some(_) => links::way(path)?,
+            None => Way::default(),
+        };
+        Ok((mount, way))
+    });
+    let answer = match reached {
+        Ok((mount, way)) => {
+            let real = match way.links.is_empty() {
+                true => path,
+                false => &way.real,
+            };
+            look_for_binds(path, real, live);
+            if !way.links.is_empty() {
+                live.ways.insert(path.to_owned(), way);
+            }
+            Ok(mount)
+        }
+        Err(e) => Err(e.to_string()),
+    };
+    live.covering.insert(path.to_owned(), answer);
+}
+
+fn look_for_binds(path: &Path, real: &Path, live: &mut Live) {
+    let found = os::bound_beneath(real).map_err(|e| e.to_string());
+    if found.as_ref().is_ok_and(Vec::is_empty) {
+        return;
+    }
+    let found = found.map(|all| all.into_iter().map(|at| Bound { at }).collect());
+    live.bound.insert(path.to_owned(), found);
 }
 
 /// Whether a file of any kind is there. A link that leads nowhere is neither there nor absent: whoever

@@ -1043,6 +1043,48 @@ fn what_lies_beneath_mounts() {
     }
 }
 
+/// What a visitor finds where nothing is mounted is a leftover only of what is not mounted at all.
+#[test]
+fn what_is_seen_beside_a_mounted_dataset_is_not_to_be_moved() {
+    for init in BOTH {
+        let world = healthy(init, "beside");
+        let shows = Ok(Bare::Shows("/data/f1/child/x".into()));
+        world
+            .sim
+            .beneath
+            .borrow_mut()
+            .insert("/data/f1/child".into(), shows);
+        world.only(
+            WARNING,
+            "/data/f1/child",
+            "zdata/sink/f1/child is mounted, and not there",
+        );
+        assert!(!world.found()[0].remedy.contains("move it away"));
+        world.sim.unmount("zdata/sink/f1/child");
+        world.only(WARNING, "/data/f1/child", "is not empty beneath");
+    }
+}
+
+#[test]
+fn links_on_the_way_to_the_mountpoints_and_to_the_paths_of_gates() {
+    for init in BOTH {
+        let mut world = healthy(init, "links");
+        world.sim.link("/data", "/mnt/x");
+        world.power_cut("boot-2");
+        world.verify();
+        world.quiet();
+        // The same directory by another name.
+        world.configure(r#"(path: "/data/nfs""#, r#"(path: "/mnt/x/nfs""#);
+        world.power_cut("boot-3");
+        world.verify();
+        world.quiet();
+        world.configure(r#"(path: "/data/nfs""#, r#"(path: "/mnt/nfs""#);
+        world.only(FAILURE, "gate nfs", "never opens");
+        world.sim.silent.borrow_mut().push("/mnt/nfs".to_owned());
+        world.only(FAILURE, "gate nfs", "cannot tell");
+    }
+}
+
 #[test]
 fn a_mountpoint_that_a_read_only_parent_lacks() {
     let world = healthy(Rc, "absent");

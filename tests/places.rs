@@ -473,7 +473,14 @@ fn law_9_no_link_on_a_replica_leads_a_mount_elsewhere() {
         let sim = node("links", at("/f0", encrypted(ROOT, ROOT))).with(vec![child, here]);
         let first = sim.verb(|node| boot(node, config));
         assert!(first.fault.is_none(), "{:?}", first.findings);
-        sim.links.borrow_mut().push(link.into());
+        // As it will be found there, once the replica is mounted.
+        let on = if link == "/f0" {
+            sim::ROOT_FILESYSTEM
+        } else {
+            ROOT
+        };
+        let link_there = (link.into(), "/etc".into(), on.to_owned());
+        sim.links.borrow_mut().push(link_there);
         let second = sim.verb(|node| ready(node, config));
         for name in [ROOT, "z/sink/f0/a", "z/enc/here", "z/enc", "z/sink/other"] {
             assert_eq!(sim.find(name).mounted, kept != Some(name), "{link} {name}");

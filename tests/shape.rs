@@ -178,7 +178,7 @@ fn decisions_do_no_input_or_output() {
         "zfs/version.rs",
         "preview.rs",
         "adopt/advice.rs",
-        "adopt/exports.rs",
+        "host/exports.rs",
         "adopt/facts.rs",
         "adopt/find.rs",
         "adopt/gates.rs",

@@ -1,7 +1,7 @@
 //! Files of the host.
 
-use f3skeys::adopt::exports as exported;
 use f3skeys::bound::{self, Unit};
+use f3skeys::host::exports as exported;
 use f3skeys::host::fstab::{self, FstabLine};
 use f3skeys::host::{RcConf, Setting, zfs_generator};
 use std::collections::BTreeSet;

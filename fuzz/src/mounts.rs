@@ -48,9 +48,9 @@ fn check_written_again(entry: &Entry) {
     let word = |is: bool| if is { &b"ro"[..] } else { b"rw" };
     let line = [
         entry.id.to_string().as_bytes(),
-        b"0",
+        entry.parent.to_string().as_bytes(),
         entry.device.as_bytes(),
-        b"/",
+        &escaped(entry.root.as_os_str().as_bytes()),
         &escaped(at),
         word(mount.read_only),
         b"-",

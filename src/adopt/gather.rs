@@ -1,10 +1,9 @@
 //! Gathers the facts of the host: asks the pools and reads the files. It changes nothing.
 
-use super::exports;
 use super::facts::{BlockFile, Facts, Rc};
 use crate::exit::Fault;
 use crate::gate::Questions;
-use crate::host::{self, Host, Setting, zfs_generator};
+use crate::host::{self, Host, Setting, exports, zfs_generator};
 use crate::os::PoolState;
 use crate::pass::{Node, ONE_CALL};
 use crate::plan::Pool;
@@ -202,13 +201,13 @@ impl<'a> Gather<'a> {
     }
 
     fn exports(&mut self) {
-        let mut files = vec!["/etc/exports".to_owned(), "/etc/zfs/exports".to_owned()];
-        match self.host.names("/etc/exports.d") {
+        let mut files: Vec<String> = exports::FILES.map(str::to_owned).into();
+        match self.host.names(exports::MORE) {
             Ok(names) => {
                 let names = names.iter().filter(|name| name.ends_with(".exports"));
-                files.extend(names.map(|name| format!("/etc/exports.d/{name}")));
+                files.extend(names.map(|name| format!("{}/{name}", exports::MORE)));
             }
-            Err(e) => self.unread("/etc/exports.d", &e.to_string()),
+            Err(e) => self.unread(exports::MORE, &e.to_string()),
         }
         for file in files {
             for path in self

@@ -5,7 +5,6 @@
 //! beyond asking it, and writes nothing on a store that is in format 1 already.
 
 mod advice;
-pub mod exports;
 pub mod facts;
 pub mod find;
 mod gates;

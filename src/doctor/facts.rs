@@ -11,8 +11,10 @@ use crate::config::Config;
 use crate::device::{self, Candidate, Choice, Filesystem};
 use crate::gate::Questions;
 use crate::host::bare::Beneath;
+use crate::host::binds::{self, Bind};
 use crate::host::{Fstab, Host, InitSystem, RcConf, fstab, rc_conf};
 use crate::key::Fingerprint;
+use crate::links::Ways;
 use crate::marker;
 use crate::names::{DatasetName, KeyName};
 use crate::next_boot;
@@ -26,6 +28,7 @@ use crate::store::state::Standing;
 use crate::store::{self, Damage, Holding, Reading, Wanted};
 use crate::trouble::Trouble;
 use crate::twins::{place, places};
+use crate::ways;
 use crate::zfs::Dataset;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -68,10 +71,16 @@ pub struct Facts {
     pub observed: Observed,
     /// What lies beneath the mountpoints, by pool.
     pub beneath: Map<String, Known<Beneath>>,
+    /// Where the mountpoints and the paths of the gates really are, by pool.
+    pub ways: Map<String, Known<Ways>>,
     /// `rc.conf`; empty where rc is not what starts services.
     pub rc: Known<RcConf>,
     /// `/etc/fstab`.
     pub fstab: Known<Fstab>,
+    /// What the next boot binds to other places.
+    pub binds: Known<Vec<Bind>>,
+    /// The paths that NFS exports, each with the file that says so.
+    pub exports: Known<Map<PathBuf, String>>,
     /// Where memory may be swapped to.
     pub swaps: Known<Vec<Swap>>,
     /// Variables of FreeBSD's loader.
@@ -149,6 +158,7 @@ impl Facts {
             InitSystem::Rc => rc_conf(host).map_err(|e| e.to_string()),
             InitSystem::Systemd => Ok(RcConf::default()),
         };
+        let binds = binds::binds(host, init).map_err(|e| e.to_string());
         let fstab = fstab(host).map_err(|e| e.to_string());
         let last = |pass| (pass, Report::last(node.db, pass));
         let daily = match config.peers.is_empty() {
@@ -165,6 +175,9 @@ impl Facts {
             now: node.system.wall(),
             audits: audits(node),
             beneath: beneath(&pass),
+            ways: ways(&pass, &binds),
+            binds,
+            exports: host_facts::exports(host),
             swaps: host_facts::swaps(host, init, &fstab),
             loader: host_facts::loader(host, init),
             sysctl: host_facts::sysctl(host, init),
@@ -185,6 +198,22 @@ impl Facts {
     /// A dataset of a pool that was seen.
     pub fn dataset(&self, name: &DatasetName) -> Option<&Dataset> {
         self.observed.datasets().find(|d| d.name == *name)
+    }
+
+    /// Where a mountpoint, or the path of a gate, of this pool really is.
+    ///
+    /// # Errors
+    /// Nobody could look; the words say why.
+    pub fn real(&self, pool: &str, path: &Path) -> Result<&Path, &str> {
+        match self.ways.get(pool) {
+            Some(Err(why)) => Err(why),
+            Some(Ok(ways)) => match ways.get(path) {
+                Some(Ok(way)) => Ok(&way.real),
+                Some(Err(why)) => Err(why),
+                None => Err("it was not looked at"),
+            },
+            None => Err("its pool was not looked at"),
+        }
     }
 }
 
@@ -373,6 +402,18 @@ fn observe(pass: &mut Pass) -> Known<Vec<String>> {
         pass.observe(pool, deadline.at_most(clock, ONE_CALL));
     }
     imported
+}
+
+/// Looks for links, for each pool by itself: its file systems may not answer.
+fn ways(pass: &Pass, binds: &Known<Vec<Bind>>) -> Map<String, Known<Ways>> {
+    let binds = binds.as_deref().unwrap_or_default();
+    let look = |paths: &[PathBuf]| {
+        let deadline = pass.deadline.at_most(pass.clock(), ONE_CALL);
+        let found = pass.node.system.ways(paths, deadline);
+        found.map_err(|e| e.to_string())
+    };
+    let asked = ways::asked(pass.config, &pass.observed, binds).into_iter();
+    asked.map(|(pool, paths)| (pool, look(&paths))).collect()
 }
 
 fn beneath(pass: &Pass) -> Map<String, Known<Beneath>> {

@@ -1,7 +1,7 @@
 //! Facts that are read from the host's files: swap, the loader's variables, NFS, the stick in /sys.
 
 use super::facts::Known;
-use crate::host::{DROP_INS, Fstab, Host, InitSystem, RcConf, Setting};
+use crate::host::{DROP_INS, Fstab, Host, InitSystem, RcConf, Setting, exports};
 use crate::names::DatasetName;
 use crate::sorted::{Map, Set};
 use std::io;
@@ -249,6 +249,21 @@ pub fn jails(host: &Host, init: InitSystem) -> Known<Vec<(String, String)>> {
         Err(why) => Some(Err(why)),
     };
     paths.filter_map(read).collect()
+}
+
+/// The paths that NFS exports, each with the file that says so first.
+pub fn exports(host: &Host) -> Known<Map<PathBuf, String>> {
+    let names = known(exports::MORE, host.names(exports::MORE))?;
+    let more = names.iter().filter(|name| name.ends_with(".exports"));
+    let more = more.map(|name| format!("{}/{name}", exports::MORE));
+    let mut found = Map::new();
+    for file in exports::FILES.map(str::to_owned).into_iter().chain(more) {
+        let text = known(&file, host.text(&file))?.unwrap_or_default();
+        for path in exports::paths(&text) {
+            found.entry(path).or_insert_with(|| file.clone());
+        }
+    }
+    Ok(found)
 }
 
 /// The NFS services that the next boot starts.

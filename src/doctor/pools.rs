@@ -259,12 +259,19 @@ fn mountable(
     let name = &found.name;
     match (place(found), path) {
         (Some(at), Some(path)) if at != path => {
-            let what = format!(
-                "never opens: it waits for {name} on {}, whose mountpoint is {}",
-                path.display(),
-                at.display()
-            );
-            said.fail(subject, &what, &other_place(name, at, path));
+            let real = |path| facts.real(name.pool(), path);
+            match (real(at), real(path)) {
+                (Ok(at), Ok(path)) if at == path => {}
+                (Ok(_), Ok(_)) => {
+                    let what = format!(
+                        "never opens: it waits for {name} on {}, whose mountpoint is {}",
+                        path.display(),
+                        at.display()
+                    );
+                    said.fail(subject, &what, &other_place(name, at, path));
+                }
+                (Err(why), _) | (_, Err(why)) => said.unknown(subject, why),
+            }
         }
         (Some(_), _) => {}
         (None, path) if in_fstab(facts, name, path) => {}

@@ -1,6 +1,7 @@
 //! What lies in the directories on which file systems are mounted, beneath them. It was written
 //! while they were not mounted, is hidden while they are, and is served by mistake when they fail.
 
+use crate::links;
 use crate::os;
 use crate::sorted::{Map, Set};
 use serde::{Deserialize, Serialize};
@@ -16,8 +17,10 @@ pub enum Bare {
     Absent,
     /// Nothing but directories that lead to other mountpoints.
     Clean,
-    /// This, and perhaps more.
+    /// This, and perhaps more, beneath what is mounted on it.
     Holds(#[serde(with = "crate::paths::one")] PathBuf),
+    /// This, and perhaps more; nothing is mounted on it, so a visitor finds it there.
+    Shows(#[serde(with = "crate::paths::one")] PathBuf),
     /// Something is mounted on it, and this system has no way to look beneath.
     Covered,
 }
@@ -33,18 +36,30 @@ pub type Beneath = Map<PathBuf, Result<Bare, String>>;
 /// The process could not be given mounts of its own.
 pub fn look(points: &[PathBuf], known: &Set<PathBuf>) -> io::Result<Beneath> {
     os::detach_mounts()?;
-    let answer = |point: &PathBuf| look_at(point, known).map_err(|e| e.to_string());
+    let known = real(known);
+    let answer = |point: &PathBuf| look_at(point, &known).map_err(|e| e.to_string());
     Ok(points.iter().map(|p| (p.clone(), answer(p))).collect())
 }
 
+/// Where mountpoints really are. Of one that cannot be followed nothing is known but its own name.
+fn real(known: &Set<PathBuf>) -> Set<PathBuf> {
+    let real = |at: &PathBuf| links::real(at).unwrap_or_else(|_| at.clone());
+    known.iter().map(real).collect()
+}
+
 fn look_at(point: &Path, known: &Set<PathBuf>) -> io::Result<Bare> {
-    match os::covering(point)? {
+    // The kernel knows no links in the paths of its mounts.
+    let real = &links::real(point)?;
+    match os::covering(real)? {
         None => Ok(Bare::Absent),
-        Some(mount) if mount.at == point => {
-            let seen = os::beneath(point, |bare| of_directory(bare, point, known))?;
+        Some(mount) if mount.at == *real => {
+            let seen = os::beneath(real, |bare| of_directory(bare, real, known))?;
             Ok(seen.unwrap_or(Bare::Covered))
         }
-        Some(_) => of_directory(point, point, known),
+        Some(_) => Ok(match of_directory(real, real, known)? {
+            Bare::Holds(path) => Bare::Shows(path),
+            other => other,
+        }),
     }
 }
 
@@ -85,6 +100,21 @@ mod tests {
     }
 
     #[test]
+    fn a_mountpoint_to_which_a_link_leads_is_looked_at_where_it_is() {
+        let top = fresh("link");
+        let real = top.join("var/data");
+        fs::create_dir_all(real.join("nfs/below")).unwrap();
+        std::os::unix::fs::symlink("var/data", top.join("data")).unwrap();
+        let point = top.join("data/nfs");
+        let known = super::real(&known(&top, &["data/nfs", "data/nfs/below"]));
+        let look = || look_at(&point, &known).unwrap();
+        assert_eq!(look(), Bare::Clean);
+        fs::write(real.join("nfs/file"), "x").unwrap();
+        assert_eq!(look(), Bare::Shows(real.join("nfs/file")));
+        fs::remove_dir_all(&top).unwrap();
+    }
+
+    #[test]
     fn what_leads_to_other_mountpoints_is_no_leftover() {
         let top = fresh("leads");
         let known = known(&top, &["data", "data/a/b", "data/c"]);
@@ -99,12 +129,12 @@ mod tests {
         for left in ["a/b/file", "a/other", "file"] {
             let left = data.join(left);
             fs::write(&left, "x").unwrap();
-            assert_eq!(look(), Bare::Holds(left.clone()));
+            assert_eq!(look(), Bare::Shows(left.clone()));
             fs::remove_file(&left).unwrap();
         }
         fs::remove_dir(data.join("c")).unwrap();
         fs::write(data.join("c"), "a file where a directory belongs").unwrap();
-        assert_eq!(look(), Bare::Holds(data.join("c")));
+        assert_eq!(look(), Bare::Shows(data.join("c")));
         fs::remove_dir_all(&top).unwrap();
     }
 }

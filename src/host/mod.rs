@@ -3,6 +3,8 @@
 
 pub mod bare;
 pub mod beside;
+pub mod binds;
+pub mod exports;
 pub mod fstab;
 pub mod hooks;
 mod modules;
@@ -14,6 +16,7 @@ mod rc_pieces;
 mod systemd_hooks;
 pub mod zfs_generator;
 
+pub use binds::Bind;
 pub use fstab::{Fstab, FstabLine, fstab};
 pub use rc_conf::{RcConf, Setting, rc_conf};
 pub use systemd_hooks::DROP_INS;

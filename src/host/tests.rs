@@ -2,24 +2,24 @@ use super::*;
 use crate::report::{Finding, Severity};
 
 /// A host in a fresh directory.
-struct Tree(PathBuf);
+pub(super) struct Tree(PathBuf);
 
 impl Tree {
-    fn new(name: &str) -> Tree {
+    pub(super) fn new(name: &str) -> Tree {
         let root = std::env::temp_dir().join(format!("f3skeys-host-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&root);
         fs::create_dir_all(&root).unwrap();
         Tree(root)
     }
 
-    fn put(&self, path: &str, text: &str) -> &Tree {
+    pub(super) fn put(&self, path: &str, text: &str) -> &Tree {
         let path = self.0.join(path.trim_start_matches('/'));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
         self
     }
 
-    fn host(&self) -> Host {
+    pub(super) fn host(&self) -> Host {
         Host::at(&self.0)
     }
 }

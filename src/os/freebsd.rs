@@ -49,6 +49,9 @@ pub const PATHS: Paths = Paths {
 /// There is one table of mounts for all, so a killed run leaves its mount behind.
 pub const MOUNTS_OUTLIVE_US: bool = true;
 
+/// What is mounted in a directory later is not seen where nullfs shows that.
+pub const BINDS_FOLLOW: bool = false;
+
 /// The property that keeps a dataset to a zone or jail.
 pub const JAILED_PROPERTY: &str = "jailed";
 /// Whether a device node on a file system of ZFS is a device: only those of devfs are, and ZFS here makes
@@ -327,6 +330,14 @@ pub fn covering(path: &Path) -> io::Result<Option<Mount>> {
         Some(libc::ENOENT | libc::ENOTDIR) => Ok(None),
         _ => Err(error),
     }
+}
+
+/// Where a visitor finds what lies beneath the mount on `path`, by nullfs mounts that were made before it.
+///
+/// # Errors
+/// The table could not be read.
+pub fn bound_beneath(path: &Path) -> io::Result<Vec<PathBuf>> {
+    Ok(freebsd_text::bound_beneath(&mounts()?, path))
 }
 
 /// The mount that an open file or directory lies in.

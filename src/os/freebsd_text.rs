@@ -1,8 +1,8 @@
 //! What FreeBSD's answers mean: pure, so that it is tested on every platform.
 
-use super::Signature;
+use super::{Mount, Signature};
 use crate::services::{Definition, Seen, State};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The text of `kern.boot_id`, which is 16 bytes, all zero or none before the random device is
 /// seeded.
@@ -94,6 +94,17 @@ pub fn signature(status: Option<i32>, stdout: &str, stderr: &str) -> Option<Opti
 pub fn is_node_or_label(source: &str, node: &Path, label: Option<&str>) -> bool {
     let source = Path::new(source);
     source == node || label.is_some_and(|label| source == Path::new("/dev/ufs").join(label))
+}
+
+/// Where nullfs shows what lies beneath the mount on `path`: the table is in the order in which mounts
+/// were made, and nullfs goes on to show the directory that was there then.
+pub fn bound_beneath(mounts: &[Mount], path: &Path) -> Vec<PathBuf> {
+    let top = mounts.iter().rposition(|mount| mount.at == path);
+    let before = mounts.get(..top.unwrap_or(0)).unwrap_or_default().iter();
+    before
+        .filter(|mount| mount.fstype == "nullfs" && Path::new(&mount.source).starts_with(path))
+        .map(|mount| mount.at.clone())
+        .collect()
 }
 
 #[cfg(test)]
@@ -231,5 +242,37 @@ mod tests {
             );
         }
         assert!(!is_node_or_label("/dev/ufs/F3S_KEYS", node, None));
+    }
+
+    #[test]
+    fn law_1_what_nullfs_shows_is_what_was_there_when_it_was_mounted() {
+        let mount = |at: &str, fstype: &str, source: &str| Mount {
+            at: at.into(),
+            fstype: fstype.to_owned(),
+            source: source.to_owned(),
+            read_only: false,
+            sealed: false,
+            fsid: String::new(),
+        };
+        let root = mount("/", "zfs", "zroot/ROOT/default");
+        let data = mount("/data", "zfs", "zdata");
+        let nfs = mount("/data/nfs", "zfs", "zdata/enc/nfsdata");
+        let path = Path::new("/data/nfs");
+        for (source, is_bare) in [
+            ("/data/nfs", true),
+            ("/data/nfs/home", true),
+            ("/data", false),
+            ("/data/nfs2", false),
+        ] {
+            let bind = mount("/export", "nullfs", source);
+            let expected = vec![PathBuf::from("/export"); usize::from(is_bare)];
+            let early = [&root, &bind, &data, &nfs].map(Clone::clone);
+            assert_eq!(bound_beneath(&early, path), expected, "{source}");
+            let between = [&root, &data, &bind, &nfs].map(Clone::clone);
+            assert_eq!(bound_beneath(&between, path), expected, "{source}");
+            let late = [&root, &data, &nfs, &bind].map(Clone::clone);
+            assert!(bound_beneath(&late, path).is_empty(), "{source}");
+            assert!(bound_beneath(&early[..3], path).is_empty(), "{source}");
+        }
     }
 }

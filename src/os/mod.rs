@@ -5,6 +5,9 @@
 
 #![allow(unsafe_code)]
 
+#[cfg(any(test, target_os = "linux"))]
+#[path = "linux/bound.rs"]
+mod bound;
 mod confine;
 #[cfg(any(test, target_os = "freebsd"))]
 mod freebsd_text;
@@ -36,12 +39,12 @@ pub use confine::{ends_with_worker, give_up_rights};
 pub use lockdown::{LockedDown, harden, lock_down, only_root, user};
 pub use memory::{Intake, guard_all_memory, guard_memory};
 pub use platform::{
-    DEVICE_NODES, HELD_WHILE_FORMATTED, JAILED_PROPERTY, MOUNTS_OUTLIVE_US, PATHS, SERIAL_HINT,
-    SYSTEMCTL, WATCH_SERVICE, beneath, boot_id, carp, checker, covering, detach_mounts, disks,
-    fixed_disks, formatting, go_first, hold, is_disk, is_held, is_optical, is_there,
-    make_immutable, mount_of, mount_store, mounts, mounts_of, mounts_of_and_others, own_program,
-    parts, pool_state, serial, service, service_seen, set_carp, shown_serials, signatures,
-    unmount_store, users, zfs_version,
+    BINDS_FOLLOW, DEVICE_NODES, HELD_WHILE_FORMATTED, JAILED_PROPERTY, MOUNTS_OUTLIVE_US, PATHS,
+    SERIAL_HINT, SYSTEMCTL, WATCH_SERVICE, beneath, boot_id, bound_beneath, carp, checker,
+    covering, detach_mounts, disks, fixed_disks, formatting, go_first, hold, is_disk, is_held,
+    is_optical, is_there, make_immutable, mount_of, mount_store, mounts, mounts_of,
+    mounts_of_and_others, own_program, parts, pool_state, serial, service, service_seen, set_carp,
+    shown_serials, signatures, unmount_store, users, zfs_version,
 };
 pub use random::{random, unforeseen};
 

@@ -13,6 +13,7 @@ use crate::ready;
 use crate::report::{Finding, Severity};
 use crate::shell::command;
 use crate::sorted::Set;
+use crate::system::System;
 
 /// What came of it.
 pub(super) struct Play {
@@ -20,7 +21,7 @@ pub(super) struct Play {
     pub(super) unknown: Vec<Finding>,
     /// The fault that `ready` would exit with.
     pub(super) fault: Option<Fault>,
-    /// What should be mounted and would not be.
+    /// What should be mounted and would not be, or is bound elsewhere too early.
     pub(super) gaps: Vec<Gap>,
     /// What is mounted on the real node, and would not be, by its own properties.
     pub(super) left_alone: Vec<Finding>,
@@ -34,7 +35,7 @@ pub(super) struct Play {
     pub(super) gates: Vec<Asked>,
 }
 
-/// A file system that should be mounted and would not be.
+/// A file system that would not be there, or not wherever it is served from.
 pub(super) struct Gap {
     pub(super) dataset: DatasetName,
     pub(super) finding: Finding,
@@ -62,19 +63,31 @@ pub(super) fn play(stage: &Stage, config: &Config) -> Play {
     unknown.extend(stage.not_understood(config));
     let strays = stage.strays(config);
     let twins = stage.twins(config);
+    let binds = stage.binds().unwrap_or_else(|trouble| {
+        let what = format!("not known what the boot binds to other places: {trouble}");
+        let remedy = "see why the file cannot be read";
+        unknown.push(Finding::new(Severity::Failure, "binds", &what, remedy));
+        Vec::new()
+    });
+    stage.see_ways(config, &binds, pass.deadline);
+    let early = stage.bind(config, &binds);
     stage.mount_all();
     let mut host = stage.mount_fstab(config);
     let falls = stage.bound(config, pass.deadline);
     let mut pass = Pass::begin("ready", stage.node(), config);
     let plan = ready::mount_all(&mut pass);
-    let gaps = ready::missing(&pass, &plan)
-        .into_iter()
-        .map(|missing| Gap {
-            dataset: missing.dataset.clone(),
-            counts: missing.counts,
-            finding: lasting_remedy(missing),
-        })
-        .collect();
+    let missing = ready::missing(&pass, &plan).into_iter();
+    let missing = missing.map(|missing| Gap {
+        dataset: missing.dataset.clone(),
+        counts: missing.counts,
+        finding: lasting_remedy(missing),
+    });
+    let early = early.into_iter().map(|said| Gap {
+        dataset: said.dataset,
+        counts: false,
+        finding: said.finding,
+    });
+    let gaps = missing.chain(early).collect();
     let left_alone = plan
         .left_alone
         .iter()

@@ -2,15 +2,18 @@
 //! real one; what would change anything happens here alone.
 
 use super::world::World;
+use crate::binds::{self, Said};
 use crate::bound::{self, Falls, Unit};
 use crate::config::Config;
 use crate::device::{Candidate, Filesystem};
 use crate::early;
-use crate::gate::{Live, Questions};
+use crate::gate::{Bound, Live, Questions};
 use crate::host::bare::Beneath;
+use crate::host::binds::Bind;
 use crate::host::{Fstab, InitSystem};
 use crate::key::{Fingerprint, Key};
 use crate::legacy::{self, Known};
+use crate::links::Ways;
 use crate::names::DatasetName;
 use crate::os::{Intake, Mount, PATHS, PoolState};
 use crate::pass::{Node, ONE_CALL};
@@ -26,6 +29,7 @@ use crate::system::{Guard, KeyDevices, System};
 use crate::time::{Clock, Deadline};
 use crate::trouble::Trouble;
 use crate::twins;
+use crate::ways;
 use crate::zfs::{Answer, Dataset, KeyStatus, Listing, Mountpoint, Part, Past, Try, Zfs};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -156,6 +160,31 @@ impl<'a> Stage<'a> {
 
     /// What a stream says of datasets that are none of the configured roots', and what a boot without the
     /// stick would mount too early.
+    /// Binds what the boot binds to other places before the keys come; tells what there is to say of it.
+    pub(super) fn bind(&self, config: &Config, binds: &[Bind]) -> Vec<Said> {
+        self.world.borrow_mut().take_in_binds(binds);
+        let world = self.world.borrow();
+        let real = |path: &Path| world.real(path);
+        binds::judge(config, world.observed(), binds, &Map::new(), real)
+    }
+
+    /// Looks for links.
+    pub(super) fn see_ways(&self, config: &Config, binds: &[Bind], deadline: Deadline) {
+        let asked = ways::asked(config, self.world.borrow().observed(), binds);
+        for paths in asked.into_values() {
+            let deadline = deadline.at_most(self.clock(), ONE_CALL);
+            let ways = self.real.system.ways(&paths, deadline);
+            let unseen = |trouble: Trouble| {
+                let why = trouble.to_string();
+                let paths = paths.into_iter();
+                paths.map(|path| (path, Err(why.clone()))).collect()
+            };
+            let ways = ways.unwrap_or_else(unseen);
+            self.world.borrow_mut().take_in_ways(ways);
+        }
+    }
+
+    /// What a stream says of datasets that are none of the configured roots'.
     pub(super) fn strays(&self, config: &Config) -> Vec<Finding> {
         let world = self.world.borrow();
         let mut found = roles::strays(config, world.observed());
@@ -612,6 +641,16 @@ impl System for Stage<'_> {
         for path in questions.paths.iter().chain(found) {
             let answer = world.covering(path).map(|mount| Some(mount.clone()));
             live.covering.insert(path.clone(), answer);
+            if let Some(way) = world.way(path) {
+                live.ways.insert(path.clone(), way);
+            }
+        }
+        for path in &questions.paths {
+            let bound = world.bound_beneath(path).into_iter();
+            let bound: Vec<Bound> = bound.map(|at| Bound { at }).collect();
+            if !bound.is_empty() {
+                live.bound.insert(path.clone(), Ok(bound));
+            }
         }
         for volume in &questions.volumes {
             live.volumes
@@ -631,6 +670,10 @@ impl System for Stage<'_> {
         deadline: Deadline,
     ) -> Result<Beneath, Trouble> {
         self.real.system.beneath(points, known, deadline)
+    }
+
+    fn binds(&self) -> Result<Vec<Bind>, Trouble> {
+        self.real.system.binds()
     }
 
     fn wall(&self) -> u64 {
@@ -662,7 +705,7 @@ impl System for Stage<'_> {
     }
 
     /// As it is now: what will lie there then nobody can tell before it is mounted.
-    fn has_link(&self, from: &Path, path: &Path, deadline: Deadline) -> Result<bool, Trouble> {
-        self.real.system.has_link(from, path, deadline)
+    fn ways(&self, paths: &[PathBuf], deadline: Deadline) -> Result<Ways, Trouble> {
+        self.real.system.ways(paths, deadline)
     }
 }

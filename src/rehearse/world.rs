@@ -2,11 +2,13 @@
 //!
 //! Pure: it is given what was observed, and does no input or output.
 
+use crate::host::binds::{Bind, When};
+use crate::links::{self, Link, Way, Ways};
 use crate::names::DatasetName;
-use crate::os::Mount;
+use crate::os::{self, Mount};
 use crate::plan::{Observed, Pool, Step};
 use crate::preview::imagine;
-use crate::sorted;
+use crate::sorted::{self, Map};
 use crate::zfs::{CanMount, Damaged, Dataset, KeyStatus, Kind, Listing, Mountpoint, Source};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +19,8 @@ struct Standing {
     parent: usize,
     /// It was unmounted again.
     fallen: bool,
+    /// Of a bind: the directory that it shows, and the mount that this lay in when it was bound.
+    bound: Option<(usize, PathBuf)>,
 }
 
 /// Pools and mounts as imagined.
@@ -24,6 +28,12 @@ pub(super) struct World {
     observed: Observed,
     /// The first is the root file system, which the boot itself mounts.
     mounts: Vec<Standing>,
+    /// What is bound to where before anything of ZFS is mounted.
+    early: Vec<(PathBuf, PathBuf)>,
+    /// The symbolic links that are seen now, by where they are.
+    links: Map<PathBuf, Link>,
+    /// Paths on the way to which nobody could look for links, and why.
+    unseen: Map<PathBuf, String>,
 }
 
 impl World {
@@ -35,8 +45,99 @@ impl World {
                 mount: root,
                 parent: 0,
                 fallen: false,
+                bound: None,
             }],
+            early: Vec::new(),
+            links: Map::new(),
+            unseen: Map::new(),
         }
+    }
+
+    /// Takes in the links that are seen now on the way to these paths.
+    pub(super) fn take_in_ways(&mut self, ways: Ways) {
+        for (path, way) in ways {
+            match way {
+                Ok(way) => {
+                    let links = way.links.into_iter();
+                    self.links.extend(links.map(|link| (link.at.clone(), link)));
+                }
+                Err(why) => drop(self.unseen.insert(path, why)),
+            }
+        }
+    }
+
+    /// Takes in what the boot binds to other places before the keys come, and binds it.
+    pub(super) fn take_in_binds(&mut self, binds: &[Bind]) {
+        if !self.early.is_empty() {
+            return;
+        }
+        let early = binds.iter().filter(|bind| bind.when == When::Early);
+        self.early = early.map(|b| (b.from.clone(), b.at.clone())).collect();
+        self.bind();
+    }
+
+    fn bind(&mut self) {
+        for (from, at) in self.early.clone() {
+            let (from, at) = (self.real(&from), self.real(&at));
+            let (of, parent) = (self.resolve(&from), self.resolve(&at));
+            if let Some(around) = self.mounts.get(of) {
+                let mount = Mount {
+                    at,
+                    ..around.mount.clone()
+                };
+                let bound = Some((of, from));
+                self.mounts.push(Standing {
+                    mount,
+                    parent,
+                    fallen: false,
+                    bound,
+                });
+            }
+        }
+    }
+
+    /// Where a visitor finds what lies beneath the mount on a path, by binds that are made before it.
+    pub(super) fn bound_beneath(&self, path: &Path) -> Vec<PathBuf> {
+        let path = &self.real(path);
+        let mut layers = Vec::new();
+        let mut number = self.resolve(path);
+        while let Some(standing) = self.mounts.get(number).filter(|_| number != 0) {
+            number = standing.parent;
+            layers.push(number);
+        }
+        let shows_bare = |standing: &&Standing| {
+            let bound = standing.bound.as_ref();
+            bound.is_some_and(|(of, from)| layers.contains(of) && from.starts_with(path))
+        };
+        let is_seen =
+            |(number, standing): &(usize, &Standing)| self.resolve(&standing.mount.at) == *number;
+        let standing = self.mounts.iter().enumerate();
+        standing
+            .filter(|(_, standing)| shows_bare(standing))
+            .filter(is_seen)
+            .map(|(_, standing)| standing.mount.at.clone())
+            .collect()
+    }
+
+    /// Where a path is, by the mounts that are imagined. A link counts as long as what it lies on shows
+    /// there; without that the boot finds, or makes, a directory of that name.
+    pub(super) fn real(&self, path: &Path) -> PathBuf {
+        let target = |at: &Path| {
+            let lies_on = |link: &&Link| {
+                let around = self.mounts.get(self.resolve(at.parent().unwrap_or(at)));
+                around.is_some_and(|around| around.mount.source == link.on)
+            };
+            let link = self.links.get(at).filter(lies_on);
+            Ok(link.map(|link| link.to.clone()))
+        };
+        links::follow(path, target).map_or_else(|_| path.to_owned(), |(real, _)| real)
+    }
+
+    /// The way to a path, if links lead there.
+    pub(super) fn way(&self, path: &Path) -> Option<Way> {
+        let real = self.real(path);
+        let links = Vec::new();
+        (real != path).then_some(Way { real, links })
     }
 
     /// Takes a pool in as the power cut would leave it.
@@ -129,6 +230,7 @@ impl World {
     /// Unmounts all but the root file system.
     pub(super) fn unmount_all(&mut self) {
         self.mounts.truncate(1);
+        self.bind();
         let root = self.mounts.first().map(|root| root.mount.clone());
         for dataset in self.datasets_mut() {
             dataset.mounted = is_root(root.as_ref(), dataset);
@@ -147,19 +249,50 @@ impl World {
 
     fn push(&mut self, dataset: &DatasetName, at: &Path) {
         let readonly = self.find(dataset).is_some_and(|d| d.readonly);
-        let parent = self.resolve(at);
+        let at = self.real(at);
+        let parent = self.resolve(&at);
+        let mount = Mount {
+            at,
+            fstype: "zfs".to_owned(),
+            source: dataset.to_string(),
+            read_only: readonly,
+            sealed: readonly,
+            fsid: String::new(),
+        };
+        for (parent, at) in self.followers(parent, &mount.at) {
+            let mount = Mount {
+                at,
+                ..mount.clone()
+            };
+            self.mounts.push(Standing {
+                mount,
+                parent,
+                fallen: false,
+                bound: None,
+            });
+        }
         self.mounts.push(Standing {
-            mount: Mount {
-                at: at.to_owned(),
-                fstype: "zfs".to_owned(),
-                source: dataset.to_string(),
-                read_only: readonly,
-                sealed: readonly,
-                fsid: String::new(),
-            },
+            mount,
             parent,
             fallen: false,
+            bound: None,
         });
+    }
+
+    /// Where else a mount on this directory of a mount is seen: on the same directory of its binds.
+    fn followers(&self, of: usize, at: &Path) -> Vec<(usize, PathBuf)> {
+        let standing = self.mounts.iter().enumerate().filter(|_| os::BINDS_FOLLOW);
+        let follower = |(number, standing): (usize, &Standing)| {
+            let (bound_of, from) = standing.bound.as_ref()?;
+            let inside = at.strip_prefix(from).ok().filter(|_| *bound_of == of)?;
+            // Nothing inside is the directory itself, without a slash.
+            let at = match inside.as_os_str().is_empty() {
+                true => standing.mount.at.clone(),
+                false => standing.mount.at.join(inside),
+            };
+            Some((number, at))
+        };
+        standing.filter_map(follower).collect()
     }
 
     /// What the system does between the two passes, `zfs mount -a`: mounts all whose key is loaded,
@@ -203,16 +336,21 @@ impl World {
     /// What a visitor of `path` reaches; in words, if that cannot be told: of two file systems with
     /// one mountpoint, `zfs mount -a` may mount either one last.
     pub(super) fn covering(&self, path: &Path) -> Result<&Mount, String> {
+        if let Some(why) = self.unseen.get(path) {
+            return Err(why.clone());
+        }
         let found = self
             .mounts
-            .get(self.resolve(path))
+            .get(self.resolve(&self.real(path)))
             .map(|standing| &standing.mount)
             .ok_or("nothing is mounted")?;
-        let twins: Vec<&str> = self
-            .observed
-            .datasets()
-            .filter(|d| d.mounted && d.can_mount == CanMount::On)
-            .filter(|d| matches!(&d.mountpoint, Mountpoint::Path(at) if *at == found.at))
+        let mounted = self.observed.datasets().filter(|d| d.mounted);
+        let mounted: Vec<_> = mounted.filter(|d| d.can_mount == CanMount::On).collect();
+        let shown = mounted.iter().find(|d| d.name.as_str() == found.source);
+        // Two spellings of one directory have an order.
+        let twins: Vec<&str> = mounted
+            .iter()
+            .filter(|d| shown.is_some_and(|shown| d.mountpoint == shown.mountpoint))
             .map(|d| d.name.as_str())
             .collect();
         match twins.as_slice() {
@@ -225,7 +363,7 @@ impl World {
         }
     }
 
-    /// The number of the mount that a visitor of `path` ends in.
+    /// The number of the mount that a visitor of `path`, in which there are no links, ends in.
     fn resolve(&self, path: &Path) -> usize {
         let mut prefixes: Vec<&Path> = path.ancestors().collect();
         prefixes.reverse();

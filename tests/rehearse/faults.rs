@@ -4,6 +4,7 @@
 use crate::sim::{self, BHYVE, PEER, Sim, Stick, ZDATA, at, dataset, encrypted, keys};
 use f3skeys::bound::Unit;
 use f3skeys::device::Foreign;
+use f3skeys::host::binds::{Bind, When};
 use f3skeys::host::fstab;
 use f3skeys::key::Fingerprint;
 use f3skeys::names::KeyName;
@@ -1114,6 +1115,90 @@ const SERVICES: &[Fault] = &[
     ),
 ];
 
+/// A link that lies on a dataset is seen only while that is mounted.
+fn link_on(sim: &Sim, at: &str, to: &str, on: &str) {
+    let link = (at.into(), to.into(), on.to_owned());
+    sim.links.borrow_mut().push(link);
+}
+
+/// The boot binds a directory to another place, before the keys come or after all is mounted.
+fn bind(sim: &Sim, from: &str, at: &str, when: When) {
+    sim.binds.borrow_mut().push(Bind {
+        from: from.into(),
+        at: at.into(),
+        named_by: "/etc/fstab".to_owned(),
+        when,
+    });
+}
+
+/// What else there is on the host: links on the way to mountpoints, and binds of them.
+const WAYS: &[Fault] = &[
+    on_node("a link on the way to every mountpoint", |sim| {
+        link_on(sim, "/data", "/mnt/x", sim::ROOT_FILESYSTEM);
+    }),
+    on_node("a link that leads nowhere on the way", |sim| {
+        link_on(sim, "/zroot", "none/x", sim::ROOT_FILESYSTEM);
+    }),
+    in_both(
+        "gates and files where a link leads",
+        |text| {
+            let text = swap(text, r#"(path: "/data/nfs""#, r#"(path: "/mnt/x/nfs""#);
+            swap(text, r#"(path: "/data/f1""#, r#"(path: "/mnt/x/f1""#)
+        },
+        |sim| link_on(sim, "/data", "mnt/x", sim::ROOT_FILESYSTEM),
+    ),
+    in_both(
+        "gate by a link that leads elsewhere",
+        |text| swap(text, r#"(path: "/data/nfs""#, r#"(path: "/export""#),
+        |sim| link_on(sim, "/export", "/data/enc", sim::ROOT_FILESYSTEM),
+    ),
+    in_both(
+        "gate by two links",
+        |text| swap(text, r#"(path: "/data/nfs""#, r#"(path: "/export""#),
+        |sim| {
+            link_on(sim, "/export", "/srv/nfs", sim::ROOT_FILESYSTEM);
+            link_on(sim, "/srv", "/data", sim::ROOT_FILESYSTEM);
+        },
+    ),
+    in_both(
+        "gate by links without end",
+        |text| swap(text, r#"(path: "/data/nfs""#, r#"(path: "/export""#),
+        |sim| sim.silent.borrow_mut().push("/export".to_owned()),
+    ),
+    on_node("a link beneath the mount on its directory", |sim| {
+        link_on(sim, "/data/nfs", "/data/enc", sim::ROOT_FILESYSTEM);
+    }),
+    on_node("a bind of what is served, before it is there", |sim| {
+        bind(sim, "/data/nfs", "/export/nfs", When::Early);
+    }),
+    on_node("a bind of a directory in what is served", |sim| {
+        bind(sim, "/data/f1/home", "/home", When::Early);
+    }),
+    on_node("a bind of what is served, after it is there", |sim| {
+        bind(sim, "/data/nfs", "/export/nfs", When::AfterReady);
+        bind(sim, "/data/nfs", "/export/mnt", When::AfterMounts);
+    }),
+    on_node("a bind by a link", |sim| {
+        link_on(sim, "/srv", "/data", sim::ROOT_FILESYSTEM);
+        bind(sim, "/srv/nfs", "/export", When::Early);
+    }),
+    on_node("a bind that the first mount there follows to", |sim| {
+        bind(sim, "/data", "/export", When::Early);
+        bind(sim, "/zroot/bhyve", "/guests", When::Early);
+    }),
+    on_node("a bind of a directory that is none of ours", |sim| {
+        bind(sim, "/var/tmp", "/data/tmp", When::Early);
+        bind(sim, "/data/other", "/other", When::Early);
+    }),
+    on_node("a bind that is itself mounted over", |sim| {
+        bind(sim, "/data/nfs", "/data/old", When::Early);
+    }),
+    on_node("a link that puts a dataset over what is served", |sim| {
+        add(sim, at("/srv/over", dataset("zdata/over")));
+        link_on(sim, "/srv/over", "/data/nfs", sim::ROOT_FILESYSTEM);
+    }),
+];
+
 pub fn all_faults() -> Vec<Fault> {
     let healthy = [on_node("nothing", |_| {})];
     [
@@ -1127,6 +1212,7 @@ pub fn all_faults() -> Vec<Fault> {
         FSTAB,
         BOUND,
         SERVICES,
+        WAYS,
     ]
     .concat()
 }

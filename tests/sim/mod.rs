@@ -11,10 +11,12 @@ mod services;
 use f3skeys::bound::Unit;
 use f3skeys::config::{Config, Peer};
 use f3skeys::device::{Candidate, Filesystem, Kind as FsKind};
-use f3skeys::gate::{Live, Questions};
+use f3skeys::gate::{Bound, Live, Questions};
 use f3skeys::host::Fstab;
 use f3skeys::host::bare::{Bare, Beneath};
+use f3skeys::host::binds::{Bind, When};
 use f3skeys::key::{Fingerprint, Key, Nonce, keys_alive};
+use f3skeys::links::{Link, Way, Ways};
 use f3skeys::marker::{self, LOCK_POLL};
 use f3skeys::names::{DatasetName, KeyName};
 use f3skeys::os::{Intake, Mount, PoolState};
@@ -248,6 +250,8 @@ struct SimMount {
     mount: Mount,
     /// The mount that its directory lay in when it was made; what is mounted over it later hides it.
     parent: Option<usize>,
+    /// Of a bind: the mount, and the directory in it, that it shows.
+    shows: Option<(usize, PathBuf)>,
 }
 
 /// The simulated node.
@@ -372,8 +376,10 @@ pub struct Sim {
     /// What a person who watches was told that is waited for.
     pub doings: RefCell<Vec<String>>,
     mounts: RefCell<Vec<SimMount>>,
-    /// Paths that are symbolic links.
-    pub links: RefCell<Vec<PathBuf>>,
+    /// What the boot binds to other places.
+    pub binds: RefCell<Vec<Bind>>,
+    /// Symbolic links: where each is, what it says, and the file system that it lies on.
+    pub links: RefCell<Vec<(PathBuf, PathBuf, String)>>,
     pub directory: PathBuf,
 }
 
@@ -475,7 +481,9 @@ impl Sim {
                     fsid: "root".to_owned(),
                 },
                 parent: None,
+                shows: None,
             }]),
+            binds: RefCell::default(),
             directory,
         }
     }
@@ -724,6 +732,46 @@ impl Sim {
         self.moving_services.borrow_mut().clear();
         self.trace.borrow_mut().clear();
         self.now.set(Duration::ZERO);
+        drop(datasets);
+        self.bind_early();
+    }
+
+    /// What fstab binds before anything else runs.
+    fn bind_early(&self) {
+        let binds = self.binds.borrow().clone();
+        for bind in binds.into_iter().filter(|b| b.when == When::Early) {
+            let from = self.way(&bind.from).real;
+            let of = self.resolve(&from);
+            let at = self.way(&bind.at).real;
+            let parent = Some(self.resolve(&at));
+            let around = self.mounts.borrow()[of].mount.clone();
+            let mount = Mount { at, ..around };
+            let shows = Some((of, from));
+            self.mounts.borrow_mut().push(SimMount {
+                mount,
+                parent,
+                shows,
+            });
+        }
+    }
+
+    /// Where a visitor finds a directory that lies beneath the mount on a path.
+    fn beneath_is_seen_at(&self, path: &Path) -> Vec<PathBuf> {
+        let mounts = self.mounts.borrow();
+        let mut beneath = Vec::new();
+        let mut next = mounts[self.resolve(path)].parent;
+        while let Some(index) = next {
+            beneath.push(index);
+            next = mounts[index].parent;
+        }
+        let shows_it = |m: &&SimMount| {
+            m.shows
+                .as_ref()
+                .is_some_and(|(of, from)| beneath.contains(of) && from.starts_with(path))
+        };
+        let is_on_top = |m: &&SimMount| mounts[self.resolve(&m.mount.at)].shows == m.shows;
+        let found = mounts.iter().filter(shows_it).filter(is_on_top);
+        found.map(|m| m.mount.at.clone()).collect()
     }
 
     /// Unmounts a dataset, wherever it is mounted; what was mounted in it stays where it is.
@@ -746,6 +794,11 @@ impl Sim {
                 Some(parent) if parent > index => Some(parent - 1),
                 parent => parent,
             };
+            if let Some((of, _)) = &mut entry.shows
+                && *of > index
+            {
+                *of -= 1;
+            }
         }
         if gone.mount.fstype == "zfs" {
             self.change(&gone.mount.source, |d| d.mounted = false);
@@ -756,6 +809,40 @@ impl Sim {
     pub fn shown(&self, path: &Path) -> Mount {
         let index = self.resolve(path);
         self.mounts.borrow()[index].mount.clone()
+    }
+
+    /// Makes a symbolic link, on what a visitor of its directory reaches.
+    pub fn link(&self, at: &str, to: &str) {
+        let on = self.shown(Path::new(at).parent().unwrap()).source;
+        self.links.borrow_mut().push((at.into(), to.into(), on));
+    }
+
+    /// Where a path is: the first link on the way is followed as long as there is one.
+    fn way(&self, path: &Path) -> Way {
+        let mut way = Way {
+            real: path.to_owned(),
+            links: Vec::new(),
+        };
+        while let Some((at, to, on)) = self.first_link(&way.real) {
+            let rest = way.real.strip_prefix(&at).unwrap();
+            way.real = at.parent().unwrap().join(&to).join(rest);
+            way.links.push(Link { at, to, on });
+        }
+        way
+    }
+
+    fn first_link(&self, path: &Path) -> Option<(PathBuf, PathBuf, String)> {
+        let links = self.links.borrow();
+        let mut prefixes: Vec<&Path> = path.ancestors().collect();
+        prefixes.pop();
+        prefixes.reverse();
+        let found = prefixes.into_iter().find_map(|prefix| {
+            let on = &self.mounts.borrow()[self.resolve(prefix.parent().unwrap())]
+                .mount
+                .source;
+            links.iter().find(|link| link.0 == prefix && link.2 == *on)
+        });
+        found.cloned()
     }
 
     /// Mounts something by hand, such as another file system on top.
@@ -770,12 +857,32 @@ impl Sim {
         });
     }
 
+    /// A mount on a directory that is bound elsewhere is made there as well: all mounts are shared.
     fn push_mount(&self, mount: Mount) {
         let parent = self.resolve(&mount.at);
-        self.mounts.borrow_mut().push(SimMount {
-            mount,
-            parent: Some(parent),
-        });
+        let mut made = vec![(parent, mount.clone())];
+        for (index, m) in self.mounts.borrow().iter().enumerate() {
+            if let Some((of, from)) = &m.shows
+                && *of == parent
+                && let Ok(inside) = mount.at.strip_prefix(from)
+            {
+                let at = m.mount.at.join(inside).components().collect();
+                made.push((
+                    index,
+                    Mount {
+                        at,
+                        ..mount.clone()
+                    },
+                ));
+            }
+        }
+        for (parent, mount) in made {
+            self.mounts.borrow_mut().push(SimMount {
+                mount,
+                parent: Some(parent),
+                shows: None,
+            });
+        }
     }
 
     /// Which mount a visitor of `path` ends in.
@@ -808,7 +915,7 @@ impl Sim {
             writable: !dataset.readonly,
         });
         self.push_mount(Mount {
-            at: at.to_owned(),
+            at: self.way(at).real,
             fstype: "zfs".to_owned(),
             source: name.to_string(),
             read_only: dataset.readonly,
@@ -1117,12 +1224,21 @@ impl System for Sim {
         }
         let found = live.mounted_at.values().flatten();
         for path in questions.paths.iter().chain(found) {
-            let mount = self.mounts.borrow()[self.resolve(path)].mount.clone();
+            let way = self.way(path);
+            let mount = self.mounts.borrow()[self.resolve(&way.real)].mount.clone();
             let answer = self.told(&path.display().to_string(), Some(mount));
             live.covering.insert(path.clone(), answer);
+            let bound = self.beneath_is_seen_at(&way.real).into_iter();
+            let bound: Vec<Bound> = bound.map(|at| Bound { at }).collect();
+            if !bound.is_empty() {
+                live.bound.insert(path.clone(), Ok(bound));
+            }
+            if !way.links.is_empty() {
+                live.ways.insert(path.clone(), way);
+            }
         }
         for path in &questions.files {
-            let shown = self.mounts.borrow()[self.resolve(path)]
+            let shown = self.mounts.borrow()[self.resolve(&self.way(path).real)]
                 .mount
                 .source
                 .clone();
@@ -1159,6 +1275,10 @@ impl System for Sim {
         let laid = self.beneath.borrow();
         let answer = |point| laid.get(point).cloned().unwrap_or(Ok(Bare::Clean));
         Ok(points.iter().map(|p| (p.clone(), answer(p))).collect())
+    }
+
+    fn binds(&self) -> Result<Vec<Bind>, Trouble> {
+        Ok(self.binds.borrow().clone())
     }
 
     fn wall(&self) -> u64 {
@@ -1211,10 +1331,12 @@ impl System for Sim {
         Ok(Guard::Bare { already, files })
     }
 
-    fn has_link(&self, from: &Path, path: &Path, _deadline: Deadline) -> Result<bool, Trouble> {
-        let links = self.links.borrow();
-        let below = |link: &&PathBuf| path.starts_with(link) && link.starts_with(from);
-        Ok(links.iter().any(|link| below(&link) && link != from))
+    fn ways(&self, paths: &[PathBuf], _deadline: Deadline) -> Result<Ways, Trouble> {
+        let way = |path: &PathBuf| {
+            let shown = path.display().to_string();
+            self.told(&shown, self.way(path))
+        };
+        Ok(paths.iter().map(|path| (path.clone(), way(path))).collect())
     }
 }
 

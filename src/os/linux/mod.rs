@@ -9,8 +9,8 @@ pub use disks::{
     is_optical, is_there, parts, serial, shown_serials, signatures, users,
 };
 pub use mounts::{
-    beneath, checker, covering, detach_mounts, mount_of, mount_store, mounts, mounts_of,
-    mounts_of_and_others, unmount_store,
+    beneath, bound_beneath, checker, covering, detach_mounts, mount_of, mount_store, mounts,
+    mounts_of, mounts_of_and_others, unmount_store,
 };
 
 use super::{
@@ -57,6 +57,9 @@ pub const PATHS: Paths = Paths {
 
 /// A namespace of mounts ends with its worker.
 pub const MOUNTS_OUTLIVE_US: bool = false;
+
+/// A mount in a directory is seen where that is bound as well: systemd has all mounts shared.
+pub const BINDS_FOLLOW: bool = true;
 
 /// The property that keeps a dataset to a zone or jail.
 pub const JAILED_PROPERTY: &str = "zoned";
@@ -329,15 +332,28 @@ mod tests {
         let point = Point::new("guard-other");
         let missing = point.0.join("missing");
         assert_eq!(guard::now(&missing).unwrap(), Guard::Missing);
-        let link = point.0.join("link");
-        std::os::unix::fs::symlink(point.0.join("real"), &link).unwrap();
-        fs::create_dir_all(point.0.join("real/below")).unwrap();
         fs::write(point.0.join("file"), "x").unwrap();
-        for path in [link.clone(), link.join("below"), point.0.join("file")] {
-            assert!(guard::now(&path).is_err(), "{}", path.display());
-        }
+        assert!(guard::now(&point.0.join("file")).is_err());
+        assert!(point.takes_files());
+    }
+
+    /// What is mounted there is mounted where the link leads, so that is the bare directory.
+    #[test]
+    fn where_a_link_leads_is_guarded() {
+        let point = Point::new("guard-link");
         let real = Point(point.0.join("real"));
-        assert!(real.takes_files());
+        let below = Point(real.0.join("below"));
+        fs::create_dir_all(&below.0).unwrap();
+        let link = point.0.join("link");
+        std::os::unix::fs::symlink("real", &link).unwrap();
+        if !nix::unistd::geteuid().is_root() {
+            return assert!(guard::now(&link.join("below")).is_err());
+        }
+        let guarded = guarded(false, &[]);
+        assert_eq!(guard::now(&link.join("below")).unwrap(), guarded);
+        assert!(real.takes_files() && !below.takes_files());
+        assert_eq!(guard::now(&link).unwrap(), guarded);
+        assert!(point.takes_files() && !real.takes_files());
     }
 
     /// What is mounted is left alone, and a file system that knows nothing of the kind says so.

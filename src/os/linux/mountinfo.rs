@@ -13,8 +13,12 @@ use std::path::PathBuf;
 pub struct Entry {
     /// The mount's number.
     pub id: u64,
+    /// The number of the mount that its directory lies in.
+    pub parent: u64,
     /// The device's number, `major:minor`.
     pub device: String,
+    /// The directory of the file system that it shows: `/`, but for a bind or a subvolume.
+    pub root: PathBuf,
     /// The mount.
     pub mount: Mount,
 }
@@ -66,9 +70,9 @@ impl Table {
 fn entry(line: &[u8]) -> Option<Entry> {
     let mut fields = line.split(|byte| *byte == b' ');
     let id = digits::number(std::str::from_utf8(fields.next()?).ok()?)?;
-    let _parent = fields.next()?;
+    let parent = digits::number(std::str::from_utf8(fields.next()?).ok()?)?;
     let device = std::str::from_utf8(fields.next()?).ok()?.to_owned();
-    let _root = fields.next()?;
+    let root = fields.next()?;
     let at = fields.next().filter(|at| at.starts_with(b"/"))?;
     let read_only = is_read_only(fields.next()?)?;
     // Any number of optional fields, `shared:1` and the like, up to the separator.
@@ -78,9 +82,11 @@ fn entry(line: &[u8]) -> Option<Entry> {
     let sealed = is_read_only(rest.next()?)?;
     Some(Entry {
         id,
+        parent,
         device,
+        root: path(root),
         mount: Mount {
-            at: PathBuf::from(OsString::from_vec(unescape(at))),
+            at: path(at),
             fstype,
             source,
             read_only: read_only || sealed,
@@ -88,6 +94,10 @@ fn entry(line: &[u8]) -> Option<Entry> {
             fsid: String::new(),
         },
     })
+}
+
+fn path(field: &[u8]) -> PathBuf {
+    PathBuf::from(OsString::from_vec(unescape(field)))
 }
 
 /// A name that is compared with names of ASCII: what is no UTF-8 equals none of them.
@@ -134,8 +144,9 @@ mod tests {
     fn mountinfo_lines_are_read() {
         let line = b"36 35 98:0 /mnt1 /mnt\\0402 rw,noatime master:1 shared:2 - zfs zdata/enc\\134x ro,xattr";
         let entry = entry(line).unwrap();
-        assert_eq!(entry.id, 36);
+        assert_eq!((entry.id, entry.parent), (36, 35));
         assert_eq!(entry.device, "98:0");
+        assert_eq!(entry.root, Path::new("/mnt1"));
         assert_eq!(entry.mount.at, Path::new("/mnt 2"));
         assert_eq!(entry.mount.fstype, "zfs");
         assert_eq!(entry.mount.source, "zdata/enc\\x");
@@ -168,6 +179,7 @@ mod tests {
             "36 35",
             "x 35 98:0 / / rw - zfs a ro",
             "+36 35 98:0 / / rw - zfs a ro",
+            "36 x 98:0 / / rw - zfs a ro",
             "36 35 98:0 / / rw zfs a ro",
             "36 35 98:0 / a rw - zfs a ro",
             "36 35 98:0 / / rx - zfs a ro",

@@ -4,7 +4,7 @@ use super::PATHS;
 use crate::device::{Filesystem, Kind};
 use crate::digits;
 use crate::os::mountinfo::{Entry, Table};
-use crate::os::{Access, Mount};
+use crate::os::{Access, Mount, bound};
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
@@ -14,7 +14,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// `MS_NOSYMFOLLOW` of linux/mount.h, since 5.10.
 const NOSYMFOLLOW: MsFlags = MsFlags::from_bits_retain(256);
@@ -47,6 +47,14 @@ pub fn covering(path: &Path) -> io::Result<Option<Mount>> {
         Err(nix::Error::ENOENT | nix::Error::ENOTDIR) => Ok(None),
         Err(e) => Err(e.into()),
     }
+}
+
+/// Where a visitor finds what lies beneath the mount on `path`, by binds that were made before it.
+///
+/// # Errors
+/// The table could not be read, or a line that is not understood may be such a bind.
+pub fn bound_beneath(path: &Path) -> io::Result<Vec<PathBuf>> {
+    bound::beneath(&table()?, path)
 }
 
 /// The mount that an open file or directory lies in.
@@ -207,7 +215,6 @@ mod tests {
     use crate::system::{Machine, System};
     use crate::time::{Deadline, SystemClock};
     use std::ffi::OsStr;
-    use std::path::PathBuf;
     use std::time::Duration;
 
     #[test]
@@ -242,9 +249,15 @@ mod tests {
         let failed = beneath(point, |_| -> io::Result<()> { Err(io::Error::other("no")) });
         assert!(failed.is_err());
         let same = fs::read("/proc/self/mountinfo")? == before;
-        let found = bare::look(&[point.to_owned()], &known)?;
-        let holds = Bare::Holds(point.join("left"));
-        assert_eq!(found, [(point.to_owned(), Ok(holds))].into());
+        let link = point.with_extension("link");
+        let _ = fs::remove_file(&link);
+        std::os::unix::fs::symlink(point, &link)?;
+        for asked in [point, &link] {
+            let found = bare::look(&[asked.to_owned()], &known)?;
+            let holds = Bare::Holds(point.join("left"));
+            assert_eq!(found, [(asked.to_owned(), Ok(holds))].into());
+        }
+        fs::remove_file(&link)?;
         Ok((seen, names(point)?, same))
     }
 
@@ -288,9 +301,17 @@ mod tests {
         let mut questions = Questions::default();
         questions.paths.insert(PathBuf::from("/"));
         questions.paths.insert(point.to_owned());
+        let link = point.with_extension("link");
+        let _ = fs::remove_file(&link);
+        std::os::unix::fs::symlink(point, &link).map_err(|e| e.to_string())?;
+        questions.paths.insert(link.clone());
         let live = machine
             .look(&questions, deadline)
             .map_err(|e| e.to_string())?;
+        fs::remove_file(&link).map_err(|e| e.to_string())?;
+        let real = live.ways.get(&link).map(|way| way.real.as_path());
+        assert_eq!((real, live.ways.len()), (Some(point), 1));
+        assert_eq!(live.covering[&link], live.covering[point]);
         let reached = |path: &Path| match live.covering.get(path) {
             Some(Ok(Some(mount))) => mount.at.clone(),
             other => panic!("{other:?}"),
@@ -302,7 +323,7 @@ mod tests {
         let seen = machine
             .beneath(&points, &Set::new(), deadline)
             .map_err(|e| e.to_string())?;
-        let holds = seen.get(point) == Some(&Ok(Bare::Holds(point.join(odd))));
+        let holds = seen.get(point) == Some(&Ok(Bare::Shows(point.join(odd))));
         let absent = seen.get(&points[1]) == Some(&Ok(Bare::Absent));
         let table = mounts().map_err(|e| e.to_string())?.len();
         Ok((

@@ -43,7 +43,7 @@ def group(start):
 def everything():
     """All groups, imported here so that they can import this module."""
     from scenarios import (  # noqa: F401
-        backup, closing, doctor, failover, faults, firstday, gates, guides, guidespair, hostcases, hostile, hostroots, hostservices,
+        backup, closing, doctor, failover, faults, firstday, gates, guides, guidespair, hostcases, hostile, hostpaths, hostroots, hostservices,
         hostsystemd, keys, late, locking, mounting, nostick, promotion, rehearse, replication, rotation, secrets, soak, store, untouched)
     # Those that take longest come last: what they need is tried by the others before.
     return sorted(GROUPS, key=lambda group: LAST.index(group.name) if group.name in LAST else -1)

@@ -3,6 +3,11 @@
 use crate::digits;
 use std::path::PathBuf;
 
+/// The files of every system, beside those in [`MORE`].
+pub const FILES: [&str; 2] = ["/etc/exports", "/etc/zfs/exports"];
+/// A directory whose files that end in `.exports` count as well.
+pub const MORE: &str = "/etc/exports.d";
+
 /// The exported paths of a file, in its order: the words of each line that begin with `/`, up to the
 /// first that does not. A `V4:` line names the root of the paths that NFSv4 clients see and exports
 /// nothing by itself.

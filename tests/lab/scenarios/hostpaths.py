@@ -1,0 +1,75 @@
+"""What else a host has on the paths of a node: links, bind mounts, automounts. In each story
+`rehearse`, `doctor`, `status` and the real boot that follows agree."""
+
+from node import ROOTS, check, says
+from scenarios import group
+from scenarios.gates import PLACES
+from scenarios.rehearse import came_back, power_cut
+import stick
+
+
+def host_paths(lab):
+    """A node that is up, with nothing for `doctor` to mend."""
+    node = lab.node("host-paths")
+    node.life = 6000
+    node.start([(lab.sticks.good(), stick.SERIAL)])
+    node.settled()
+    node.ok("for from in /data /; do mount --bind $from /mnt; rm -f /mnt/nfs/BARE-DIRECTORY /mnt/data/nfs/BARE-DIRECTORY; "
+            "umount /mnt; done; zfs set readonly=on setuid=off devices=off exec=off zdata/sink; "
+            "zfs destroy zdata/hex; zfs destroy zdata/pass")
+    done = node.f3skeys("doctor")
+    check(done.status == 0, done)
+    return node
+
+
+scenario = group(host_paths)
+
+
+def agree(node, lab, well, *words, doctor=None):
+    """Rehearses, asks doctor, cuts the power, and holds all three and the status against each other.
+    `words` are said by both; `doctor` is the exit status of that, where it is not the usual one."""
+    said, examined = node.f3skeys("rehearse"), node.f3skeys("doctor")
+    power_cut(node)
+    statuses, gates = came_back(node)
+    told = f"{said}\n{examined}\nthe boot: exits {statuses}, all gates open: {gates}"
+    check((gates and statuses == [0, 0]) == well, f"the fault is none, or too much of one\n{told}")
+    check((said.status == 0) == well, f"the rehearsal was wrong\n{told}")
+    wanted = doctor if doctor is not None else 0 if well else 69
+    check(examined.status == wanted, told)
+    for done in (said, examined):
+        says(done, *words)
+    status = lab.json(node.sh("f3skeys status --json").out)
+    check(all(gate["state"] == "open" for gate in status["gates"]) == well, status["gates"])
+    node.check_store_unmounted()
+    return said, examined
+
+
+@scenario("links on the way to every mountpoint, as image-based systems have them: yes, all gates open, nothing to mend, and "
+          "no word of leftovers; the gate by the other name of the directory as well")
+def links(node, lab):
+    node.shut()
+    node.ok("mkdir -p /var/lib/x && mv /data /var/lib/x/data && ln -s var/lib/x/data /data")
+    power_cut(node)
+    _, examined = agree(node, lab, True)
+    check("nothing to mend" in examined.out and "move it away" not in examined.out, examined)
+    node.check_mounted({path.replace("/data", "/var/lib/x/data", 1): seen for path, seen in PLACES.items()})
+    node.check_nfs_serves()
+    node.ok("""sed -i 's|mounted(path: "/data/nfs"|mounted(path: "/var/lib/x/data/nfs"|' /etc/f3skeys.ron""")
+    agree(node, lab, True)
+    node.ok("""sed -i 's|mounted(path: "/var/lib/x/data/nfs"|mounted(path: "/data/nfs"|' /etc/f3skeys.ron""")
+
+
+@scenario("a file beneath a mountpoint that is reached by a link is found, and what is served there is no leftover")
+def leftovers(node, lab):
+    node.ok("mount --bind /data /mnt && touch /mnt/nfs/LOST && umount /mnt")
+    done = node.f3skeys("doctor")
+    check(done.status == 69, done)
+    says(done, "/var/lib/x/data/nfs/LOST", "is not empty beneath zdata/enc/nfsdata")
+    check("SENTINEL" not in done.out, done)
+    node.ok("mount --bind /data /mnt && rm /mnt/nfs/LOST && umount /mnt")
+    check(node.f3skeys("doctor").status == 0, "it is mended")
+    node.shut()
+    node.ok("rm /data && mv /var/lib/x/data /data")
+    power_cut(node)
+    agree(node, lab, True)
+    node.check_loaded(*ROOTS)
