@@ -4,6 +4,7 @@
 
 use crate::config::{Condition, Config};
 use crate::host::bare::Bare;
+use crate::links::{self, Link, Way};
 use crate::os;
 use crate::pass::Pass;
 use crate::report::Severity;
@@ -13,7 +14,7 @@ use crate::zfs::Mountpoint;
 use nix::dir::Dir;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -125,17 +126,30 @@ pub fn beneath(pass: &mut Pass) {
 /// Makes a directory immutable if nothing is mounted on it. For a worker only: it may block.
 ///
 /// # Errors
-/// It is no directory, or the kernel refused.
+/// It is no directory, a link leads there that is not of the root file system, or the kernel refused.
 pub fn now(path: &Path) -> io::Result<Guard> {
-    // Else a mount could not be told from a bare directory by its path.
-    let real = match fs::canonicalize(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Guard::Missing),
-        real => real?,
-    };
-    let directory = File::options()
+    let root = os::covering(Path::new("/"))?.map(|mount| mount.source);
+    by_links(path, |link| Some(&link.on) == root.as_ref())
+}
+
+/// The same by links that are this host's own. Any other is the word of whoever can write there, or has
+/// sent it.
+pub(crate) fn by_links(path: &Path, is_own: impl Fn(&Link) -> bool) -> io::Result<Guard> {
+    // Where it really is, else a mount could not be told from a bare directory by its path.
+    let Way { real, links } = links::way(path)?;
+    if let Some(link) = links.iter().find(|link| !is_own(link)) {
+        let (at, on) = (link.at.display(), &link.on);
+        let why = format!("the symbolic link {at} lies on {on}, not on the root file system");
+        return Err(io::Error::other(why));
+    }
+    let opened = File::options()
         .read(true)
         .custom_flags(nix::libc::O_DIRECTORY | nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
-        .open(&real)?;
+        .open(&real);
+    let directory = match opened {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Guard::Missing),
+        opened => opened?,
+    };
     // Asked of the open directory: what is mounted from here on does not change what is guarded.
     if os::mount_of(&directory)?.at == real {
         return Ok(Guard::Mounted);

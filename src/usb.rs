@@ -7,6 +7,7 @@
 use crate::child::{self, Call};
 use crate::device::{self, Candidate, Choice, Filesystem, Kind};
 use crate::key::Key;
+use crate::links;
 use crate::marker;
 use crate::names::KeyName;
 use crate::os::worker::{self, Helper};
@@ -436,6 +437,11 @@ impl Note<'_> {
         format!("{boot}\n{}\n{access}\n", node.display())
     }
 
+    /// A mountpoint of our own, beside the note.
+    fn spare(&self) -> PathBuf {
+        self.path.with_file_name("stick")
+    }
+
     /// Whether a run of this boot left this mount behind. Without a boot's identity nobody knows.
     fn is_ours(&self, mount: &Mount, node: &Path) -> bool {
         let access = match mount.read_only {
@@ -462,7 +468,7 @@ impl Note<'_> {
     }
 }
 
-/// Where a store is, and where it is mounted.
+/// Where a store is, and where it is to be mounted.
 struct Place<'a> {
     device: &'a Candidate,
     filesystem: &'a Filesystem,
@@ -475,64 +481,84 @@ impl Place<'_> {
     /// and `notes` say so.
     ///
     /// # Errors
-    /// Something else is mounted where the store belongs.
+    /// The kernel did not say what is mounted.
     fn found_mounted(&self, notes: &mut Vec<String>) -> io::Result<Option<Mount>> {
-        let (at, node) = (self.at, &self.device.node);
+        let node = &self.device.node;
         let label = self.filesystem.label.as_deref();
-        let (of_store, others) = os::mounts_of_and_others(node, &[label])?;
-        match of_store.first() {
-            Some(mount) if mount.at == at && self.note.is_ours(mount, node) => {
-                os::unmount_store(at)?;
-                notes.push(format!(
-                    "unmounted {}, which a killed run had left",
-                    at.display()
-                ));
-                return Ok(None);
-            }
-            Some(mount) => {
-                notes.push(format!(
-                    "the store was mounted on {} already; used as it is, and left so",
-                    mount.at.display()
-                ));
-                return Ok(Some(mount.clone()));
-            }
-            None => {}
+        let (of_store, _) = os::mounts_of_and_others(node, &[label])?;
+        let Some(mount) = of_store.first() else {
+            return Ok(None);
+        };
+        let is_place = mount.at == self.at || mount.at == self.note.spare();
+        if is_place && self.note.is_ours(mount, node) {
+            os::unmount_store(&mount.at)?;
+            let at = mount.at.display();
+            notes.push(format!("unmounted {at}, which a killed run had left"));
+            return Ok(None);
         }
-        match others.iter().rev().find(|mount| mount.at == at) {
-            Some(other) => Err(Unread::error(
-                &format!("{} is in use by {}", at.display(), other.source),
-                &format!(
-                    "the stick is well; free its mountpoint: {}, then `f3skeys boot`",
-                    command!("umount {}", at)
-                ),
-            )),
-            None => Ok(None),
-        }
+        notes.push(format!(
+            "the store was mounted on {} already; used as it is, and left so",
+            mount.at.display()
+        ));
+        Ok(Some(mount.clone()))
     }
 
     /// Mounts the store, lets `job` use it, and unmounts it again.
     fn mounted<T>(
         &self,
+        at: &Path,
         access: Access,
         job: impl FnOnce(&Path) -> io::Result<T>,
     ) -> io::Result<T> {
         let node = &self.device.node;
         self.note.write(node, access)?;
-        let mounted = os::mount_store(node, self.filesystem, self.at, access);
-        mounted.map_err(|e| not_mounted(self.at, &e))?;
-        let result = job(self.at);
-        os::unmount_store(self.at)?;
+        let mounted = os::mount_store(node, self.filesystem, at, access);
+        mounted.map_err(|e| not_mounted(at, &e))?;
+        let result = job(at);
+        os::unmount_store(at)?;
         self.note.remove()?;
         result
     }
 
-    fn prepare_mountpoint(&self) -> io::Result<()> {
+    /// Where it can be mounted: where it is configured to be, else in a place of our own, and `notes` say
+    /// why.
+    ///
+    /// # Errors
+    /// Nothing can be mounted in either place.
+    fn mountpoint(&self, notes: &mut Vec<String>) -> io::Result<PathBuf> {
         os::detach_mounts()?;
-        let made = match self.at.is_dir() {
-            true => Ok(()),
-            false => fs::create_dir_all(self.at),
+        let Err(why) = prepare(self.at) else {
+            return Ok(self.at.to_owned());
         };
-        made.map_err(|e| no_mountpoint(self.at, &e))
+        let spare = self.note.spare();
+        prepare(&spare).map_err(|e| no_mountpoint(self.at, &format!("{why}, and {e}")))?;
+        let (at, spare_at) = (self.at.display(), spare.display());
+        notes.push(format!(
+            "nothing can be mounted on {at}, the store's mountpoint: {why}; {spare_at} is taken instead"
+        ));
+        Ok(spare)
+    }
+}
+
+/// Makes a directory on which a store can be mounted. What is mounted there is asked first: to look at the
+/// directory of an automount would set that off.
+fn prepare(at: &Path) -> Result<(), String> {
+    let shown = at.display();
+    let mounts = os::mounts().map_err(|e| e.to_string())?;
+    let way = links::way(at).map_err(|e| format!("{shown}: {e}"))?;
+    if let Some(mount) = mounts.iter().rev().find(|mount| mount.at == way.real) {
+        return Err(match mount.fstype.as_str() {
+            "autofs" => format!("{shown} is an automount"),
+            _ => format!("{shown} is in use by {}", mount.source),
+        });
+    }
+    if let Some(link) = way.links.first() {
+        let (at, to) = (link.at.display(), link.to.display());
+        return Err(format!("{at} is a symbolic link to {to}"));
+    }
+    match at.is_dir() {
+        true => Ok(()),
+        false => fs::create_dir_all(at).map_err(|e| format!("{shown}: {e}")),
     }
 }
 
@@ -578,9 +604,9 @@ impl fmt::Display for Unread {
 impl std::error::Error for Unread {}
 
 /// A mountpoint on which nothing can be mounted says nothing about the stick.
-fn no_mountpoint(at: &Path, error: &io::Error) -> io::Error {
+fn no_mountpoint(at: &Path, why: &str) -> io::Error {
     Unread::error(
-        &format!("{} cannot be its mountpoint: {error}", at.display()),
+        &format!("{} cannot be its mountpoint: {why}", at.display()),
         &format!(
             "the stick is well; make its mountpoint an empty directory of the root file system, and no link: {}",
             command!("ls -ld {}", at)
@@ -591,8 +617,12 @@ fn no_mountpoint(at: &Path, error: &io::Error) -> io::Error {
 /// What the kernel says of a mount tells the mountpoint, the device and the file system on it apart.
 fn not_mounted(at: &Path, error: &io::Error) -> io::Error {
     let remedy = match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => return no_mountpoint(at, error),
-        _ if error.raw_os_error() == Some(nix::libc::ELOOP) => return no_mountpoint(at, error),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            return no_mountpoint(at, &error.to_string());
+        }
+        _ if error.raw_os_error() == Some(nix::libc::ELOOP) => {
+            return no_mountpoint(at, &error.to_string());
+        }
         io::ErrorKind::ResourceBusy => {
             "somebody else uses the stick or its mountpoint; see `mount`, unmount it there, then `f3skeys boot`"
         }
@@ -609,8 +639,8 @@ fn read_mounted(place: &Place, read: impl FnOnce(&Path) -> io::Result<Told>) -> 
     let told = match place.found_mounted(&mut notes)? {
         Some(mount) => read(&mount.at),
         None => {
-            place.prepare_mountpoint()?;
-            place.mounted(Access::Read, read)
+            let at = place.mountpoint(&mut notes)?;
+            place.mounted(&at, Access::Read, read)
         }
     };
     told.map(|mut told| {
@@ -642,10 +672,10 @@ fn write_mounted(
         }
         None => {
             check(place, clock, deadline, &mut notes)?;
-            place.prepare_mountpoint()?;
-            let done = place.mounted(Access::Write, |top| write(top, work, brought))?;
+            let at = place.mountpoint(&mut notes)?;
+            let done = place.mounted(&at, Access::Write, |top| write(top, work, brought))?;
             // Unmounted in between, so that what is read is what the medium holds.
-            (done, place.mounted(Access::Read, read_back)?)
+            (done, place.mounted(&at, Access::Read, read_back)?)
         }
     };
     let survey = store::survey::survey(Wanted::All, back).map_err(io::Error::other)?;
@@ -709,6 +739,30 @@ mod tests {
             filesystems: labels.iter().map(labelled).collect(),
             ..Candidate::default()
         }
+    }
+
+    #[test]
+    fn law_5_a_mountpoint_that_cannot_be_used_is_told_and_another_one_is_taken() {
+        let top = std::env::temp_dir().canonicalize().unwrap();
+        let top = top.join(format!("f3skeys-mountpoint-{}", std::process::id()));
+        fs::create_dir_all(&top).unwrap();
+        let at = |name: &str| top.join(name);
+        assert_eq!(prepare(&at("new/keys")), Ok(()));
+        assert!(at("new/keys").is_dir());
+        assert_eq!(prepare(&at("new/keys")), Ok(()));
+        std::os::unix::fs::symlink("new", at("link")).unwrap();
+        for path in ["link", "link/keys"] {
+            let why = prepare(&at(path)).unwrap_err();
+            assert!(why.contains("link is a symbolic link to new"), "{why}");
+        }
+        fs::write(at("file"), "").unwrap();
+        for path in ["file", "file/keys"] {
+            let why = prepare(&at(path)).unwrap_err();
+            assert!(why.contains("/file"), "{why}");
+        }
+        let why = prepare(Path::new("/proc")).unwrap_err();
+        assert!(why.starts_with("/proc is in use by "), "{why}");
+        fs::remove_dir_all(&top).unwrap();
     }
 
     #[test]

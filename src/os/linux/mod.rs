@@ -339,7 +339,7 @@ mod tests {
 
     /// What is mounted there is mounted where the link leads, so that is the bare directory.
     #[test]
-    fn where_a_link_leads_is_guarded() {
+    fn where_a_link_of_this_host_leads_is_guarded_and_where_another_leads_is_not() {
         let point = Point::new("guard-link");
         let real = Point(point.0.join("real"));
         let below = Point(real.0.join("below"));
@@ -350,9 +350,13 @@ mod tests {
             return assert!(guard::now(&link.join("below")).is_err());
         }
         let guarded = guarded(false, &[]);
-        assert_eq!(guard::now(&link.join("below")).unwrap(), guarded);
+        let of_host = |path: &Path| guard::by_links(path, |found| found.at == link);
+        let of_others = |path: &Path| guard::by_links(path, |_| false);
+        assert!(of_others(&link).is_err() && of_others(&link.join("below")).is_err());
+        assert!(real.takes_files() && below.takes_files());
+        assert_eq!(of_host(&link.join("below")).unwrap(), guarded);
         assert!(real.takes_files() && !below.takes_files());
-        assert_eq!(guard::now(&link).unwrap(), guarded);
+        assert_eq!(of_host(&link).unwrap(), guarded);
         assert!(point.takes_files() && !real.takes_files());
     }
 

@@ -23,7 +23,7 @@ class Group:
 
 GROUPS = []
 LAST = ("guides", "guides_from_nothing", "rehearse", "replication", "backup", "rotation", "failover", "untouched", "soak",
-        "guides_pair", "host_cases", "host_roots", "host_systemd", "host_services", "host_services_pair")
+        "guides_pair", "host_cases", "host_roots", "host_systemd", "host_services", "host_paths", "host_services_pair")
 
 
 def group(start):

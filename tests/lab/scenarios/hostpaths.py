@@ -1,6 +1,8 @@
 """What else a host has on the paths of a node: links, bind mounts, automounts. In each story
 `rehearse`, `doctor`, `status` and the real boot that follows agree."""
 
+import re
+
 from node import ROOTS, check, says
 from scenarios import group
 from scenarios.gates import PLACES
@@ -23,6 +25,7 @@ def host_paths(lab):
 
 
 scenario = group(host_paths)
+NFSDATA = "zdata/enc/nfsdata"
 
 
 def agree(node, lab, well, *words, doctor=None):
@@ -73,3 +76,66 @@ def leftovers(node, lab):
     power_cut(node)
     agree(node, lab, True)
     node.check_loaded(*ROOTS)
+
+
+EXPORT = "/data/nfs /export none {} 0 0"
+UNIT = "/etc/systemd/system/export.mount"
+
+
+def given(examined, start):
+    """The line that doctor says is to be written, by its beginning."""
+    found = re.search(rf"write `({re.escape(start)}[^`]*)`", examined.out)
+    check(found, examined)
+    return found[1]
+
+
+def binds_well(node, lab):
+    """The next boot is well, and the bind shows the dataset and not the directory under it."""
+    agree(node, lab, True)
+    node.until("mountpoint -q /export", 60, "it is bound")
+    check(node.ok("findmnt -no SOURCE /export").strip().split("[")[0] == NFSDATA, node.mounts())
+
+
+@scenario("a line of fstab that binds a served path before the keys come: no, with its export; the gate stays closed and names the "
+          "bind; with the line that doctor gives: yes, and the bind shows the dataset")
+def bound_by_fstab(node, lab):
+    line = EXPORT.format("bind")
+    node.ok(f"mkdir -p /export; echo '{line}' >> /etc/fstab; systemctl daemon-reload; cp -a /etc/exports /root/exports; "
+            "echo '/export 127.0.0.1(ro,fsid=7,no_subtree_check)' >> /etc/exports")
+    _, examined = agree(node, lab, False, "/export", "before zdata/enc/nfsdata is mounted")
+    says(examined, "/etc/exports exports it")
+    check("/export shows the directory beneath zdata/enc/nfsdata" in node.f3skeys("gate nfs").err, "the gate does not say it")
+    node.ok(f"sed -i 's|^{line}$|{given(examined, '/data/nfs /export')}|' /etc/fstab; cp -a /root/exports /etc/exports")
+    binds_well(node, lab)
+    node.ok("umount /export; sed -i '/ .export none /d' /etc/fstab; systemctl daemon-reload")
+
+
+@scenario("a unit that binds it: the same, with what is to be written into the unit")
+def bound_by_unit(node, lab):
+    wanted = "/etc/systemd/system/{}.wants/export.mount"
+    node.write(UNIT, "[Mount]\nWhat=/data/nfs\nWhere=/export\nType=none\nOptions=bind\n[Install]\nWantedBy=local-fs.target\n")
+    node.ok("systemctl daemon-reload; systemctl enable export.mount")
+    agree(node, lab, False, "/export", "Requires=f3sready.service")
+    node.ok("systemctl disable export.mount")
+    node.write(UNIT, "[Unit]\nRequires=f3sready.service\nAfter=f3sready.service\n[Mount]\nWhat=/data/nfs\nWhere=/export\nType=none\n"
+               "Options=bind\n[Install]\nWantedBy=multi-user.target\n")
+    node.ok("systemctl daemon-reload; systemctl enable export.mount")
+    binds_well(node, lab)
+    node.ok(f"systemctl disable export.mount; umount /export; rm -f {UNIT} {wanted.format('multi-user.target')}; systemctl daemon-reload")
+
+
+@scenario("the key device's mountpoint is a symbolic link, then an automount of fstab: named as what it is; the boot opens every root "
+          "all the same, by a mountpoint of its own")
+def keys(node, lab):
+    node.ok("rmdir /keys; ln -s /mnt /keys")
+    agree(node, lab, True, "/keys is a symbolic link to /mnt")
+    node.check_loaded(*ROOTS)
+    done = node.f3skeys("verify")
+    check(done.status == 0, done)
+    node.ok("rm /keys; mkdir /keys; echo 'LABEL=F3S_KEYS /keys auto noauto,ro,x-systemd.automount 0 0' >> /etc/fstab; "
+            "systemctl daemon-reload; systemctl start keys.automount")
+    agree(node, lab, True, "/keys is an automount", doctor=69)
+    node.check_loaded(*ROOTS)
+    check(node.ok("systemctl is-active keys.automount").strip() == "active", "the automount is gone")
+    node.ok("systemctl stop keys.automount; sed -i '/ .keys auto /d' /etc/fstab; systemctl daemon-reload")
+    agree(node, lab, True)
