@@ -2,16 +2,15 @@
 //!
 //! `doctor` and `rehearse` both say it. The gate itself goes by what the kernel shows.
 
-use crate::config::Config;
 use crate::host::binds::{Bind, When};
 use crate::host::{FstabLine, InitSystem};
 use crate::legacy;
 use crate::names::DatasetName;
 use crate::os::{self, PATHS};
-use crate::plan::Observed;
 use crate::report::{Finding, Severity};
 use crate::sorted::Map;
-use crate::zfs::{CanMount, Dataset, Kind, Mountpoint};
+use crate::twins::place;
+use crate::zfs::Dataset;
 use std::path::{Path, PathBuf};
 
 /// A finding, and the dataset that it is about.
@@ -23,43 +22,34 @@ pub struct Said {
     pub finding: Finding,
 }
 
-/// Judges the binds of the next boot. `exports` are the paths that NFS exports, with the file that says
-/// so; `real` says where a path really is.
-pub fn judge(
-    config: &Config,
-    observed: &Observed,
+/// Judges the binds of the next boot. `is_ours` says what lies at or below a configured root; `exports` are
+/// the paths that NFS exports, with the file that says so; `real` says where a path really is.
+pub fn judge<'a>(
+    is_ours: impl Fn(&DatasetName) -> bool,
+    datasets: impl Iterator<Item = &'a Dataset>,
     binds: &[Bind],
     exports: &Map<PathBuf, String>,
     real: impl Fn(&Path) -> PathBuf,
 ) -> Vec<Said> {
-    let places: Vec<(PathBuf, &Dataset)> = observed
-        .datasets()
+    // The root file system is there before any bind.
+    let place = |dataset| place(dataset).filter(|at| at.parent().is_some());
+    let places: Vec<(PathBuf, &Dataset)> = datasets
         .filter_map(|dataset| Some((real(place(dataset)?), dataset)))
         .collect();
-    binds
-        .iter()
-        .filter_map(|bind| {
-            let from = real(&bind.from);
-            let around = || places.iter().filter(|(at, _)| from.starts_with(at));
-            let (at, dataset) = around().max_by_key(|(at, _)| at.components().count())?;
-            config.role_of(&dataset.name)?;
-            // Then what is mounted there later is to be seen at the bind as well.
-            let follows = os::BINDS_FOLLOW && from == *at && around().count() == 1;
-            let finding = finding(bind, dataset, follows, exports)?;
-            let dataset = dataset.name.clone();
-            Some(Said { dataset, finding })
-        })
-        .collect()
-}
-
-/// Where a file system is mounted when all is well; the root file system is there before any bind.
-fn place(dataset: &Dataset) -> Option<&Path> {
-    let is_mounted =
-        dataset.kind == Kind::Filesystem && dataset.can_mount != CanMount::Off && !dataset.jailed;
-    match &dataset.mountpoint {
-        Mountpoint::Path(at) if is_mounted && at.parent().is_some() => Some(at),
-        _ => None,
-    }
+    let said = |bind: &Bind| {
+        let from = real(&bind.from);
+        let around = || places.iter().filter(|(at, _)| from.starts_with(at));
+        let (at, dataset) = around().max_by_key(|(at, _)| at.components().count())?;
+        if !is_ours(&dataset.name) {
+            return None;
+        }
+        // Then what is mounted there later is to be seen at the bind as well.
+        let follows = os::BINDS_FOLLOW && from == *at && around().count() == 1;
+        let finding = finding(bind, dataset, follows, exports)?;
+        let dataset = dataset.name.clone();
+        Some(Said { dataset, finding })
+    };
+    binds.iter().filter_map(said).collect()
 }
 
 fn finding(
@@ -117,24 +107,15 @@ fn remedy(bind: &Bind) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Pool;
+    use crate::zfs::Mountpoint;
     use crate::zfs::tests::dataset;
 
-    const CONFIG: &str = r#"(
-        node: "f0",
-        store: (label: "F3S_KEYS", serial: "A"),
-        roots: [(dataset: "z/enc", key: "f0:z", role: primary, required: true)],
-    )"#;
-
-    fn observed(places: &[(&str, &str)]) -> Observed {
-        let datasets = places.iter().map(|(name, at)| Dataset {
+    fn datasets(places: &[(&str, &str)]) -> Vec<Dataset> {
+        let of = |(name, at): &(&str, &str)| Dataset {
             mountpoint: Mountpoint::Path(at.into()),
             ..dataset(name)
-        });
-        let mut observed = Observed::default();
-        let seen = Pool::Seen(datasets.collect());
-        observed.pools.insert("z".to_owned(), seen);
-        observed
+        };
+        places.iter().map(of).collect()
     }
 
     fn said(places: &[(&str, &str)], from: &str, when: When) -> Option<(String, Severity)> {
@@ -144,12 +125,13 @@ mod tests {
             named_by: "/etc/fstab".to_owned(),
             when,
         };
-        let config = Config::parse(CONFIG).unwrap();
+        let is_ours = |name: &DatasetName| name.as_str().starts_with("z/enc");
+        let datasets = datasets(places);
         let real = |path: &Path| match path.strip_prefix("/link") {
             Ok(rest) => Path::new("/data").join(rest),
             Err(_) => path.to_owned(),
         };
-        let said = judge(&config, &observed(places), &[bind], &Map::new(), real);
+        let said = judge(is_ours, datasets.iter(), &[bind], &Map::new(), real);
         assert!(said.len() <= 1);
         let said = said.into_iter().next()?;
         assert_eq!(said.finding.subject, "/export");

@@ -4,6 +4,7 @@ use super::facts::Facts;
 use super::find;
 use super::infer::{LABEL, named_key};
 use super::proposal::Proposal;
+use crate::binds;
 use crate::config::Role;
 use crate::device::Kind;
 use crate::exit::Fault;
@@ -27,6 +28,7 @@ pub fn give(facts: &Facts, owners: &Set<String>, proposal: &mut Proposal) {
     fstab(facts, proposal);
     zfskeys(facts, proposal);
     generator(facts, proposal);
+    binds(facts, proposal);
     nothing(proposal);
 }
 
@@ -199,6 +201,23 @@ fn generator(facts: &Facts, proposal: &mut Proposal) {
     );
     let remedy = "`systemctl enable f3skeys.service` puts units of f3skeys in their place; nothing else is to be done";
     proposal.find(Severity::Note, "zfs-mount-generator", &what, remedy);
+}
+
+/// What would be bound, and perhaps served, before its file system is there.
+fn binds(facts: &Facts, proposal: &mut Proposal) {
+    let roots = &proposal.roots;
+    let is_ours = |name: &DatasetName| roots.iter().any(|e| name.is_at_or_below(&e.root.dataset));
+    let as_written = Path::to_owned;
+    let said = binds::judge(
+        is_ours,
+        facts.datasets(),
+        &facts.binds,
+        &facts.exports,
+        as_written,
+    );
+    proposal
+        .findings
+        .extend(said.into_iter().map(|said| said.finding));
 }
 
 /// Why there is no configuration at all, or what comes next.

@@ -2,8 +2,8 @@
 
 use crate::device::{Candidate, Filesystem};
 use crate::exit::Fault;
-use crate::host::Fstab;
 use crate::host::zfs_generator::Cache;
+use crate::host::{Bind, Fstab};
 use crate::key::Fingerprint;
 use crate::names::{DatasetName, KeyName};
 use crate::plan::Pool;
@@ -28,6 +28,8 @@ pub struct Facts {
     pub rc: Rc,
     /// fstab(5).
     pub fstab: Fstab,
+    /// What the next boot binds to other places.
+    pub binds: Vec<Bind>,
     /// What `zfs-mount-generator` makes units of, where it is in use.
     pub cache: Option<Cache>,
     /// The paths that NFS exports, each with the file that says so.

@@ -3,8 +3,8 @@
 use super::facts::{BlockFile, Facts, Rc};
 use crate::exit::Fault;
 use crate::gate::Questions;
-use crate::host::{self, Host, Setting, exports, zfs_generator};
-use crate::os::PoolState;
+use crate::host::{self, Host, Setting, binds, exports, zfs_generator};
+use crate::os::{PATHS, PoolState};
 use crate::pass::{Node, ONE_CALL};
 use crate::plan::Pool;
 use crate::report::{Finding, Severity};
@@ -124,6 +124,10 @@ impl<'a> Gather<'a> {
                 self.facts.fstab = fstab;
             }
             Err(trouble) => self.unread("fstab", &trouble.to_string()),
+        }
+        match binds::binds(self.host, PATHS.init) {
+            Ok(binds) => self.facts.binds = binds,
+            Err(trouble) => self.unread("binds", &trouble.to_string()),
         }
         match zfs_generator::in_use(self.host) {
             Ok(cache) => self.facts.cache = cache,

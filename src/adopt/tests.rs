@@ -7,11 +7,13 @@ use super::proposal::Proposal;
 use crate::config::{Condition, Config, Role};
 use crate::device::{Candidate, Filesystem, Kind as FsKind};
 use crate::exit::Fault;
+use crate::host::binds::{Bind, When};
 use crate::host::fstab;
 use crate::host::zfs_generator::{Cache, Cached};
 use crate::key::Fingerprint;
 use crate::names::KeyName;
 use crate::plan::Pool;
+use crate::report::Severity;
 use crate::store::state::Standing;
 use crate::zfs::tests::dataset as plain;
 use crate::zfs::{Dataset, KeyFormat, KeyStatus, Mountpoint, Source};
@@ -768,6 +770,25 @@ fn zfs_mount_generator_is_told_where_it_loads_keys_of_ours() {
             .iter()
             .filter(|f| f.subject == "zfs-mount-generator");
         assert_eq!(found.count(), told, "{root}");
+    }
+}
+
+#[test]
+fn law_1_a_bind_of_what_is_adopted_is_told_with_its_export() {
+    for (from, told) in [("/data/nfs/home", 1), ("/var/tmp", 0)] {
+        let mut facts = f0();
+        facts.binds = vec![Bind {
+            from: from.into(),
+            at: "/export".into(),
+            named_by: "/etc/fstab".to_owned(),
+            when: When::Early,
+        }];
+        facts.exports = [("/export".into(), "/etc/exports".to_owned())].into();
+        let findings = infer(&facts).findings;
+        let found = findings.iter().filter(|f| f.subject == "/export");
+        let found =
+            found.filter(|f| f.severity == Severity::Failure && f.what.contains("/etc/exports"));
+        assert_eq!(found.count(), told, "{from}");
     }
 }
 

@@ -4,6 +4,7 @@ use super::facts::Facts;
 use crate::binds;
 use crate::config::Config;
 use crate::host::bare::Bare;
+use crate::names::DatasetName;
 use crate::report::Findings;
 use crate::shell::command;
 use crate::sorted::Map;
@@ -53,12 +54,13 @@ fn bound(config: &Config, facts: &Facts, said: &mut Findings) {
             &none
         }
     };
+    let is_ours = |name: &DatasetName| config.role_of(name).is_some();
     let ways = || facts.ways.values().flatten();
     let real = |path: &Path| {
         let way = ways().find_map(|ways| ways.get(path)?.as_ref().ok());
         way.map_or_else(|| path.to_owned(), |way| way.real.clone())
     };
-    let found = binds::judge(config, &facts.observed, binds, exports, real);
+    let found = binds::judge(is_ours, facts.observed.datasets(), binds, exports, real);
     said.0.extend(found.into_iter().map(|said| said.finding));
 }
 

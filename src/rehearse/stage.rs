@@ -165,7 +165,9 @@ impl<'a> Stage<'a> {
         self.world.borrow_mut().take_in_binds(binds);
         let world = self.world.borrow();
         let real = |path: &Path| world.real(path);
-        binds::judge(config, world.observed(), binds, &Map::new(), real)
+        let is_ours = |name: &DatasetName| config.role_of(name).is_some();
+        let datasets = world.observed().datasets();
+        binds::judge(is_ours, datasets, binds, &Map::new(), real)
     }
 
     /// Looks for links.
