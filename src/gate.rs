@@ -455,6 +455,8 @@ pub struct Marker {
     /// The number of the file system that each path showed.
     #[serde(with = "crate::paths::keys")]
     pub seen: Map<PathBuf, String>,
+    /// The numbers of the file systems that were each dataset's, wherever they were to be seen.
+    pub mounted: Map<DatasetName, Set<String>>,
     /// What ZFS said of it then.
     pub known: Known,
 }
@@ -466,21 +468,38 @@ impl Marker {
             boot: boot.to_owned(),
             gate: gate.name.clone(),
             definition: definition(config, gate),
-            seen: seen(live),
+            seen: seen(config, gate, live),
+            mounted: mounted(live),
             known: known.clone(),
         }
     }
 }
 
-/// The numbers of the ZFS file systems that the questions met.
-fn seen(live: &Live) -> Map<PathBuf, String> {
-    live.covering
-        .iter()
-        .filter_map(|(path, mount)| match mount {
-            Ok(Some(mount)) => Some((path.clone(), mount.fsid.clone())),
-            _ => None,
-        })
+/// The numbers of what the paths of a gate show.
+fn seen(config: &Config, gate: &Gate, live: &Live) -> Map<PathBuf, String> {
+    let needs = needs(config, gate).into_iter();
+    let paths = needs.filter_map(|need| match need {
+        Condition::Mounted { path, .. } => Some(path),
+        _ => None,
+    });
+    paths
+        .filter_map(|path| Some((path.clone(), shown(live, path)?.fsid.clone())))
         .collect()
+}
+
+/// The numbers of each dataset. One that is bound to one more place is the same one.
+fn mounted(live: &Live) -> Map<DatasetName, Set<String>> {
+    let numbers = |places: &[PathBuf]| {
+        let shown = places.iter().filter_map(|place| shown(live, place));
+        shown.map(|mount| mount.fsid.clone()).collect()
+    };
+    let all = live.mounted_at.iter();
+    all.map(|(dataset, places)| (dataset.clone(), numbers(places)))
+        .collect()
+}
+
+fn shown<'a>(live: &'a Live, path: &Path) -> Option<&'a Mount> {
+    live.covering.get(path)?.as_ref().ok()?.as_ref()
 }
 
 /// Whether `marker` was made in this boot for this very gate over what is seen now.
@@ -495,7 +514,7 @@ pub fn check_marker(expected: &Marker, marker: &Marker) -> Answer {
     if marker.definition != expected.definition {
         return closed("was made for another definition of the gate");
     }
-    if marker.seen != expected.seen {
+    if marker.seen != expected.seen || marker.mounted != expected.mounted {
         return closed("was made for other file systems than those mounted now");
     }
     Answer::Open

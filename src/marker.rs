@@ -373,6 +373,7 @@ mod tests {
             gate: gate.parse().unwrap(),
             definition: "d".to_owned(),
             seen: Map::new(),
+            mounted: Map::new(),
             known: Known::default(),
         }
     }

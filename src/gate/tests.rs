@@ -266,3 +266,48 @@ fn law_5_a_role_asks_of_the_live_system_only_where_a_promotion_is_to_be_seen() {
         assert_eq!(asked, (!is_asked, !is_asked), "{name}");
     }
 }
+
+/// A container or a bind of an administrator's makes the same dataset visible in one more place.
+#[test]
+fn law_4_a_marker_is_of_file_systems_and_not_of_how_many_places_show_them() {
+    let dataset: DatasetName = "z/own".parse().unwrap();
+    let config = Config::parse(
+        r#"(
+            node: "f1", store: (label: "K"),
+            roots: [(dataset: "z/own", key: "f1:z", role: primary, required: true)],
+            gates: [(name: "write", needs: [writable("z/own")])],
+        )"#,
+    )
+    .unwrap();
+    let gate = &config.gates[0];
+    let live = |places: &[(&str, &str)]| {
+        let mut live = Live::default();
+        for (at, fsid) in places {
+            let mount = Mount {
+                at: at.into(),
+                fstype: "zfs".to_owned(),
+                source: dataset.to_string(),
+                read_only: false,
+                sealed: false,
+                fsid: (*fsid).to_owned(),
+            };
+            live.covering.insert(at.into(), Ok(Some(mount)));
+        }
+        let all = places.iter().map(|(at, _)| at.into()).collect();
+        live.mounted_at.insert(dataset.clone(), all);
+        live
+    };
+    let marker = |live: &Live| Marker::new(&config, gate, "boot", live, &Known::default());
+    let first = marker(&live(&[("/data", "1")]));
+    for (places, is_same) in [
+        (&[("/data", "1")][..], true),
+        (&[("/data", "1"), ("/export", "1")], true),
+        (&[("/export", "1")], true),
+        (&[("/data", "2")], false),
+        (&[("/data", "1"), ("/export", "2")], false),
+        (&[], false),
+    ] {
+        let answer = check_marker(&marker(&live(places)), &first);
+        assert_eq!(answer == Answer::Open, is_same, "{places:?}");
+    }
+}
