@@ -482,6 +482,9 @@ fn a_store_that_is_still_mounted() {
         }
         let found = check(&world.config, &facts);
         assert_only(&found, WARNING, "/keys", "read-only: as long as it is");
+        let world = healthy(init, "automount");
+        world.sim.mount_over("/keys", "systemd-1", "autofs");
+        world.only(WARNING, "/keys", "is an automount");
         let world = healthy(init, "mounted-elsewhere");
         world.sim.mount_over("/mnt", node(init), "ufs");
         world.only(WARNING, "/mnt", "the key device is mounted on it");
