@@ -286,3 +286,75 @@ fn a_root_is_loaded_if_it_was_seen_so_or_the_kernel_took_its_key_and_else_is_not
         }
     }
 }
+
+/// As the promotion of a clone leaves it: the encryption root is the clone now, and lies elsewhere.
+#[test]
+fn what_is_no_root_any_more_is_as_open_as_the_configured_root_whose_key_opens_it() {
+    let config = config();
+    let not_a_root = |actual: &str, open| {
+        let actual = actual.parse().unwrap();
+        Verdict::Locked(Refusal::NotARoot { actual, open })
+    };
+    let follows = Verdict::Locked(Refusal::Follows("za/sink".parse().unwrap()));
+    for (name, actual, open, expected) in [
+        ("za/own", "za/sink", true, Verdict::OpenByNoKey),
+        ("za/own", "za/sink", false, follows),
+        // Nothing is known of a root that is not configured.
+        ("za/own", "za/other", true, not_a_root("za/other", true)),
+        ("za/own", "za/other", false, not_a_root("za/other", false)),
+        // It was never a root of its own, but has its key from above.
+        ("za/sink/f0", "za/sink", true, not_a_root("za/sink", true)),
+        ("za/sink/f0", "za/sink", false, not_a_root("za/sink", false)),
+    ] {
+        let status = [KeyStatus::Unavailable, KeyStatus::Available][usize::from(open)];
+        let dataset = Dataset {
+            key_status: status,
+            encryption_root: Some(actual.parse().unwrap()),
+            ..sample::dataset(name)
+        };
+        // What is proven of that root counts, and not what is said of this one.
+        let observed = Observed {
+            proofs: [("za/sink".parse().unwrap(), Proof::NoKeyOpens)].into(),
+            ..Observed::default()
+        };
+        let actual = actual.parse().unwrap();
+        let found = of_another_root(&config, &observed, &dataset, &actual, &KeyState::Usable);
+        assert_eq!(found, expected, "{name} {actual} {open}");
+    }
+}
+
+#[test]
+fn law_3_a_key_waits_for_the_unknown_replicas_that_it_may_open_and_a_replicas_key_for_its_tree() {
+    let config = config();
+    let by = |root: &str| OpenedBy::Root(root.parse().unwrap());
+    let one = |name: &str, opened_by| Damaged {
+        name: name.parse().unwrap(),
+        property: "mountpoint",
+        what: "a riddle".to_owned(),
+        opened_by,
+    };
+    let tree = |name: &str| Damaged::tree(name.parse().unwrap(), "it hangs".to_owned());
+    for (root, unknown, waits) in [
+        ("za/own", one("za/sink/fs", by("za/own")), true),
+        ("za/own", one("za/sink/fs", by("za/sink")), false),
+        ("za/own", one("za/own/fs", by("za/own")), false),
+        ("za/sink", one("za/sink/fs", OpenedBy::NoKey), true),
+        // Neither a replica beside it nor one below a primary.
+        ("za/sink/f0", one("za/sink/fs", OpenedBy::NoKey), false),
+        ("za/own", one("za/sink/fs", OpenedBy::NoKey), false),
+        ("zd/top", one("zd/top/sink/fs", OpenedBy::NoKey), false),
+        // Any root may open it; it keeps those locked that it lies below.
+        ("zd/top", one("zd/top/sink/fs", OpenedBy::NotKnown), true),
+        ("za/own", one("za/sink/fs", OpenedBy::NotKnown), false),
+        // Of what hangs nothing is known below it either.
+        ("za/sink/f0", tree("za/sink"), true),
+        ("za/own", tree("za/sink"), false),
+    ] {
+        let observed = Observed {
+            damaged: [(unknown.name.clone(), unknown.clone())].into(),
+            ..Observed::default()
+        };
+        let found = unknown_replica_behind(&config, &observed, &root.parse().unwrap());
+        assert_eq!(found, waits.then_some(&unknown), "{root}: {unknown:?}");
+    }
+}
