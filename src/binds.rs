@@ -22,6 +22,14 @@ pub struct Said {
     pub finding: Finding,
 }
 
+/// Where a path leads by way of a bind: what it shows is what is bound there.
+pub fn behind(binds: &[Bind], path: &Path) -> PathBuf {
+    let bound = |bind: &Bind| Some(bind.from.join(path.strip_prefix(&bind.at).ok()?));
+    let found = binds.iter().find_map(bound);
+    // Nothing below is the directory itself, without a slash.
+    found.map_or_else(|| path.to_owned(), |path| path.components().collect())
+}
+
 /// Judges the binds of the next boot. `is_ours` says what lies at or below a configured root; `exports` are
 /// the paths that NFS exports, with the file that says so; `real` says where a path really is.
 pub fn judge<'a>(
@@ -139,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn law_1_a_bind_that_would_show_what_lies_beneath_is_told() {
+    fn law_10_a_bind_that_would_show_what_lies_beneath_is_told() {
         let nested = [
             ("z", "/data"),
             ("z/enc/nfs", "/data/nfs"),
@@ -165,5 +173,24 @@ mod tests {
         let follows = said(&alone, "/data/nfs", When::Early);
         assert_eq!(follows.is_none(), os::BINDS_FOLLOW);
         assert!(said(&alone, "/data/nfs/home", When::Early).is_some());
+    }
+
+    #[test]
+    fn an_exported_path_leads_to_what_is_bound_there() {
+        let bind = Bind {
+            from: "/data/nfs".into(),
+            at: "/export".into(),
+            named_by: "/etc/fstab".to_owned(),
+            when: When::Early,
+        };
+        for (path, leads) in [
+            ("/export", "/data/nfs"),
+            ("/export/home", "/data/nfs/home"),
+            ("/exported", "/exported"),
+            ("/data/nfs", "/data/nfs"),
+        ] {
+            let found = behind(std::slice::from_ref(&bind), Path::new(path));
+            assert_eq!(found.as_os_str(), leads, "{path}");
+        }
     }
 }

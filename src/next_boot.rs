@@ -5,7 +5,7 @@
 use crate::config::Config;
 use crate::digits;
 use crate::host::pool_cache::{self, CachedPool};
-use crate::host::{Host, InitSystem, beside, hooks};
+use crate::host::{Host, InitSystem, automounts, beside, hooks};
 use crate::os::{Mount, PoolState};
 use crate::pass::Node;
 use crate::report::{Finding, Findings, Severity};
@@ -25,6 +25,8 @@ pub fn look(node: Node, config: &Config, host: &Host, init: InitSystem) -> Vec<F
         Ok(mounts) => {
             imports(node, config, host, init, &mounts, &mut said);
             state(node.db, init, &mounts, &mut said);
+            said.0
+                .extend(automounts::finding(host, config, init, &mounts));
         }
         Err(trouble) => said.unknown("mounts", &trouble.to_string()),
     }

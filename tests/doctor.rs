@@ -1178,6 +1178,15 @@ fn the_stick_in_fstab() {
             with("rw,noauto");
             world.quiet();
         }
+        if init == Systemd {
+            let line = "LABEL=F3S_KEYS /keys ext4 ro,noauto,x-systemd.automount 0 0";
+            world.tree.put("/etc/fstab", &format!("{fstab}{line}\n"));
+            world.only(WARNING, "/keys", "is an automount");
+        }
+        world.tree.put("/etc/fstab", &fstab);
+        world.sim.mount_over("/keys", "systemd-1", "autofs");
+        world.only(WARNING, "/keys", "is an automount");
+        world.sim.unmount("systemd-1");
         for line in ["/dev/da7p1 /srv ufs rw 0 0", "LABEL=OTHER /srv ext4 rw 0 0"] {
             world.tree.put("/etc/fstab", &format!("{fstab}{line}\n"));
             world.quiet();

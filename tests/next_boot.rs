@@ -400,3 +400,27 @@ fn law_10_units_with_mounts_of_their_own_are_named() {
     }
     world.quiet();
 }
+
+/// The boot reads the stick elsewhere then, and says beforehand why.
+#[test]
+fn law_10_an_automount_on_the_mountpoint_of_the_stick_is_named() {
+    for init in BOTH {
+        let stands = world(init, "automount-stands");
+        stands.sim.mount_over("/keys", "systemd-1", "autofs");
+        let remedy = stands.only(WARNING, "/keys", "is an automount, by systemd-1");
+        assert!(!remedy.contains("fsck"), "{remedy}");
+        stands.sim.mount_over("/keys", "none", "tmpfs");
+        stands.quiet();
+    }
+    let line = "LABEL=F3S_KEYS /keys ext4 ro,noauto,nofail,x-systemd.automount 0 0\n";
+    let by_line = world(Systemd, "automount-line");
+    by_line.tree.put("/etc/fstab", line);
+    by_line.only(WARNING, "/keys", "by a line of /etc/fstab");
+    let by_unit = world(Systemd, "automount-unit");
+    let unit = "/etc/systemd/system/keys.automount";
+    by_unit.tree.put(unit, "[Automount]\nWhere=/keys\n");
+    by_unit.quiet();
+    let wants = "/etc/systemd/system/local-fs.target.wants/keys.automount";
+    by_unit.tree.link(wants, unit);
+    by_unit.only(WARNING, "/keys", "by keys.automount");
+}

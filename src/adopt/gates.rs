@@ -3,6 +3,7 @@
 
 use super::facts::Facts;
 use super::proposal::{GateEntry, LeftOut, Proposal, Remark, RootEntry};
+use crate::binds;
 use crate::config::{Condition, Gate, Role, absolute};
 use crate::names::{DatasetName, ServiceName};
 use crate::plan::Pool;
@@ -85,7 +86,8 @@ fn place_replica(entry: &mut RootEntry, dataset: Option<&Dataset>) {
 fn served(facts: &Facts, proposal: &mut Proposal) -> Vec<Served> {
     let mut served: Map<DatasetName, Served> = Map::new();
     for (path, file) in &facts.exports {
-        let (dataset, mountpoint) = match file_system_at(facts, path) {
+        let behind = binds::behind(&facts.binds, path);
+        let (dataset, mountpoint) = match file_system_at(facts, &behind) {
             Ok(Some(found)) => found,
             Ok(None) => continue,
             Err(several) => {

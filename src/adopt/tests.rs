@@ -774,7 +774,24 @@ fn zfs_mount_generator_is_told_where_it_loads_keys_of_ours() {
 }
 
 #[test]
-fn law_1_a_bind_of_what_is_adopted_is_told_with_its_export() {
+fn an_export_of_a_bind_gets_the_gate_of_what_is_bound() {
+    let mut facts = Facts {
+        exports: Default::default(),
+        ..f0()
+    };
+    facts.binds.push(Bind {
+        from: "/data/nfs".into(),
+        at: "/export".into(),
+        named_by: "/etc/fstab".to_owned(),
+        when: When::AfterReady,
+    });
+    let (config, _) = configured(&exporting(facts, "/export"));
+    let mut named = config.gates[0].datasets();
+    assert!(named.any(|name| name.as_str() == "zdata/enc/nfsdata"));
+}
+
+#[test]
+fn law_10_a_bind_of_what_is_adopted_is_told_with_its_export() {
     for (from, told) in [("/data/nfs/home", 1), ("/var/tmp", 0)] {
         let mut facts = f0();
         facts.binds = vec![Bind {

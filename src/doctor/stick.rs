@@ -210,11 +210,8 @@ fn mountpoint(config: &Config, facts: &Facts, said: &mut Findings) {
     let shown = at.display().to_string();
     match &facts.stick.mountpoint {
         Err(why) => said.unknown(&shown, why),
-        Ok(Some(mount)) if mount.at == *at && mount.fstype == "autofs" => {
-            let what = "is an automount: whoever looks there mounts the stick, and keys can be read as long as it stays; f3skeys mounts its store elsewhere";
-            let remedy = "take `x-systemd.automount` out of its line in /etc/fstab, or disable its unit; f3skeys mounts the stick by itself";
-            said.warn(&shown, what, remedy);
-        }
+        // Nothing of the stick's, and told with what the host makes of the next boot.
+        Ok(Some(mount)) if mount.fstype == "autofs" => {}
         Ok(Some(mount)) if mount.at == *at => {
             let danger = match mount.read_only {
                 true => "read-only: as long as it is, keys can be read there",

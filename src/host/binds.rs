@@ -104,10 +104,15 @@ fn when_after<'a>(units: impl Iterator<Item = &'a str>) -> When {
     when.max().unwrap_or(When::Early)
 }
 
-/// The binds of mount units that something pulls in.
-fn of_units(host: &Host) -> Result<Vec<Bind>, Trouble> {
-    let failed = |path: &str, e: &dyn std::fmt::Display| Trouble::failed(path, &e.to_string());
-    let names = |path: &str| host.names(path).map_err(|e| failed(path, &e));
+/// The names of all units that another one pulls in.
+///
+/// # Errors
+/// A directory of units cannot be read.
+pub fn wanted(host: &Host) -> Result<Set<String>, Trouble> {
+    let names = |path: &str| {
+        let names = host.names(path);
+        names.map_err(|e| Trouble::failed(path, &e.to_string()))
+    };
     let mut wanted = Set::new();
     for directory in UNITS {
         for name in names(directory)? {
@@ -116,6 +121,14 @@ fn of_units(host: &Host) -> Result<Vec<Bind>, Trouble> {
             }
         }
     }
+    Ok(wanted)
+}
+
+/// The binds of mount units that something pulls in.
+fn of_units(host: &Host) -> Result<Vec<Bind>, Trouble> {
+    let failed = |path: &str, e: &dyn std::fmt::Display| Trouble::failed(path, &e.to_string());
+    let names = |path: &str| host.names(path).map_err(|e| failed(path, &e));
+    let wanted = wanted(host)?;
     let mut seen = Set::new();
     let mut found = Vec::new();
     for directory in UNITS {

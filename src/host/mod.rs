@@ -1,6 +1,7 @@
 //! Files of the host that a boot depends on: its start scripts, `rc.conf`, `fstab`. They are read
 //! below a root directory, so that a test can lay a whole host out, and never written.
 
+pub mod automounts;
 pub mod bare;
 pub mod beside;
 pub mod binds;

@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn law_1_what_nullfs_shows_is_what_was_there_when_it_was_mounted() {
+    fn law_4_what_nullfs_shows_is_what_was_there_when_it_was_mounted() {
         let mount = |at: &str, fstype: &str, source: &str| Mount {
             at: at.into(),
             fstype: fstype.to_owned(),

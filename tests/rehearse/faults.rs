@@ -1193,6 +1193,12 @@ const WAYS: &[Fault] = &[
     on_node("a bind that is itself mounted over", |sim| {
         bind(sim, "/data/nfs", "/data/old", When::Early);
     }),
+    on_node("a link on the mountpoint of the stick", |sim| {
+        link_on(sim, "/keys", "/data/nfs/keys", sim::ROOT_FILESYSTEM);
+    }),
+    on_node("an automount on the mountpoint of the stick", |sim| {
+        sim.mount_over("/keys", "systemd-1", "autofs");
+    }),
     on_node("a link that puts a dataset over what is served", |sim| {
         add(sim, at("/srv/over", dataset("zdata/over")));
         link_on(sim, "/srv/over", "/data/nfs", sim::ROOT_FILESYSTEM);

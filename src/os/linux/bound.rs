@@ -98,7 +98,7 @@ mod tests {
     const NFS: &str = "41 40 0:41 / /data/nfs rw - zfs zdata/enc/nfsdata rw";
 
     #[test]
-    fn law_1_a_bind_of_any_layer_beneath_a_mount_is_found() {
+    fn law_4_a_bind_of_any_layer_beneath_a_mount_is_found() {
         for (bind, is_bare) in [
             // What the root file system has there, and what lies in it.
             ("30 25 8:1 /data/nfs /export rw - ext4 /dev/sda1 rw", true),

@@ -144,7 +144,10 @@ def keys(node, lab):
     done = node.f3skeys("verify")
     check(done.status == 0, done)
     node.ok("rm /keys; mkdir /keys; echo 'LABEL=F3S_KEYS /keys auto noauto,ro,x-systemd.automount 0 0' >> /etc/fstab; "
-            "systemctl daemon-reload; systemctl start keys.automount")
+            "systemctl daemon-reload")
+    for done in asked(node):
+        says(done, "is an automount, by a line of /etc/fstab")
+    node.ok("systemctl start keys.automount")
     said, examined = agree(node, lab, True, "is an automount", doctor=69)
     says(said, "/var/lib/f3skeys/stick is taken instead")
     says(examined, "x-systemd.automount")

@@ -233,7 +233,7 @@ def early_unused(node, lab):
     node.ok("zfs destroy zdata/pub; rmdir /data/nfs/pub")
 
 
-@scenario("one remedy for each cause: a mountpoint in use, a stick that holds exFAT, one with another serial number, two "
+@scenario("a mountpoint in use keeps nothing locked; one remedy for each cause: a stick that holds exFAT, one with another serial number, two "
           "partitions with one label; none is told to be repaired by fsck or to be inserted")
 def causes(node, lab):
     def told(config, *words, without=("fsck", "insert the stick;")):
@@ -249,7 +249,10 @@ def causes(node, lab):
     config = node.configure()
     node.shut()
     node.ok("mkdir -p /keys; mount -t tmpfs none /keys")
-    told(config, "/keys is in use by none", "umount /keys")
+    says(node.boot(config=config), "/keys is in use by none")
+    node.check_loaded(*ROOTS)
+    says(node.f3skeys("doctor", config, limit=200), "none is mounted on it", "umount /keys")
+    node.shut()
     node.ok("umount /keys")
     plugged = list(node.plugged.values())
     blank = lab.sticks.keep("exfat", lambda out: out.write_bytes(b"\xeb\x76\x90EXFAT   ".ljust(4 << 20, b"\0")))
