@@ -354,6 +354,7 @@ fn look_now(questions: &Questions) -> io::Result<Live> {
     for path in &questions.paths {
         look_at(path, &mut live);
     }
+    look_for_binds(&questions.paths, &mut live);
     for path in &questions.files {
         live.files.insert(path.clone(), is_there(path));
     }
@@ -371,19 +372,15 @@ fn look_now(questions: &Questions) -> io::Result<Live> {
 /// What a visitor of a path reaches, and where that really is.
 fn look_at(path: &Path, live: &mut Live) {
     let reached = os::covering(path).and_then(|mount| {
-        let way = match mount {
-            Some(_) => links::way(path)?,
-            None => Way::default(),
+        // What the kernel calls by this very path is not reached by a link.
+        let way = match &mount {
+            Some(mount) if mount.at != path => links::way(path)?,
+            _ => Way::default(),
         };
         Ok((mount, way))
     });
     let answer = match reached {
         Ok((mount, way)) => {
-            let real = match way.links.is_empty() {
-                true => path,
-                false => &way.real,
-            };
-            look_for_binds(path, real, live);
             if !way.links.is_empty() {
                 live.ways.insert(path.to_owned(), way);
             }
@@ -394,13 +391,33 @@ fn look_at(path: &Path, live: &mut Live) {
     live.covering.insert(path.to_owned(), answer);
 }
 
-fn look_for_binds(path: &Path, real: &Path, live: &mut Live) {
-    let found = os::bound_beneath(real).map_err(|e| e.to_string());
-    if found.as_ref().is_ok_and(Vec::is_empty) {
+/// What binds show of what lies beneath these paths. The table of mounts is read once for all.
+fn look_for_binds(paths: &Set<PathBuf>, live: &mut Live) {
+    if paths.is_empty() {
         return;
     }
-    let found = found.map(|all| all.into_iter().map(|at| Bound { at }).collect());
-    live.bound.insert(path.to_owned(), found);
+    let real = |path: &PathBuf| {
+        live.ways
+            .get(path)
+            .map_or(path.clone(), |way| way.real.clone())
+    };
+    let asked: Vec<PathBuf> = paths.iter().map(real).collect();
+    let asked: Vec<&Path> = asked.iter().map(PathBuf::as_path).collect();
+    let told = match os::bound_beneath(&asked) {
+        Ok(told) => told,
+        Err(e) => {
+            let again = |_| Err(io::Error::other(e.to_string()));
+            paths.iter().map(again).collect()
+        }
+    };
+    for (path, found) in paths.iter().zip(told) {
+        if found.as_ref().is_ok_and(Vec::is_empty) {
+            continue;
+        }
+        let found = found.map_err(|e| e.to_string());
+        let found = found.map(|all| all.into_iter().map(|at| Bound { at }).collect());
+        live.bound.insert(path.clone(), found);
+    }
 }
 
 /// Whether a file of any kind is there. A link that leads nowhere is neither there nor absent: whoever

@@ -332,12 +332,15 @@ pub fn covering(path: &Path) -> io::Result<Option<Mount>> {
     }
 }
 
-/// Where a visitor finds what lies beneath the mount on `path`, by nullfs mounts that were made before it.
+/// Where a visitor finds what lies beneath the mount on each of these paths, by nullfs mounts that were made
+/// before it.
 ///
 /// # Errors
 /// The table could not be read.
-pub fn bound_beneath(path: &Path) -> io::Result<Vec<PathBuf>> {
-    Ok(freebsd_text::bound_beneath(&mounts()?, path))
+pub fn bound_beneath(paths: &[&Path]) -> io::Result<Vec<io::Result<Vec<PathBuf>>>> {
+    let mounts = mounts()?;
+    let beneath = |path: &&Path| Ok(freebsd_text::bound_beneath(&mounts, path));
+    Ok(paths.iter().map(beneath).collect())
 }
 
 /// The mount that an open file or directory lies in.

@@ -49,12 +49,15 @@ pub fn covering(path: &Path) -> io::Result<Option<Mount>> {
     }
 }
 
-/// Where a visitor finds what lies beneath the mount on `path`, by binds that were made before it.
+/// Where a visitor finds what lies beneath the mount on each of these paths, by binds that were made before
+/// it; `Err` of a path where a line that is not understood may be such a bind.
 ///
 /// # Errors
-/// The table could not be read, or a line that is not understood may be such a bind.
-pub fn bound_beneath(path: &Path) -> io::Result<Vec<PathBuf>> {
-    bound::beneath(&table()?, path)
+/// The table could not be read.
+pub fn bound_beneath(paths: &[&Path]) -> io::Result<Vec<io::Result<Vec<PathBuf>>>> {
+    let table = table()?;
+    let beneath = |path: &&Path| bound::beneath(&table, path);
+    Ok(paths.iter().map(beneath).collect())
 }
 
 /// The mount that an open file or directory lies in.
