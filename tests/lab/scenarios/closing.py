@@ -239,7 +239,7 @@ def hangs(node, lab):
     node.ok("systemctl start nfs-server; mount -t nfs -o vers=4.2,hard,noac,lookupcache=none 127.0.0.1:/data/nfs /mnt")
     ready(node)
     node.check_open("far")
-    answers = ask(node, "systemctl stop nfs-server", gate("far"), gate("all"), TRIVIAL, rounds=5)
+    answers = ask(node, "systemctl stop nfs-server", gate("far"), gate("all"), TRIVIAL, rounds=9)
     node.ok("systemctl start nfs-server")
     node.until(f"{gate('far')} 2> /dev/null", 120, "the server's return opens the gate")
     node.ok("umount /mnt; systemctl stop nfs-server nfs-mountd; exportfs -f")
