@@ -311,3 +311,68 @@ fn law_4_a_marker_is_of_file_systems_and_not_of_how_many_places_show_them() {
         assert_eq!(answer == Answer::Open, is_same, "{places:?}");
     }
 }
+
+#[test]
+fn law_4_a_bind_that_shows_what_lies_beneath_closes_and_one_that_is_not_known_is_not_open() {
+    let (dataset, path): (DatasetName, PathBuf) = ("z/own".parse().unwrap(), "/data".into());
+    let mount = Mount {
+        at: path.clone(),
+        fstype: "zfs".to_owned(),
+        source: dataset.to_string(),
+        read_only: false,
+        sealed: false,
+        fsid: "1".to_owned(),
+    };
+    let need = Condition::Mounted {
+        path: path.clone(),
+        dataset,
+    };
+    let export = Bound {
+        at: "/export".into(),
+    };
+    for (bound, expected) in [
+        (None, Some(true)),
+        (Some(Ok(vec![])), Some(true)),
+        (Some(Ok(vec![export])), Some(false)),
+        (Some(Err("no table".to_owned())), None),
+    ] {
+        let live = Live {
+            covering: Map::from([(path.clone(), Ok(Some(mount.clone())))]),
+            bound: bound.iter().map(|b| (path.clone(), b.clone())).collect(),
+            ..Live::default()
+        };
+        let answer = condition(&config(), &need, &live, &Known::default());
+        assert_eq!(is_open(&answer), expected, "{bound:?}: {answer:?}");
+    }
+}
+
+#[test]
+fn a_path_to_which_a_link_leads_is_compared_where_it_really_is() {
+    let (dataset, path): (DatasetName, PathBuf) = ("z/own".parse().unwrap(), "/data".into());
+    for (at, real, expected) in [
+        ("/mnt/x", Some("/mnt/x"), Some(true)),
+        ("/mnt/x", None, Some(false)),
+        ("/mnt", Some("/mnt/x"), Some(false)),
+        ("/data", Some("/mnt/x"), Some(false)),
+    ] {
+        let mount = Mount {
+            at: at.into(),
+            fstype: "zfs".to_owned(),
+            source: dataset.to_string(),
+            read_only: false,
+            sealed: false,
+            fsid: "1".to_owned(),
+        };
+        let way = |real: &str| Way {
+            real: real.into(),
+            links: Vec::new(),
+        };
+        let live = Live {
+            covering: Map::from([(path.clone(), Ok(Some(mount)))]),
+            ways: real.iter().map(|to| (path.clone(), way(to))).collect(),
+            ..Live::default()
+        };
+        let answer = visible(&dataset, &path, Writing::Allowed, &live);
+        assert_eq!(is_open(&answer), expected, "{at} {real:?}: {answer:?}");
+    }
+}
